@@ -1,0 +1,49 @@
+"""Age and gender from photographs of faces, with the habits of scikit-learn.
+
+Frozen face-recognition networks turn each picture into activations, once, kept on disk; Keras heads learn age
+(a distribution over years, read as its mean) and gender on them within scikit-learn's rules.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agegender.backbones import Backbone
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.extractor import EmbeddingExtractor
+    from agegender.heads import ConvHead, DenseHead
+    from agegender.pipeline import AgeGenderPipeline
+
+__all__ = [
+    "AgeGenderClassifier",
+    "AgeGenderPipeline",
+    "Backbone",
+    "ConvHead",
+    "DenseHead",
+    "EmbeddingExtractor",
+    "__version__",
+]
+
+__version__ = "0.1.0"
+
+# Each name is imported when it is first asked for: `import agegender` itself costs nothing.
+_HOMES = {
+    "AgeGenderClassifier": "classifier",
+    "AgeGenderPipeline": "pipeline",
+    "Backbone": "backbones",
+    "ConvHead": "heads",
+    "DenseHead": "heads",
+    "EmbeddingExtractor": "extractor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"agegender.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'agegender' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,167 @@
+"""Checks of what comes in, each with an error that names the value, the rule and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["check_choice", "check_target", "did_you_mean", "home", "optional_import"]
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" when a known name is close to `name`, else an empty string.
+
+    Examples
+    --------
+    >>> did_you_mean("arcfase", ["arcface", "facenet"])
+    " Did you mean 'arcface'?"
+    >>> did_you_mean("vgg", ["arcface", "facenet"])
+    ''
+    """
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.6)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def check_choice(name: str, value: object, allowed: Iterable[Any], owner: str) -> None:
+    """Raise a ValueError unless `value` is one of the values that a parameter allows."""
+    choices = list(allowed)
+    if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        return
+    listed = ", ".join(repr(choice) for choice in choices)
+    hint = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+    raise ValueError(f"{owner}: {name}={value!r} is not one of {listed}.{hint}")
+
+
+def optional_import(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra installs it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+            raise
+        raise ModuleNotFoundError(
+            f"This needs the package {error.name!r}: pip install 'agegender[{extra}]'.", name=error.name
+        ) from error
+
+
+def home() -> Path:
+    """Return the folder for cached embeddings and carried networks.
+
+    ``AGEGENDER_HOME`` where it is set, the user's cache directory otherwise. The folder need not exist.
+    """
+    chosen = os.environ.get("AGEGENDER_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("agegender", appauthor=False)
+
+
+def check_target(y: Any, *, max_age: int = 100) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Split a target into ages and genders, each checked.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
+        Age in years, 0 … `max_age`, and one of two genders. Labels may be strings in a frame only.
+    max_age : int, default=100
+        The highest age allowed, in years.
+
+    Returns
+    -------
+    ages : ndarray of shape (n_samples,), float64
+    genders : ndarray of shape (n_samples,)
+        The labels as they came; how many there are is for the caller to judge.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a value is missing, or an age is not a number from 0 to `max_age`.
+
+    Examples
+    --------
+    >>> ages, genders = check_target([[31, 0], [4.5, 1]])
+    >>> ages
+    array([31. ,  4.5])
+    """
+    ages, genders = _columns(y)
+    ages = _check_ages(ages, max_age)
+    missing = np.flatnonzero(_is_missing(genders))
+    if missing.size:
+        raise ValueError(
+            f"y has {missing.size} missing genders, the first in row {missing[0]}; drop these rows."
+        )
+    return ages, genders
+
+
+def _columns(y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None: ages and genders, shape (n, 2).")
+    names = getattr(y, "columns", None)
+    if names is not None:
+        lacking = [name for name in ("age", "gender") if name not in list(names)]
+        if lacking:
+            raise ValueError(
+                f"y is a frame without the column {lacking[0]!r}; it has {list(map(str, names))}. "
+                "Rename or select its columns: age (years) and gender (two labels)."
+            )
+        return np.asarray(y["age"]), np.asarray(y["gender"])
+    array = np.asarray(y)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(
+            f"y has shape {array.shape}; it should be (n_samples, 2): age in years, then gender. "
+            "np.column_stack([ages, genders]) makes one from two lists."
+        )
+    if array.dtype.kind not in "biuf":
+        array = _numeric(array)
+    return array[:, 0], array[:, 1]
+
+
+def _numeric(array: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y has values that are not numbers ({error}); gender as text is read from a DataFrame with the "
+            "columns age and gender."
+        ) from error
+
+
+def _check_ages(ages: NDArray[Any], max_age: int) -> NDArray[np.float64]:
+    try:
+        years = np.asarray(ages, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Ages should be numbers of years: {error}.") from error
+    unknown = np.flatnonzero(~np.isfinite(years))
+    if unknown.size:
+        raise ValueError(
+            f"y has {unknown.size} ages that are NaN or infinite, the first in row {unknown[0]}; "
+            "drop these rows."
+        )
+    outside = np.flatnonzero((years < 0) | (years > max_age))
+    if outside.size:
+        row = outside[0]
+        raise ValueError(
+            f"y has {outside.size} ages outside 0…{max_age} years, the first {years[row]:g} in row {row}; "
+            "drop these rows or raise max_age."
+        )
+    return years
+
+
+def _is_missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    if labels.dtype.kind in "biu":
+        return np.zeros(len(labels), dtype=bool)
+    if labels.dtype.kind == "f":
+        return np.isnan(labels)
+    import pandas as pd
+
+    return np.asarray(pd.isna(labels), dtype=bool)

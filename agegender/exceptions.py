@@ -1,0 +1,70 @@
+"""Errors and warnings of their own kind, so that a caller can catch exactly what it can mend."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AgeGenderError",
+    "CacheError",
+    "CacheWarning",
+    "EnvironmentWarning",
+    "ModelFileError",
+    "PictureError",
+    "PictureWarning",
+    "WeightsError",
+    "WeightsNotFoundError",
+]
+
+
+class AgeGenderError(Exception):
+    """Base class of every error that is agegender's own."""
+
+
+class PictureError(AgeGenderError, ValueError):
+    """A picture cannot be read.
+
+    Parameters
+    ----------
+    picture : str
+        The picture as a person would name it: its path, or a short description.
+    reason : str
+        What is wrong with it and, where there is one, the remedy.
+    """
+
+    def __init__(self, picture: str, reason: str) -> None:
+        super().__init__(picture, reason)
+        self.picture = picture
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.picture}: {self.reason}"
+
+
+class WeightsError(AgeGenderError):
+    """A weights file is there but is not what it should be."""
+
+
+class WeightsNotFoundError(WeightsError, FileNotFoundError):
+    """A network's weights are neither on this machine nor to be had."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CacheError(AgeGenderError):
+    """The embedding cache cannot be read or written."""
+
+
+class ModelFileError(AgeGenderError):
+    """A saved model cannot be loaded."""
+
+
+class CacheWarning(UserWarning):
+    """The cache does not work as it should; results are right all the same."""
+
+
+class PictureWarning(UserWarning):
+    """Pictures could not be read and were left out."""
+
+
+class EnvironmentWarning(UserWarning):
+    """The installation is not as the library needs it; the message has the commands that mend it."""
