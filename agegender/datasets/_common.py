@@ -1,0 +1,119 @@
+"""What every loader shares: the fixed order, and the Bunch that is handed out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import Bunch, check_random_state
+
+from agegender._threads import resolve_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GENDERS = ("male", "female")
+
+
+def check_age_range(min_age: float, max_age: float, owner: str) -> None:
+    """Raise a ValueError unless the range holds an age."""
+    if not 0 <= min_age <= max_age:
+        raise ValueError(
+            f"{owner}: min_age={min_age!r} and max_age={max_age!r}; 0 <= min_age <= max_age is needed."
+        )
+
+
+def age_reason(age: float, min_age: float, max_age: float) -> str | None:
+    """Say why an age is left out, or None where it stands in the range (both ends included)."""
+    if min_age <= age <= max_age:
+        return None
+    return f"age outside range: {age:g} is not in {min_age:g}…{max_age:g}"
+
+
+def shuffled_order(names: Sequence[str] | NDArray[np.object_], random_state: Any) -> NDArray[np.intp]:
+    """Return a shuffled order of unique names that depends on the names and the seed alone.
+
+    Each name is placed by its own hash, so that a picture added to or left out of a set moves no other.
+    """
+    seed = check_random_state(random_state).randint(2**31 - 1)
+    key = int(seed).to_bytes(8, "little")
+    places = [
+        hashlib.blake2b(n.encode(errors="surrogatepass"), digest_size=16, key=key).digest() for n in names
+    ]
+    return np.array(sorted(range(len(names)), key=places.__getitem__), dtype=np.intp)
+
+
+def text_array(values: Iterable[str]) -> NDArray[np.object_]:
+    """Return an object array of the strings, whatever their number."""
+    listed = list(values)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
+def excluded_frame(paths: Iterable[str], reasons: Iterable[str]) -> pd.DataFrame:
+    """Return the frame of what was left out and why, sorted by path."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"path": text_array(paths), "reason": text_array(reasons)})
+    return frame.sort_values("path", kind="stable", ignore_index=True)
+
+
+def as_bunch(frame: pd.DataFrame, excluded: pd.DataFrame, descr: str) -> Bunch:
+    """Return the Bunch that every loader hands out, made from its frame."""
+    return Bunch(
+        data=text_array(frame["path"]),
+        target=frame[["age", "gender"]].to_numpy(dtype=np.float64),
+        groups=frame["group"].to_numpy(dtype=np.int64),
+        frame=frame,
+        excluded=excluded,
+        target_names=["age", "gender"],
+        gender_names=list(GENDERS),
+        DESCR=descr,
+    )
+
+
+def check_some_left(n_kept: int, excluded: pd.DataFrame, where: object) -> None:
+    """Raise a ValueError that lists the commonest reasons where nothing was kept."""
+    if n_kept:
+        return
+    kinds = excluded["reason"].str.split(":").str[0].value_counts()
+    listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
+    raise ValueError(
+        f"None of the {len(excluded)} pictures of {str(where)!r} is left: {listed}. "
+        f"The first: {excluded['path'].iloc[0]}: {excluded['reason'].iloc[0]}."
+    )
+
+
+class Reasons:
+    """Why each row is left out; the first reason given to a row stands."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.none = np.ones(n_rows, dtype=bool)
+        self.texts = np.full(n_rows, "", dtype=object)
+
+    def add(self, mask: NDArray[np.bool_], say: Callable[[int], str]) -> None:
+        rows = np.flatnonzero(mask & self.none)
+        self.texts[rows] = [say(row) for row in rows.tolist()]
+        self.none[rows] = False
+
+
+def present(paths: NDArray[np.object_], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Look up which of the wanted files are there, folder by folder: half a million single looks take minutes."""
+    folders = sorted({os.path.dirname(path) for path in paths[wanted]})
+    with ThreadPoolExecutor(4 + resolve_threads()) as pool:
+        there = {path for listed in pool.map(_files_of, folders) for path in listed}
+    return np.fromiter((path in there for path in paths), dtype=bool, count=len(paths)) | ~wanted
+
+
+def _files_of(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [os.path.join(folder, entry.name) for entry in entries if entry.is_file()]
+    except OSError:
+        return []

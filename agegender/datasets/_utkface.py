@@ -1,0 +1,271 @@
+"""UTKFace: faces whose age, gender and race stand in the names of the files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from agegender import images
+from agegender._progress import progress_bar
+from agegender._threads import resolve_threads
+from agegender._validation import check_choice
+from agegender.datasets._common import (
+    age_reason,
+    as_bunch,
+    check_age_range,
+    check_some_left,
+    excluded_frame,
+    shuffled_order,
+)
+from agegender.exceptions import PictureError
+
+RACES = ("white", "black", "asian", "indian", "other")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+)
+FIELDS = "age_gender_race_datetime"
+
+_DESCR = """\
+UTKFace: {n} pictures of faces, ages {low} to {high} years, {copies} of them copies of another picture here.
+
+Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder", CVPR 2017.
+https://susanqq.github.io/UTKFace/
+
+Terms: for non-commercial research only; the copyright of each picture stays with its owner.
+Age (years), gender (0 male, 1 female) and race were estimated by an algorithm and checked by a person;
+equal pictures with different labels occur. `groups` numbers the pictures by content: keep a group on one side
+of every split."""
+
+
+@dataclass(frozen=True)
+class _Label:
+    age: int
+    gender: int
+    race: str
+    taken: datetime | None
+
+
+def load_utkface(
+    directory: str | os.PathLike[str],
+    *,
+    min_age: int = 0,
+    max_age: int = 100,
+    random_state: int | np.random.RandomState | None = 0,
+    check: Literal["header", "pixels"] | None = "header",
+    verbose: int = 0,
+) -> Bunch:
+    """Load the paths and labels of a folder of UTKFace pictures.
+
+    Every picture file of the folder and its subfolders ends either in ``frame`` or in ``excluded``. Files that
+    have neither a picture's suffix nor UTKFace's kind of name are passed over. UTKFace is for non-commercial
+    research only; see Notes.
+
+    Parameters
+    ----------
+    directory : path
+        The folder that holds ``age_gender_race_datetime.jpg…`` files, in subfolders (``part1``, …) or not.
+    min_age, max_age : int, default=0 and 100
+        The ages kept, in years, both ends included.
+    random_state : int, RandomState instance or None, default=0
+        Decides the order. The same number gives the same order on every machine; the file system's own order
+        has no part in it, and a picture added or left out moves no other.
+    check : {"header", "pixels"} or None, default="header"
+        How closely each file is looked at: whether it begins as a picture and is complete, or by decoding all
+        of it (some twenty times slower). With None only files that cannot be read at all are excluded.
+    verbose : int, default=0
+        A progress bar with 1.
+
+    Returns
+    -------
+    faces : :class:`~sklearn.utils.Bunch`
+        data : ndarray of shape (n_pictures,), dtype object
+            Paths, shuffled. The published file names sort by age.
+        target : ndarray of shape (n_pictures, 2)
+            Age in years, and gender (0 male, 1 female).
+        groups : ndarray of shape (n_pictures,), int
+            Pictures of equal file content share a number, and no others.
+        frame : DataFrame
+            One row a picture in the order of ``data``: ``path``, ``age``, ``gender``, ``race`` ("white",
+            "black", "asian", "indian" or "other"), ``datetime`` (when it was collected; NaT where the name
+            has none that can be read), ``group``.
+        excluded : DataFrame
+            ``path`` and ``reason``, which begins with "malformed name:", "age outside range:" or "unreadable:".
+        target_names, gender_names : list of str
+            Names of the columns of ``target`` and of its genders.
+        DESCR : str
+            What the data set is, and its terms.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If `directory` is not an existing folder.
+    ValueError
+        If it holds no pictures, or none is left.
+
+    Notes
+    -----
+    Terms: UTKFace is available for non-commercial research purposes only, and the copyright of each picture
+    stays with its owner. Of the published set 765 files are byte-for-byte copies of another one, and half of
+    the groups that these form disagree about the age: hand ``groups`` to whatever splits.
+
+    References
+    ----------
+    Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder", CVPR 2017,
+    https://susanqq.github.io/UTKFace/
+
+    Examples
+    --------
+    >>> from agegender.datasets import load_utkface
+    >>> faces = load_utkface("UTKFace/")  # doctest: +SKIP
+    >>> faces.target[:2]  # doctest: +SKIP
+    array([[26.,  1.],
+           [ 1.,  0.]])
+    """
+    check_choice("check", check, ("header", "pixels", None), "load_utkface")
+    check_age_range(min_age, max_age, "load_utkface")
+    root = _existing_folder(directory)
+    names = sorted(_picture_names(root))
+    if not names:
+        raise ValueError(
+            f"No pictures in {str(root)!r} or below it: files named {FIELDS}.jpg are looked for. "
+            "Unpack UTKFace's archive and pass the folder it makes."
+        )
+    names = [names[i] for i in shuffled_order(names, random_state)]
+    labels = [_label(name, min_age, max_age) for name in names]
+    digests = _digests(root, names, labels, check, verbose)
+    return _bunch(root, names, labels, digests)
+
+
+def _existing_folder(directory: str | os.PathLike[str]) -> Path:
+    root = Path(directory).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f"There is no folder {str(root)!r} (looked for from {os.getcwd()!r}).")
+    if not root.is_dir():
+        raise NotADirectoryError(
+            f"{str(root)!r} is a file; unpack it and pass the folder that holds the pictures."
+        )
+    return root
+
+
+def _picture_names(root: Path) -> Iterator[str]:
+    """Yield the picture files below `root`, relative to it, with forward slashes."""
+    visited: set[str] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        # Subfolders are often links to another disk; a link to a parent would make the walk endless.
+        place = os.path.realpath(folder)
+        if place in visited:
+            subfolders.clear()
+            continue
+        visited.add(place)
+        subfolders.sort()
+        within = Path(folder).relative_to(root)
+        yield from ((within / file).as_posix() for file in files if _is_picture(file))
+
+
+def _is_picture(file: str) -> bool:
+    return file.lower().endswith(SUFFIXES) or re.match("[0-9]+_[01]_", file) is not None
+
+
+def _label(name: str, min_age: int, max_age: int) -> _Label | str:
+    """Return what a file's name says, or why the file is left out."""
+    fields = name.rpartition("/")[2].split("_", 3)
+    if len(fields) < 4:
+        return f"malformed name: {len(fields)} of the 4 fields {FIELDS}"
+    if not re.fullmatch("[0-9]{1,9}", fields[0]):
+        return f"malformed name: age {fields[0]!r} is not a number of years ({FIELDS})"
+    if fields[1] not in ("0", "1"):
+        return f"malformed name: gender {fields[1]!r} is neither 0 (male) nor 1 (female) ({FIELDS})"
+    if fields[2] not in ("0", "1", "2", "3", "4"):
+        return f"malformed name: race {fields[2]!r} is not one of 0…4 ({FIELDS})"
+    age = int(fields[0])
+    return age_reason(age, min_age, max_age) or _Label(
+        age, int(fields[1]), RACES[int(fields[2])], _moment(fields[3])
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    """Read ``yyyymmddHHMMSSmmm``; the published names have a digit more or less here and there."""
+    digits = re.match("[0-9]{14,18}", text)
+    if not digits:
+        return None
+    try:
+        second = datetime.strptime(digits[0][:14], "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+    thousandths = digits[0][14:]
+    return second.replace(microsecond=int(thousandths) * 1000) if len(thousandths) == 3 else second
+
+
+def _digests(
+    root: Path, names: list[str], labels: list[_Label | str], check: str | None, verbose: int
+) -> list[bytes | str]:
+    """Return each labelled file's digest, or why the file is left out."""
+    paths = (
+        None if isinstance(label, str) else str(root / name)
+        for name, label in zip(names, labels, strict=True)
+    )
+    digests = []
+    # Reading, hashing and decoding all let go of the interpreter's lock.
+    with (
+        ThreadPoolExecutor(4 + resolve_threads()) as pool,
+        progress_bar(len(names), "reading", verbose) as bar,
+    ):
+        for digest in pool.map(partial(_digest, check=check), paths):
+            digests.append(digest)
+            bar.update()
+    return digests
+
+
+def _digest(path: str | None, check: str | None) -> bytes | str:
+    if path is None:
+        return ""
+    try:
+        content = images.read(path)
+        if check is not None:
+            images.check(content, full=check == "pixels")
+    except PictureError as error:
+        return f"unreadable: {error.reason}"
+    return images.digest(content)
+
+
+def _bunch(root: Path, names: list[str], labels: list[_Label | str], digests: list[bytes | str]) -> Bunch:
+    import pandas as pd
+
+    kept, left_out = [], []
+    for name, label, digest in zip(names, labels, digests, strict=True):
+        path = str(root / name)
+        if isinstance(label, str):
+            left_out.append((path, label))
+        elif isinstance(digest, str):
+            left_out.append((path, digest))
+        else:
+            kept.append((path, label.age, label.gender, label.race, label.taken, digest))
+    excluded = excluded_frame([path for path, _ in left_out], [reason for _, reason in left_out])
+    check_some_left(len(kept), excluded, root)
+    frame = pd.DataFrame(kept, columns=["path", "age", "gender", "race", "datetime", "group"])
+    frame["datetime"] = pd.to_datetime(frame["datetime"]).astype("datetime64[ms]")
+    frame["group"] = pd.factorize(frame["group"])[0]
+    copies = len(frame) - frame["group"].nunique()
+    low, high = frame["age"].min(), frame["age"].max()
+    return as_bunch(frame, excluded, _DESCR.format(n=len(frame), low=low, high=high, copies=copies))

@@ -1,0 +1,14 @@
+"""Splits that cannot leak: folds alike in age and gender that keep copies and persons together."""
+
+from agegender.model_selection._groups import connected_groups, duplicate_groups, similar_face_groups
+from agegender.model_selection._predict import cross_val_predict_frame
+from agegender.model_selection._splits import AgeGenderKFold, grouped_split
+
+__all__ = [
+    "AgeGenderKFold",
+    "connected_groups",
+    "cross_val_predict_frame",
+    "duplicate_groups",
+    "grouped_split",
+    "similar_face_groups",
+]

@@ -1,0 +1,171 @@
+"""Out-of-fold predictions as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sklearn
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.model_selection import BaseCrossValidator, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
+
+from agegender._validation import check_target
+from agegender.model_selection._splits import AgeGenderKFold
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def cross_val_predict_frame(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: ArrayLike | None = None,
+    cv: Any = None,
+    params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> pd.DataFrame:
+    """Predict each picture by a model that was trained on other folds, as one table.
+
+    scikit-learn's ``cross_val_predict`` is for ``predict`` alone; this gives all that ``predict_frame`` does.
+
+    Parameters
+    ----------
+    estimator : AgeGenderPipeline, AgeGenderClassifier, scikit-learn Pipeline or search that ends in one
+        Cloned for each fold; never fitted itself. One that only predicts gives the columns age and gender.
+    X : sequence of pictures, or of whatever the estimator reads
+        The data.
+    y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+        Age in years and gender.
+    groups : array-like of shape (n_samples,), default=None
+        Pictures that stay on one side of each split: copies, persons.
+    cv : int, splitter, iterable of (train, test) or None, default=None
+        None is ``AgeGenderKFold(5)`` and an integer k is ``AgeGenderKFold(k)``. Every picture must be in
+        exactly one test part.
+    params : dict, default=None
+        Further arguments of ``fit``, such as ``sample_weight``; values with a row a picture are split alike.
+        With scikit-learn's metadata routing enabled they, and `groups`, go where they were requested.
+    n_jobs : int or None, default=None
+        Folds fitted at the same time, as in scikit-learn.
+    verbose : int, default=0
+        joblib's messages on the folds' progress.
+
+    Returns
+    -------
+    frame : DataFrame
+        One row a picture in the order of `X`: the columns of ``predict_frame``, then ``fold``, ``true_age``
+        (years) and ``true_gender``.
+
+    Raises
+    ------
+    ValueError
+        If a picture is in no test part, or in several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from agegender.model_selection import cross_val_predict_frame
+    >>> y = np.array([[20, 0], [30, 1], [20, 0], [30, 1]])
+    >>> cross_val_predict_frame(DummyRegressor(), np.zeros((4, 1)), y, cv=2)
+        age  gender  fold  true_age  true_gender
+    0  25.0     0.5     1      20.0            0
+    1  25.0     0.5     1      30.0            1
+    2  25.0     0.5     0      20.0            0
+    3  25.0     0.5     0      30.0            1
+    """
+    import pandas as pd
+
+    ages, genders = check_target(y, max_age=np.iinfo(np.int64).max)
+    cv = _splitter(cv)
+    split_params, fit_params = _route(estimator, cv, groups, dict(params or {}))
+    rows = np.arange(len(ages))
+    folds = [(rows[train], rows[test]) for train, test in cv.split(X, y, **split_params)]
+    _check_partition(np.concatenate([test for _, test in folds]), len(ages))
+    frames = Parallel(n_jobs=n_jobs, verbose=verbose)(
+        delayed(_fit_and_predict)(clone(estimator), X, y, train, test, fold, fit_params)
+        for fold, (train, test) in enumerate(folds)
+    )
+    frame = pd.concat(frames).sort_index()
+    # A target array is of floats, and predict_frame's labels are whole numbers.
+    whole = genders.dtype.kind == "f" and np.equal(np.mod(genders, 1), 0).all()
+    return frame.assign(true_age=ages, true_gender=genders.astype(np.int64) if whole else genders)
+
+
+def _splitter(cv: Any) -> BaseCrossValidator:
+    # scikit-learn would make an integer an unshuffled KFold.
+    if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
+        return AgeGenderKFold(5 if cv is None else int(cv))
+    return check_cv(cv)
+
+
+def _route(
+    estimator: Any, cv: Any, groups: ArrayLike | None, params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what goes to ``split`` and what goes to ``fit``."""
+    if not sklearn.get_config()["enable_metadata_routing"]:
+        return {"groups": groups}, params
+    router = (
+        MetadataRouter(owner="cross_val_predict_frame")
+        .add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        .add(splitter=cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+    )
+    if groups is not None:
+        params["groups"] = groups
+    routed = process_routing(router, "fit", **params)
+    return dict(routed.splitter.split), dict(routed.estimator.fit)
+
+
+def _check_partition(tested: NDArray[np.intp], n_samples: int) -> None:
+    times = np.bincount(tested, minlength=n_samples)
+    if (times != 1).any():
+        row = int(np.argmax(times != 1))
+        raise ValueError(
+            f"cross_val_predict_frame: row {row} is in {times[row]} test parts; every row should be in exactly one, "
+            "as in AgeGenderKFold."
+        )
+
+
+def _fit_and_predict(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    fold: int,
+    fit_params: dict[str, Any],
+) -> pd.DataFrame:
+    of_train = {name: _rows(value, train, _num_samples(y)) for name, value in fit_params.items()}
+    estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **of_train)
+    frame = _predict_frame(estimator, _safe_indexing(X, test))
+    frame.index = test
+    return frame.assign(fold=fold)
+
+
+def _rows(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
+    """Take the rows of a parameter that has one a sample; hand on any other as it is."""
+    per_sample = (
+        hasattr(value, "__len__") and not isinstance(value, str | bytes | dict) and len(value) == n_samples
+    )
+    return _safe_indexing(value, rows) if per_sample else value
+
+
+def _predict_frame(estimator: Any, X: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if hasattr(estimator, "predict_frame"):
+        return estimator.predict_frame(X)
+    if hasattr(estimator, "best_estimator_"):
+        return _predict_frame(estimator.best_estimator_, X)
+    if isinstance(estimator, Pipeline) and hasattr(estimator[-1], "predict_frame"):
+        return estimator[-1].predict_frame(estimator[:-1].transform(X) if len(estimator) > 1 else X)
+    return pd.DataFrame(np.asarray(estimator.predict(X)), columns=["age", "gender"])
