@@ -1,0 +1,396 @@
+"""Rows computed once, kept on disk: how a key is made, and where the rows lie.
+
+One SQLite file a directory, ``embeddings.sqlite``, shared by every process that is given the directory. A row
+is found by the picture's content and by a `Recipe`, all that decides its numbers besides the picture.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender import _cache_rows
+from agegender._cache_file import CacheFile, tell
+from agegender._validation import check_choice, home
+
+__all__ = ["CacheInfo", "EmbeddingCache", "Recipe", "RecipeInfo", "open_cache"]
+
+FILE_NAME = "embeddings.sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything besides the picture that decides a row's numbers.
+
+    Parameters
+    ----------
+    network : str
+        The sha256 of the network's file.
+    layer : str
+        The resolved tensor, not the nickname that was asked for.
+    input_size : tuple of int
+        Height and width that the network is fed, in pixels.
+    color : str
+        Order of the network's colour channels, ``"rgb"`` or ``"bgr"``.
+    mean, scale : float or tuple of float
+        The network is fed (x − mean)·scale.
+    crop : float
+        Fraction trimmed from every side of the face.
+    faces : str or None
+        Detector and alignment, None where the picture is taken as it is.
+    view : str, default="plain"
+        The view of the face that was embedded.
+    preprocessing : int
+        Version of the steps from bytes to pixels.
+    dtype : {"float32", "float16"}, default="float32"
+        How the numbers are kept.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or `dtype` is not one of the two.
+
+    Examples
+    --------
+    >>> recipe = Recipe(network="6336", layer="fc1", input_size=(112, 112), color="bgr", mean=127.5,
+    ...                 scale=1 / 128, crop=0.0, faces=None, preprocessing=1)
+    >>> recipe.digest.hex()
+    '4171cb96a316ec5e87eebd01de82a7ee'
+    """
+
+    network: str
+    layer: str
+    input_size: tuple[int, int]
+    color: str
+    mean: float | tuple[float, ...]
+    scale: float | tuple[float, ...]
+    crop: float
+    faces: str | None
+    view: str = "plain"
+    preprocessing: int
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, ("float32", "float16"), "Recipe")
+        height, width = self.input_size
+        exact = {
+            "input_size": (int(height), int(width)),
+            "mean": _numbers("mean", self.mean),
+            "scale": _numbers("scale", self.scale),
+            "crop": _numbers("crop", self.crop),
+            "preprocessing": int(self.preprocessing),
+        }
+        for name, value in exact.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def json(self) -> str:
+        """The fields as canonical JSON: sorted names, no spaces, floats to the last bit."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """Sixteen bytes (BLAKE2b) that stand for all the fields."""
+        return blake2b(self.json.encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """What a cache holds for one recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    shape : tuple of int
+        A row's.
+    n_rows : int
+    n_bytes : int
+        Of the numbers alone.
+    last_used : date
+        The day (UTC) on which a row was last stored or loaded.
+    """
+
+    recipe: Recipe
+    shape: tuple[int, ...]
+    n_rows: int
+    n_bytes: int
+    last_used: datetime.date
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a cache holds.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    n_rows : int
+    n_bytes : int
+        On disk, SQLite's own overhead included.
+    recipes : tuple of RecipeInfo
+        In the order in which they were first stored.
+    """
+
+    path: Path
+    n_rows: int
+    n_bytes: int
+    recipes: tuple[RecipeInfo, ...]
+
+
+def open_cache(
+    cache: str | os.PathLike[str] | None, *, on_error: Literal["warn", "raise"] = "warn"
+) -> EmbeddingCache | None:
+    """Return the cache that an extractor's `cache` parameter stands for.
+
+    Parameters
+    ----------
+    cache : "auto", path or None
+        ``"auto"``: the user's cache directory, or ``AGEGENDER_HOME`` where it is set. A path: that directory,
+        made when the first row is stored. None: no cache.
+    on_error : {"warn", "raise"}, default="warn"
+        What a full disk, a read-only directory or a lock held too long leads to: one `CacheWarning` and a run
+        that goes on without the cache, or a `CacheError`.
+
+    Returns
+    -------
+    EmbeddingCache or None
+
+    Raises
+    ------
+    TypeError
+        If `cache` is none of these.
+    ValueError
+        If `on_error` is not one of the two.
+
+    Examples
+    --------
+    >>> open_cache(None) is None
+    True
+    >>> open_cache("faces/cache")
+    EmbeddingCache('faces/cache')
+    """
+    if cache is None:
+        return None
+    if not isinstance(cache, str | os.PathLike):
+        raise TypeError(f"cache={cache!r} should be 'auto', a directory or None.")
+    return EmbeddingCache(home() if cache == "auto" else cache, on_error=on_error)
+
+
+class EmbeddingCache:
+    """Rows of numbers on disk, found by recipe and picture content.
+
+    Safe with several processes and threads at once; pickled, it is its directory. Nothing is opened before the
+    first use.
+
+    Parameters
+    ----------
+    directory : path
+        Where the file ``embeddings.sqlite`` lies or will lie.
+    on_error : {"warn", "raise"}, default="warn"
+        See `open_cache`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> recipe = Recipe(network="6336", layer="fc1", input_size=(112, 112), color="bgr", mean=127.5,
+    ...                 scale=1 / 128, crop=0.0, faces=None, preprocessing=1)
+    >>> pictures = [b"0123456789abcdef", b"fedcba9876543210"]
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     cache = EmbeddingCache(directory)
+    ...     cache.store(recipe, pictures[:1], np.ones((1, 3), dtype=np.float32))
+    ...     rows = np.zeros((2, 3), dtype=np.float32)
+    ...     cache.load(recipe, pictures, out=rows)
+    ...     cache.close()
+    array([ True, False])
+    >>> rows
+    array([[1., 1., 1.],
+           [0., 0., 0.]], dtype=float32)
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, on_error: Literal["warn", "raise"] = "warn"
+    ) -> None:
+        check_choice("on_error", on_error, ("warn", "raise"), "EmbeddingCache")
+        self.directory = Path(directory).expanduser()
+        self.on_error = on_error
+        self._file = CacheFile(self.path, on_error)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingCache({os.fspath(self.directory)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(EmbeddingCache, on_error=self.on_error), (os.fspath(self.directory),)
+
+    @property
+    def path(self) -> Path:
+        """The file that holds the rows."""
+        return self.directory / FILE_NAME
+
+    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Fill the rows that are known.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        contents : sequence of bytes, length n
+            One 16-byte digest a picture.
+        out : ndarray or memmap of shape (n, …), float32 or float16
+            Written where a row is known, left as it is elsewhere.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+            Which rows were filled.
+
+        Raises
+        ------
+        ValueError
+            If lengths or shapes do not agree.
+        CacheError
+            If the file was written by a newer agegender, or cannot be read and `on_error` is "raise".
+        """
+        _check_rows(contents, out)
+        found = np.zeros(len(contents), dtype=bool)
+        if os.path.exists(self.path):
+            work = functools.partial(_cache_rows.load, recipe=recipe, contents=contents, out=out, found=found)
+            damaged = self._file.attempt("read", work)
+            if damaged:
+                tell(
+                    f"{len(damaged)} rows of the cache {self.path} fail their checksum; they were dropped and will "
+                    "be computed again. A disk that does this more than once should be looked at."
+                )
+        return found
+
+    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> None:
+        """Keep rows, all of them or none (one transaction); those known already stay as they are.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        contents : sequence of bytes, length n
+            One 16-byte digest a picture.
+        rows : ndarray of shape (n, …)
+            Kept as `recipe.dtype`.
+
+        Raises
+        ------
+        ValueError
+            If lengths or shapes do not agree.
+        CacheError
+            If the file was written by a newer agegender, or cannot be written and `on_error` is "raise".
+        """
+        _check_rows(contents, rows)
+        if len(contents):
+            work = functools.partial(_cache_rows.store, recipe=recipe, contents=contents, rows=rows)
+            self._file.attempt("written", work)
+
+    def info(self) -> CacheInfo:
+        """Count what the cache holds, without making one.
+
+        Returns
+        -------
+        CacheInfo
+
+        Raises
+        ------
+        CacheError
+            If the file cannot be read.
+        """
+        if not os.path.exists(self.path):
+            return CacheInfo(self.path, 0, 0, ())
+        recipes = self._file.attempt("counted", _recipes) or ()
+        n_rows = sum(recipe.n_rows for recipe in recipes)
+        return CacheInfo(self.path, n_rows, self._file.n_bytes(), recipes)
+
+    def prune(self, max_bytes: int) -> int:
+        """Drop the rows used longest ago until the file takes `max_bytes` at most.
+
+        Use is stamped by the day; rows of the same day go in the order they were stored. An empty file still
+        takes about 100 KB.
+
+        Parameters
+        ----------
+        max_bytes : int
+            The size that the file may have, in bytes.
+
+        Returns
+        -------
+        int
+            How many rows were dropped.
+
+        Raises
+        ------
+        ValueError
+            If `max_bytes` is negative.
+        CacheError
+            If the file cannot be written.
+        """
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes={max_bytes} should not be negative; 0 drops every row.")
+        if not os.path.exists(self.path):
+            return 0
+        work = functools.partial(_cache_rows.prune, max_bytes=max_bytes)
+        return self._file.attempt("pruned", work) or 0
+
+    def clear(self) -> None:
+        """Drop every row, and damaged files set aside earlier, and give their disk back.
+
+        Raises
+        ------
+        CacheError
+            If the file cannot be written.
+        """
+        if os.path.exists(self.path):
+            self._file.attempt("cleared", _cache_rows.clear)
+        for file in self._file.set_aside():
+            file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        self._file.close()
+
+
+def _recipes(db: sqlite3.Connection) -> tuple[RecipeInfo, ...]:
+    epoch = datetime.date(1970, 1, 1)
+    return tuple(
+        RecipeInfo(
+            recipe := Recipe(**json.loads(fields)),
+            shape,
+            n_rows,
+            n_rows * _cache_rows.row_bytes(recipe.dtype, shape),
+            epoch + datetime.timedelta(days=day),
+        )
+        for fields, shape, n_rows, day in _cache_rows.recipes(db)
+    )
+
+
+def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
+    """Return plain floats, so that 127, 127.0 and NumPy's 127 make one key."""
+    numbers = np.asarray(value, dtype=np.float64) + 0.0  # -0.0 is 0.0
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"Recipe: {name}={value!r} should be finite.")
+    return float(numbers) if numbers.ndim == 0 else tuple(numbers.ravel().tolist())
+
+
+def _check_rows(contents: Sequence[bytes], rows: NDArray[Any]) -> None:
+    if len(contents) != len(rows):
+        raise ValueError(f"{len(contents)} pictures and {len(rows)} rows: there should be as many.")
+    if rows.ndim < 2 or 0 in rows.shape[1:]:
+        raise ValueError(f"Rows of shape {rows.shape} should be (n, …) with at least one number each.")
+    if rows.dtype.kind != "f":
+        raise ValueError(f"Rows of dtype {rows.dtype} should be float32 or float16.")
+    for content in contents:
+        if type(content) is not bytes or len(content) != 16:
+            raise ValueError(f"A picture is named by the 16 bytes of its digest, not by {content!r}.")
