@@ -1,0 +1,152 @@
+"""Network files: their sha256, computed once in a process, and where a network is looked for by it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from agegender._fork import after_fork
+from agegender._validation import home
+from agegender.exceptions import WeightsError, WeightsNotFoundError
+
+__all__ = ["NetworkFile", "existing_file", "sha256_of"]
+
+_SHA256: dict[tuple[str, int, int], str] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A file known by its content, wherever it lies.
+
+    Attributes
+    ----------
+    name : str
+        The network's name.
+    path : pathlib.Path or None
+        Where the file was when it was first read.
+    sha256, size, suffix : str, int, str
+        Of the file.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+    size: int
+    suffix: str
+
+    def find(self, content: bytes | None = None) -> Path:
+        """Return where the file lies now; `content` is written where it lies nowhere.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If there is neither file nor content, and deepface does not publish it.
+        """
+        for path in (self.path, self.kept, self.published_path):
+            if path is not None and path.is_file() and sha256_of(path) == self.sha256:
+                return path
+        if content is not None:
+            return _write(self.kept, content)
+        if (downloaded := self._download()) is not None:
+            return downloaded
+        raise WeightsNotFoundError(self._where_to_put_it())
+
+    @property
+    def kept(self) -> Path:
+        """Where a network that came with a model is kept, and where a person may put one."""
+        return home() / "networks" / f"{self.sha256}{self.suffix}"
+
+    @property
+    def published_path(self) -> Path | None:
+        """Where deepface keeps this file, if it is one of deepface's."""
+        from agegender._deepface import PUBLISHED, weights_folder
+
+        published = PUBLISHED.get(self.name)
+        if published is None or self.path is None or self.path.name != f"{published.stem}{self.suffix}":
+            return None
+        return weights_folder() / self.path.name
+
+    def _download(self) -> Path | None:
+        """Fetch the file through deepface, where it is one of deepface's and may have this content."""
+        from agegender._deepface import PUBLISHED, download, offline
+
+        path = self.published_path
+        if path is None or path.is_file() or offline():
+            return None
+        published = PUBLISHED[self.name]
+        if published.known.get(self.suffix, (self.sha256, 0))[0] != self.sha256:
+            return None
+        try:
+            path = download(published, self.suffix)
+        except (OSError, ValueError, WeightsError):
+            return None
+        return path if sha256_of(path) == self.sha256 else None
+
+    def _where_to_put_it(self) -> str:
+        was = f"It was read from {self.path}" if self.path else "It came with a model"
+        if self.path and self.path.is_file():
+            was += ", where another file lies now"
+        places = f"{self.kept} or at {self.path}" if self.path else str(self.kept)
+        return (
+            f"The network {self.name!r} is not on this machine: "
+            f"{self.path.name if self.path else self.name + self.suffix}, {self.size:,} bytes, "
+            f"sha256 {self.sha256}. {was}.{self._published_at()} Put a copy at {places}, and try again."
+        )
+
+    def _published_at(self) -> str:
+        from agegender._deepface import PUBLISHED
+
+        if self.published_path is None:
+            return ""
+        return f" deepface publishes a file of this name at {' and '.join(PUBLISHED[self.name].urls(self.suffix))}."
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256, computed once for each path, size and time of change."""
+    stat = path.stat()
+    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+    with _lock:
+        if key in _SHA256:
+            return _SHA256[key]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with _lock:
+        return _SHA256.setdefault(key, digest)
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path, or raise an error that says what is missing."""
+    file = Path(path).expanduser().absolute()
+    if file.is_dir():
+        raise WeightsError(f"{file} is a folder; a network is one file.")
+    if not file.is_file():
+        raise WeightsNotFoundError(f"There is no file {file}.")
+    return file
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file under its final name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arriving = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        with arriving.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(arriving, path)
+    finally:
+        arriving.unlink(missing_ok=True)
+    return path
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+after_fork(_after_fork)

@@ -1,0 +1,109 @@
+"""Networks read from their files: their layers, remembered, and the one read last, kept until it runs."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakValueDictionary
+
+from agegender._fork import after_fork
+from agegender.exceptions import WeightsError
+
+if TYPE_CHECKING:
+    from agegender._graph import OnnxGraph
+    from agegender._keras import KerasGraph
+    from agegender._layers import Layers
+    from agegender.backbones import Backbone
+
+    Graph: TypeAlias = OnnxGraph | KerasGraph
+
+__all__ = ["forget_network", "keep_network", "layers_of", "read_network"]
+
+# Small: a few hundred names and shapes for each network.
+_layers: dict[tuple[Any, ...], Layers] = {}
+_read: dict[tuple[Any, ...], Graph] = {}
+# Keras networks that run: another layer of one shares its weights.
+_running: WeakValueDictionary[tuple[Any, ...], Graph] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def layers_of(backbone: Backbone) -> Layers:
+    """Return what can be asked of a network; its file is read at the first time only."""
+    with _lock:
+        key = backbone.structure
+        if key not in _layers:
+            _layers[key] = read_network(backbone).layers()
+        return _layers[key]
+
+
+def read_network(backbone: Backbone) -> Any:
+    """Return a network as it stands in its file, an OnnxGraph or a KerasGraph.
+
+    The one read last is kept until :func:`forget_network`, and a Keras one as long as it runs.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If its file is gone.
+    WeightsError
+        If its file is not what it should be.
+    """
+    with _lock:
+        key = backbone.structure
+        graph = _read.get(key) or _running.get(key) or _from_file(backbone)
+        _read.clear()
+        _read[key] = _running[key] = graph
+        return graph
+
+
+def keep_network(backbone: Backbone, graph: Graph) -> None:
+    """Keep a network that has just been read, so that it need not be read again at once."""
+    with _lock:
+        _read.clear()
+        _read[backbone.structure] = graph
+
+
+def forget_network() -> None:
+    """Let go of the network that was read last: its weights are most of the memory that it takes."""
+    with _lock:
+        _read.clear()
+
+
+def _from_file(backbone: Backbone) -> Graph:
+    source = str(backbone.path or f"{backbone.name}{backbone.suffix}")
+    if backbone.suffix == ".onnx":
+        from agegender._onnx_reading import read_graph
+
+        graph = read_graph(backbone.open_bytes(), source, input_size=backbone.input_size)
+        _check_published(backbone, graph.layers(), source)
+        return graph
+    from agegender._keras import KerasGraph, load_keras
+
+    if backbone.suffix == ".keras":
+        return KerasGraph(load_keras(backbone.file()))
+    from agegender._deepface import PUBLISHED, build_keras
+
+    return KerasGraph(build_keras(PUBLISHED[backbone.name], backbone.file()))
+
+
+def _check_published(backbone: Backbone, layers: Layers, source: str) -> None:
+    """Refuse another network's ONNX file under the name of one of deepface's."""
+    from agegender._deepface import PUBLISHED
+
+    published = PUBLISHED.get(backbone.name)
+    if published is None or backbone.licence != published.licence:
+        return
+    n_numbers = layers.shapes[layers.embedding][-1]
+    if n_numbers != published.n_numbers:
+        raise WeightsError(
+            f"{source} is not {backbone.name}: it gives {n_numbers} numbers where {backbone.name} gives "
+            f"{published.n_numbers}. Delete it and fetch it again from {' or '.join(published.urls('.onnx'))}."
+        )
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+after_fork(_after_fork)

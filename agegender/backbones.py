@@ -1,0 +1,426 @@
+"""What a face-recognition network needs: its file, the pictures it takes, the layers it has.
+
+Everything that decides a network's numbers is in a :class:`Backbone`: the sha256 of its file, the order of its
+colours, its normalisation and the size of its pictures. Running it is the business of :mod:`agegender.runtime`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from agegender._network_files import NetworkFile, existing_file, sha256_of
+from agegender._validation import check_choice, did_you_mean
+from agegender.exceptions import WeightsError
+
+if TYPE_CHECKING:
+    from agegender._layers import Layers
+
+__all__ = ["CARRIED_BYTES", "Backbone", "known_backbones"]
+
+Color: TypeAlias = Literal["rgb", "bgr"]
+Numbers: TypeAlias = float | tuple[float, float, float]
+
+CARRIED_BYTES = 16 * 2**20
+"""Networks up to this size travel inside saved models."""
+
+_HDF5 = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Backbone:
+    """A frozen network that turns pictures of faces into numbers.
+
+    Made by :meth:`load`, :meth:`from_onnx` or :meth:`from_keras`, and never changed after. Two backbones are equal
+    when they give equal numbers by their making: same file content, colours, normalisation and picture size. It
+    pickles without its network, which is found again by name and sha256; see :meth:`with_content`.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in messages and column names.
+    path : pathlib.Path or None
+        Where its file was found; None where it never had one.
+    sha256 : str
+        Of the file's content.
+    size : int
+        Of the file, in bytes.
+    color : {"rgb", "bgr"}
+        The order of colours that the network takes.
+    mean, scale : float or tuple of three floats
+        The network is fed (x − mean)·scale for x from 0 to 255; three numbers stand in its own order of colours.
+    input_size : tuple of int
+        Height and width of the pictures that it takes, in pixels.
+    licence : str or None
+        The terms of its weights, where they are known.
+    suffix : str
+        The kind of its file: ``".onnx"``, ``".h5"`` (deepface's weights) or ``".keras"``.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+    size: int
+    color: Color
+    mean: Numbers
+    scale: Numbers
+    input_size: tuple[int, int]
+    licence: str | None
+    suffix: str
+    content: bytes | None = field(default=None)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        engine: Literal["auto", "onnx", "keras"] = "auto",
+    ) -> Backbone:
+        """Find one of deepface's networks, or read an ONNX file.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            One of :func:`known_backbones`, or an ``.onnx`` file as in :meth:`from_onnx` with its defaults.
+        weights : path, default=None
+            The weights file, ``.onnx`` or ``.h5``. None looks in deepface's folder
+            (``$DEEPFACE_HOME/.deepface/weights``, by default in the home directory), then downloads through deepface
+            unless ``AGEGENDER_OFFLINE=1`` is set.
+        engine : {"auto", "onnx", "keras"}, default="auto"
+            Which form of the weights: the ``.onnx`` file, which ONNX Runtime runs, or the ``.h5`` file, which Keras
+            runs. "auto" takes the first where it is there, and the second otherwise.
+
+        Raises
+        ------
+        ValueError
+            If there is no network of this name.
+        WeightsNotFoundError
+            If the file is neither here nor to be had.
+        WeightsError
+            If the file is not what it should be.
+
+        Examples
+        --------
+        >>> Backbone.load("arcfase")
+        Traceback (most recent call last):
+        ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, and any .onnx \
+file. Did you mean 'arcface'?
+        """
+        from agegender._deepface import PUBLISHED, check_file, locate
+
+        check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
+        name = os.fspath(name_or_path)
+        published = PUBLISHED.get(name)
+        if published is None:
+            return _load_file(name, weights)
+        path = locate(published, engine) if weights is None else _given(weights, engine)
+        check_file(path, published.urls(path.suffix))
+        return cls(
+            name=name,
+            path=path,
+            sha256=sha256_of(path),
+            size=path.stat().st_size,
+            color="bgr",
+            mean=published.mean,
+            scale=published.scale,
+            input_size=published.input_size,
+            licence=published.licence,
+            suffix=path.suffix,
+        )
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        color: Color = "rgb",
+        mean: float | Sequence[float] = 127.5,
+        scale: float | Sequence[float] = 1 / 128,
+        licence: str | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> Backbone:
+        """Take any ONNX network with one input of shape (n, 3, h, w) or (n, h, w, 3) and an output of shape (n, d).
+
+        Parameters
+        ----------
+        path : path
+            The file, weights included.
+        name : str, default=None
+            What to call it; None takes the file's name.
+        color : {"rgb", "bgr"}, default="rgb"
+            The order of colours that the network takes.
+        mean, scale : float or three floats, default=127.5 and 1/128
+            The network is fed (x − mean)·scale for x from 0 to 255; three numbers stand in the network's order of
+            colours. A graph that normalises by itself takes ``mean=0.0, scale=1.0``.
+        licence : str, default=None
+            The terms of its weights.
+        input_size : tuple of int, default=None
+            Height and width in pixels, where the graph leaves them open.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If there is no such file.
+        WeightsError
+            If it is not an ONNX network, or not one that takes pictures.
+        """
+        from agegender._networks import keep_network
+        from agegender._onnx_reading import read_graph
+
+        file = existing_file(path)
+        content = file.read_bytes()
+        graph = read_graph(content, str(file), input_size=input_size)
+        backbone = cls(
+            name=name or file.stem,
+            path=file,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            color=_checked_color(color),
+            mean=_checked_numbers("mean", mean),
+            scale=_checked_numbers("scale", scale),
+            input_size=graph.input_size,
+            licence=licence,
+            suffix=".onnx",
+        )
+        keep_network(backbone, graph)
+        return backbone
+
+    @classmethod
+    def from_keras(
+        cls,
+        model: Any,
+        *,
+        name: str | None = None,
+        color: Color = "rgb",
+        mean: float | Sequence[float] = 127.5,
+        scale: float | Sequence[float] = 1 / 128,
+        licence: str | None = None,
+    ) -> Backbone:
+        """Take a Keras model as it is now; training it further does not change the backbone.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Functional or sequential, with one input (None, h, w, 3) and an output (None, d). A model inside the model
+            counts as one layer.
+        name : str, default=None
+            What to call it; None takes the model's name.
+        color, mean, scale, licence
+            As in :meth:`from_onnx`.
+
+        Raises
+        ------
+        ValueError
+            If the model is not of this kind.
+        WeightsError
+            If Keras could not load the model again from a file.
+        """
+        from agegender._keras import keras_snapshot, picture_size
+
+        size = picture_size(model)
+        content = keras_snapshot(model)
+        backbone = cls(
+            name=name or model.name,
+            path=None,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            color=_checked_color(color),
+            mean=_checked_numbers("mean", mean),
+            scale=_checked_numbers("scale", scale),
+            input_size=size,
+            licence=licence,
+            suffix=".keras",
+            content=content,
+        )
+        backbone._layers()  # loads what was saved: better an error now than in another process
+        return backbone
+
+    @property
+    def format(self) -> Literal["onnx", "keras"]:
+        """What runs it: ``"onnx"`` (ONNX Runtime) or ``"keras"`` (Keras on TensorFlow)."""
+        return "onnx" if self.suffix == ".onnx" else "keras"
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the tensors that may be asked for besides "embedding", "penultimate", …; in their order."""
+        return list(self._layers().shapes)
+
+    def resolve_layer(self, layer: str) -> str:
+        """Return a layer's own name, the one that cached rows are kept under.
+
+        Parameters
+        ----------
+        layer : str
+            "embedding" (the output), "penultimate" (what the last dense layer reads), "feature_map" (the last map of
+            more than one position), "pooled" (that map, averaged over its positions), "input" (the picture itself),
+            a tensor's name, or ``pooled(name)`` of a map.
+
+        Returns
+        -------
+        str
+            The tensor's name; ``pooled(name)`` for an average; ``tensor(name)`` for a tensor whose own name is one of
+            the words above. What comes out may be asked for again, and comes out the same.
+
+        Raises
+        ------
+        ValueError
+            If the network has no such layer.
+        """
+        if layer == "input":
+            return layer  # without reading the network
+        with self._named():
+            return self._layers().name(layer)
+
+    def output_shape(self, layer: str) -> tuple[int, ...]:
+        """Return the shape of what a layer gives for one picture: (d,), or (h, w, channels) for a map.
+
+        Raises
+        ------
+        ValueError
+            If the network has no such layer.
+        """
+        if layer == "input":
+            return (*self.input_size, 3)
+        with self._named():
+            return self._layers().shape(layer)
+
+    def with_content(self) -> Backbone:
+        """Return the same backbone with its file inside, to be taken to another machine; itself above 16 MB.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If the file is no longer there.
+        """
+        if self.content is not None or self.size > CARRIED_BYTES:
+            return self
+        return replace(self, content=self.open_bytes())
+
+    def open_bytes(self) -> bytes:
+        """Return the content of its file.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If the file is neither on this machine nor carried along.
+        """
+        if self.content is not None:
+            return self.content
+        return self.file().read_bytes()
+
+    def file(self) -> Path:
+        """Return a file with its content, from where it was, deepface's folder or ``$AGEGENDER_HOME/networks``.
+
+        What is carried along is written to the last of them.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If the file is neither on this machine nor carried along, nor to be had from deepface.
+        """
+        return self._network_file().find(self.content)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What decides the network's layers: an HDF5 file holds weights alone, to which the name tells the layers."""
+        return self.sha256, self.input_size, self.name if self.suffix in _HDF5 else ""
+
+    def _layers(self) -> Layers:
+        from agegender._networks import layers_of
+
+        return layers_of(self)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say of which network a layer is lacking."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+
+    def _network_file(self) -> NetworkFile:
+        return NetworkFile(self.name, self.path, self.sha256, self.size, self.suffix)
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, Backbone) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        return *self.structure, self.color, self.mean, self.scale
+
+    def __copy__(self) -> Backbone:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        return self  # nothing in it can change, so scikit-learn's clone may share it
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self.content is not None and self.size > CARRIED_BYTES:
+            state |= {"path": self.file(), "content": None}
+        return state
+
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        return f"<Backbone {self.name}: {self.format}, {height}×{width} {self.color}, sha256 {self.sha256[:12]}…>"
+
+
+def known_backbones() -> tuple[str, ...]:
+    """Return the names that :meth:`Backbone.load` knows.
+
+    Examples
+    --------
+    >>> known_backbones()
+    ('arcface', 'facenet', 'facenet512', 'openface')
+    """
+    from agegender._deepface import PUBLISHED
+
+    return tuple(PUBLISHED)
+
+
+def _load_file(name: str, weights: object) -> Backbone:
+    if not name.lower().endswith(".onnx"):
+        raise ValueError(
+            f"There is no backbone {name!r}; there are {', '.join(known_backbones())}, and any .onnx file."
+            f"{did_you_mean(name, known_backbones())}"
+        )
+    if weights is not None:
+        raise ValueError(
+            f"{name} is a file with its weights in it; weights={weights!r} goes with a name only."
+        )
+    return Backbone.from_onnx(name)
+
+
+def _given(weights: str | os.PathLike[str], engine: str) -> Path:
+    path = existing_file(weights)
+    suffixes = {"onnx": (".onnx",), "keras": _HDF5}.get(engine, (".onnx", *_HDF5))
+    if path.suffix not in suffixes:
+        raise WeightsError(
+            f"{path} does not end in {' or '.join(suffixes)}, by which engine={engine!r} tells its kind; rename it."
+        )
+    return path
+
+
+def _checked_color(color: str) -> Color:
+    check_choice("color", color, ("rgb", "bgr"), "Backbone")
+    return "rgb" if color == "rgb" else "bgr"
+
+
+def _checked_numbers(name: str, value: float | Sequence[float]) -> Numbers:
+    numbers = tuple(float(number) for number in value) if isinstance(value, Sequence) else (float(value),)
+    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"Backbone: {name}={value!r} should be one number or three, one a colour.")
+    if name == "scale" and 0.0 in numbers:
+        raise ValueError(f"Backbone: scale={value!r} would make every picture the same; it cannot be 0.")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
