@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_choice", "check_target", "did_you_mean", "home", "optional_import"]
+__all__ = ["check_choice", "check_target", "did_you_mean", "gender_labels", "home", "optional_import"]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -101,6 +101,34 @@ def check_target(y: Any, *, max_age: int = 100) -> tuple[NDArray[np.float64], ND
             f"y has {missing.size} missing genders, the first in row {missing[0]}; drop these rows."
         )
     return ages, genders
+
+
+def gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
+    """Return the two gender labels that occur, sorted; whole numbers as integers.
+
+    Raises
+    ------
+    ValueError
+        If there are not two, or one is text and the other a number.
+
+    Examples
+    --------
+    >>> gender_labels(np.array([1.0, 0.0, 1.0]))
+    array([0, 1])
+    """
+    labels = list(dict.fromkeys(genders.tolist()))
+    if len(labels) != 2:
+        shown = ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
+        if len(labels) == 1:
+            raise ValueError(f"y has 1 class of gender only, {shown}; add rows of the other.")
+        raise ValueError(
+            f"y has {len(labels)} genders, {shown}; keep rows of two, or merge labels that mean the same."
+        )
+    if isinstance(labels[0], str) != isinstance(labels[1], str):
+        raise ValueError(f"y mixes text and numbers as gender labels: {labels[0]!r} and {labels[1]!r}.")
+    if all(isinstance(label, float) and label.is_integer() for label in labels):
+        labels = [int(label) for label in labels]
+    return np.array(sorted(labels))
 
 
 def _columns(y: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,0 +1,62 @@
+"""Adam as one fused TensorFlow operation a variable, with a learning rate of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["Adam"]
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015), the update that Keras makes, in a twelfth of the operations.
+
+    Parameters
+    ----------
+    variables : sequence of keras.Variable
+        What is trained.
+    scales : sequence of float
+        The learning rate of each variable as a multiple of the common one.
+    """
+
+    def __init__(self, variables: Sequence[Any], scales: Sequence[float]) -> None:
+        import tensorflow as tf
+
+        self.learning_rate = tf.Variable(0.0)
+        self._variables = variables
+        self._scales = scales
+        self._powers = [tf.Variable(1.0), tf.Variable(1.0)]
+        self._moments = [[tf.Variable(tf.zeros(v.shape)) for v in variables] for _ in (BETA_1, BETA_2)]
+
+    def reset(self) -> None:
+        """Forget all steps made so far."""
+        for power in self._powers:
+            power.assign(1.0)
+        for moment in [*self._moments[0], *self._moments[1]]:
+            moment.assign(moment * 0)
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Move each variable by its gradient; one without a gradient stays."""
+        import tensorflow as tf
+
+        for power, beta in zip(self._powers, (BETA_1, BETA_2), strict=True):
+            power.assign(power * beta)
+        for gradient, variable, scale, first, second in zip(
+            gradients, self._variables, self._scales, *self._moments, strict=True
+        ):
+            if gradient is None or scale == 0:
+                continue
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.value.handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=self._powers[0],
+                beta2_power=self._powers[1],
+                lr=self.learning_rate * scale,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                epsilon=EPSILON,
+                grad=tf.convert_to_tensor(gradient),
+            )

@@ -1,0 +1,119 @@
+"""A Keras head as ONNX bytes, and ONNX bytes as numbers: predicting needs no Keras."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender._fork import after_fork, check_tensorflow
+from agegender._threads import resolve_threads
+
+__all__ = ["from_keras_bytes", "run_keras", "run_onnx", "to_keras_bytes", "to_onnx"]
+
+TOLERANCE = 1e-5
+
+
+def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
+    """Export a Keras model, and check the result on a few rows.
+
+    Returns None, with a warning, where the model has an operation that ONNX or its converter lacks.
+    """
+    expected = run_keras(model, rows)
+    try:
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            path = Path(folder) / "head.onnx"
+            model.export(path, format="onnx", verbose=False)
+            content = path.read_bytes()
+        found = run_onnx(content, rows)
+        difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+        problem = f"its numbers differ by {difference:.1e}" if difference > TOLERANCE else None
+    except Exception as error:  # tf2onnx raises whatever its own code trips over
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    if problem is None:
+        return content
+    warnings.warn(
+        f"The head cannot be exported to ONNX ({problem}); it predicts with Keras, which imports TensorFlow.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return None
+
+
+def run_onnx(content: bytes, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the age and gender probabilities of rows, by ONNX Runtime."""
+    session = _session(content)
+    return tuple(session.run(None, {session.get_inputs()[0].name: rows}))
+
+
+# A few heads are kept open, for loops of small calls.
+@lru_cache(maxsize=8)
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = resolve_threads()
+    # Waiting threads that spin take the processor from the network that runs between two heads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+after_fork(_session.cache_clear)
+
+
+def to_keras_bytes(model: Any) -> bytes:
+    """Return a model as the content of a ``.keras`` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "head.keras"
+        model.save(path)
+        return path.read_bytes()
+
+
+@lru_cache(maxsize=4)
+def from_keras_bytes(content: bytes) -> Any:
+    """Return the Keras model that `to_keras_bytes` stored."""
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "head.keras"
+        path.write_bytes(content)
+        return keras.saving.load_model(path, compile=False)
+
+
+def run_keras(model: Any, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the age and gender probabilities of rows, by Keras."""
+    check_tensorflow()
+    age, gender = model(rows, training=False)
+    return np.asarray(age), np.asarray(gender)
+
+
+_exporting = Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what tf2onnx and TensorFlow's graph optimiser tell their developers from the user's screen."""
+    logger = logging.getLogger("tf2onnx")
+    with _exporting, warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:
+        warnings.simplefilter("ignore")
+        level, screen = logger.level, os.dup(2)
+        logger.setLevel(logging.CRITICAL)
+        # The optimiser is C++ and writes to the descriptor itself, four lines at each export.
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            logger.setLevel(level)

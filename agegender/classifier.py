@@ -1,0 +1,466 @@
+"""The estimator: arrays in, ages and genders out."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from agegender import _onnx_head
+from agegender._head_model import average
+from agegender._inner_split import BALANCES
+from agegender._progress import progress_bar
+from agegender._rows import blocks, find_missing, release, row_groups
+from agegender._validation import check_choice, check_target, gender_labels
+from agegender.exceptions import PictureWarning
+from agegender.heads import HEADS, make_head
+from agegender.losses import AGE_LOSSES
+from agegender.metrics import age_mae, age_quantile, expected_age
+from agegender.training import SCHEDULES, Settings, TrainingData, train
+
+__all__ = ["AgeGenderClassifier"]
+
+# Numeric parameters: whole or real, the least and the greatest value allowed.
+RANGES: dict[str, tuple[Any, float, float]] = {
+    "age_sigma": (Real, 0.1, 100),
+    "expected_age_weight": (Real, 0, np.inf),
+    "gender_weight": (Real, 0, np.inf),
+    "max_age": (Integral, 1, 1000),
+    "epochs": (Integral, 0, np.inf),
+    "batch_size": (Integral, 1, np.inf),
+    "learning_rate": (Real, 0, np.inf),
+    "validation_fraction": (Real, 0, 0.9),
+    "patience": (Integral, 1, np.inf),
+    "rounds": (Integral, 1, np.inf),
+    "ensemble": (Integral, 1, np.inf),
+}
+CHECKED_ROWS = 16
+
+
+class AgeGenderClassifier(BaseEstimator):
+    """Predict age and gender from the activations of a face network, with a small Keras head.
+
+    Age is predicted as a distribution over the years 0 … `max_age`, and read off as its mean. Training stops
+    when the age error on a part of the data kept aside has not fallen for `patience` epochs, and the best
+    weights are restored.
+
+    Parameters
+    ----------
+    head : str or callable, default="dense"
+        ``"dense"`` or ``"conv"`` for the two tuned heads, a `DenseHead` or `ConvHead`, or any callable
+        ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, ages first.
+    age_loss : {"label_distribution", "categorical_crossentropy", "mean_variance", "ordinal"}, \
+            default="label_distribution"
+        See `agegender.losses`.
+    age_sigma : float, default=2.0
+        Width of the label distribution's Gaussian, in years.
+    expected_age_weight : float, default=0.0
+        Weight of an additional loss: the absolute error of the mean age, in years.
+    gender_weight : float, default=1.0
+        Weight of the gender's cross-entropy beside the age's loss.
+    max_age : int, default=100
+        The highest age, in years.
+    epochs : int, default=200
+        Most passes over the training part, in each round.
+    batch_size : int, default=256
+        Rows a step.
+    learning_rate : float, default=1e-3
+        Adam's step size at the beginning.
+    schedule : {"cosine", "plateau"} or None, default="plateau"
+        How the learning rate falls: along half a cosine over all `epochs`, or to a third after every `patience` / 2
+        epochs without a smaller validation error.
+    validation_fraction : float, default=0.1
+        Fraction of the rows kept aside for early stopping, stratified by age and gender, rows of equal content
+        and rows of one group on one side. With 0, all epochs are trained.
+    patience : int, default=10
+        Epochs without a smaller validation error before training stops.
+    rounds : int, default=1
+        Times to train, each but the first from the last weights, on a freshly drawn validation part.
+    ensemble : int, default=1
+        Heads to train, from different seeds and on different validation parts; their probabilities are averaged.
+    balance : {"age", "age-drop"} or None, default=None
+        Even out the ages of the training part: by weights, or by dropping surplus rows of over-full ages. The
+        validation part keeps its distribution.
+    standardize : bool, default=True
+        Whether each feature (each channel of a map) is brought to mean 0 and standard deviation 1 by the head's
+        first layer, as measured on the training part.
+    random_state : int, RandomState instance or None, default=None
+        Seeds initial weights, dropout, the validation part and the order of rows. The same data, parameters and whole
+        number give the same weights bit by bit.
+    verbose : int, default=0
+        With 1, a progress bar.
+
+    Attributes
+    ----------
+    classes_ : list of two ndarrays, of shape (max_age + 1,) and (2,)
+        The ages in years, and the gender labels, sorted: what the columns of `predict_proba` stand for.
+    history_ : list of dict
+        A record an epoch: member, round, epoch (from 1), loss, val_age_mae (years), val_gender_accuracy,
+        learning_rate, seconds.
+    n_epochs_ : int
+        Epochs trained, over all rounds and members.
+    n_features_in_ : int
+        Width of a row, where rows are vectors.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where X was a frame with text for column names.
+
+    See Also
+    --------
+    AgeGenderPipeline : From pictures to predictions.
+
+    References
+    ----------
+    B.-B. Gao et al., Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 26(6), 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> ages, genders = rng.integers(20, 60, size=200), rng.integers(2, size=200)
+    >>> X = np.column_stack([ages / 10, genders, rng.normal(size=200)])
+    >>> y = np.column_stack([ages, genders])
+    >>> model = AgeGenderClassifier(epochs=20, learning_rate=0.01, random_state=0).fit(X, y)
+    >>> model.predict(X[:5]).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self,
+        head: Any = "dense",
+        *,
+        age_loss: str = "label_distribution",
+        age_sigma: float = 2.0,
+        expected_age_weight: float = 0.0,
+        gender_weight: float = 1.0,
+        max_age: int = 100,
+        epochs: int = 200,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        schedule: str | None = "plateau",
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        rounds: int = 1,
+        ensemble: int = 1,
+        balance: str | None = None,
+        standardize: bool = True,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.head = head
+        self.age_loss = age_loss
+        self.age_sigma = age_sigma
+        self.expected_age_weight = expected_age_weight
+        self.gender_weight = gender_weight
+        self.max_age = max_age
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.rounds = rounds
+        self.ensemble = ensemble
+        self.balance = balance
+        self.standardize = standardize
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, with ``head__…`` those of the head, also of one given by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to list the head's parameters too.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        if deep and isinstance(self.head, str) and self.head in HEADS:
+            params |= {f"head__{name}": value for name, value in make_head(self.head).get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> AgeGenderClassifier:
+        """Set parameters; a head given by name becomes one of the estimator's own when ``head__…`` is set.
+
+        Parameters
+        ----------
+        **params
+            Names and values.
+        """
+        head = params.get("head", self.head)
+        if isinstance(head, str) and any(name.startswith("head__") for name in params):
+            params["head"] = make_head(head)
+        return super().set_params(**params)
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> AgeGenderClassifier:
+        """Train the head.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, height, width, channels)
+            What the head reads, in memory or a memory map. With one more axis after the first, that of several
+            views of a picture, each step draws a view at random.
+        y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
+            Age in years, 0 … `max_age`, and one of two genders; labels may be text in a frame only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group (a person, say) stay on one side of the inner validation split. Equal rows do so
+            by themselves.
+
+        Returns
+        -------
+        AgeGenderClassifier
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y, `sample_weight` or `groups` is not as described.
+        """
+        # A copy is fitted and then taken over whole: an interrupted fit leaves the estimator as it was.
+        fitted = copy.copy(self)
+        fitted._fit(X, y, sample_weight, groups)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
+        settings = self._settings()
+        head = make_head(self.head)
+        X = self._check_X(X, reset=True)
+        has_views = X.ndim - 2 == getattr(head, "input_rank", None)
+        self._row_shape = X.shape[2:] if has_views else X.shape[1:]
+        data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble)
+        self.history_: list[dict[str, Any]] = []
+        with self._recorder() as record:
+            members = [
+                train(head, data, settings, int(seed), partial(record, member))
+                for member, seed in enumerate(seeds, start=1)
+            ]
+        self.n_epochs_ = len(self.history_)
+        model = average(members)
+        sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
+        self._keras = _onnx_head.to_keras_bytes(model)
+        self._onnx = _onnx_head.to_onnx(model, sample)
+
+    def _settings(self) -> Settings:
+        """Check the parameters and return those that training reads."""
+        for name, (kind, low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+                wanted = "a whole number" if kind is Integral else "a number"
+                limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+                raise ValueError(f"AgeGenderClassifier: {name}={value!r} should be {wanted} {limits}.")
+        check_choice("age_loss", self.age_loss, AGE_LOSSES, "AgeGenderClassifier")
+        check_choice("schedule", self.schedule, SCHEDULES, "AgeGenderClassifier")
+        check_choice("balance", self.balance, [*BALANCES, None], "AgeGenderClassifier")
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+
+    def _check_X(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        kept_types = [np.float32, np.float16, np.uint8, np.float64]
+        checked = check_array(
+            X, dtype=kept_types, allow_nd=True, ensure_all_finite=False, estimator=self, input_name="X"
+        )
+        if checked.ndim == 2:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif reset:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+        return checked
+
+    def _training_data(
+        self, X: NDArray[Any], y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None, n_views: int
+    ) -> TrainingData:
+        ages, genders = check_target(y, max_age=self.max_age)
+        if len(ages) != len(X):
+            raise ValueError(f"X has {len(X)} rows and y has {len(ages)}: inconsistent numbers of samples.")
+        weights = _check_weights(sample_weight, len(X))
+        pictures = _present_rows(X, weights)
+        self.classes_ = [np.arange(self.max_age + 1), gender_labels(genders[pictures])]
+        return TrainingData(
+            rows=X.reshape(-1, *self._row_shape),
+            n_views=n_views,
+            ages=ages.astype(np.float32),
+            genders=(genders == self.classes_[1][1]).astype(np.int32),
+            weights=(weights / weights[pictures].mean()).astype(np.float32),
+            groups=row_groups(X, groups),
+            pictures=pictures,
+        )
+
+    @contextmanager
+    def _recorder(self) -> Iterator[Callable[[int, dict[str, Any]], None]]:
+        """Collect the record of every epoch, and show it with verbose=1."""
+        total = self.ensemble * self.rounds * self.epochs
+        with progress_bar(total, "training", self.verbose, unit="epoch") as bar:
+
+            def record(member: int, epoch: dict[str, Any]) -> None:
+                self.history_.append({"member": member} | epoch)
+                bar.set_postfix_str(f"age MAE {epoch['val_age_mae']:.2f}", refresh=False)
+                bar.update()
+
+            yield record
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict age and gender.
+
+        Parameters
+        ----------
+        X : array-like of the shape given to `fit`, with or without several views of each picture
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Expected age in years, and the likelier gender's label: float64, or objects where labels are text.
+            Both are NaN for a row with a NaN in it.
+        """
+        ages, genders = self._distributions(X)
+        labels = self._labels(genders)
+        text = labels.dtype.kind in "OUS"
+        predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
+        predicted[:, 0] = expected_age(ages)
+        predicted[:, 1] = labels
+        return predicted
+
+    def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
+        """Predict the distributions of age and gender; of several views, their mean.
+
+        Parameters
+        ----------
+        X : array-like of the shape given to `fit`, with or without several views of each picture
+
+        Returns
+        -------
+        list of two ndarrays of shape (n_samples, max_age + 1) and (n_samples, 2)
+            Probabilities of the ages 0, 1, …, and of the genders, as in ``classes_``; NaN for a row with a NaN in it.
+        """
+        return self._distributions(X)
+
+    def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        has_views = X.shape[2:] == self._row_shape
+        if not has_views and X.shape[1:] != self._row_shape:
+            raise ValueError(
+                f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
+                f"{self._row_shape}; extract the same layer."
+            )
+        probabilities = [np.full((len(X), len(labels)), np.nan, np.float32) for labels in self.classes_]
+        for part in blocks(len(X), X.shape[1:]):
+            block = X[part]
+            present = np.flatnonzero(~find_missing(block))
+            rows = block[present].astype(np.float32, copy=False).reshape(-1, *self._row_shape)
+            release(X)
+            if not len(rows):
+                continue
+            for whole, found in zip(probabilities, self._run(rows), strict=True):
+                whole[part.start + present] = found.reshape(len(present), -1, found.shape[1]).mean(axis=1)
+        return probabilities
+
+    def predict_frame(self, X: Any) -> Any:
+        """Predict age and gender with how sure the model is of them.
+
+        Parameters
+        ----------
+        X : array-like of the shape given to `fit`, with or without several views of each picture
+
+        Returns
+        -------
+        DataFrame
+            One row a picture, with the columns age (years), age_low and age_high (the 5 % and 95 % quantiles of
+            the predicted distribution, years), gender (label) and gender_proba (the probability of that gender).
+        """
+        import pandas as pd
+
+        ages, genders = self._distributions(X)
+        columns = {
+            "age": expected_age(ages),
+            "age_low": age_quantile(ages, 0.05),
+            "age_high": age_quantile(ages, 0.95),
+            "gender": self._labels(genders),
+            "gender_proba": genders.max(axis=1).astype(np.float64),
+        }
+        return pd.DataFrame(columns, index=X.index if hasattr(X, "iloc") else None)
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the negative mean absolute error of the age, in years: greater is better.
+
+        Parameters
+        ----------
+        X : array-like of the shape given to `fit`
+        y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
+        sample_weight : array-like of shape (n_samples,), default=None
+        """
+        return -age_mae(y, self.predict(X), sample_weight=sample_weight)
+
+    @property
+    def keras_model_(self) -> Any:
+        """The trained head as a Keras model, from rows as they come to the two probabilities."""
+        check_is_fitted(self)
+        return _onnx_head.from_keras_bytes(self._keras)
+
+    def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self._onnx is None:
+            return _onnx_head.run_keras(self.keras_model_, rows)
+        return _onnx_head.run_onnx(self._onnx, rows)
+
+    def _labels(self, genders: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the likelier label of each row, NaN where there is none."""
+        missing = np.isnan(genders[:, 0])
+        labels = self.classes_[1][genders.argmax(axis=1)]
+        if not missing.any():
+            return labels
+        labels = labels.astype(object if labels.dtype.kind in "OUS" else np.float64)
+        labels[missing] = np.nan
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _check_weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64]:
+    if sample_weight is None:
+        return np.ones(n_rows)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; it should be ({n_rows},), a number a row of X."
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("sample_weight should be finite numbers that are not negative.")
+    return weights
+
+
+def _present_rows(X: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the rows to train on: not those with a NaN, not those of weight zero."""
+    missing = find_missing(X)
+    if missing.any():
+        warnings.warn(
+            f"{np.count_nonzero(missing)} of {len(X)} rows of X have NaN (pictures that could not be read?) and are "
+            "left out of the training.",
+            PictureWarning,
+            stacklevel=5,
+        )
+    rows = np.flatnonzero(~missing & (weights > 0))
+    if not len(rows):
+        raise ValueError(
+            f"None of the {len(X)} rows of X can be trained on: all have NaN or a weight of zero."
+        )
+    return rows

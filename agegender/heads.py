@@ -1,0 +1,317 @@
+"""Heads: small Keras models, made from parameters, that read a layer of a face network.
+
+A head is any callable ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, the ages first.
+`DenseHead` and `ConvHead` are such callables with parameters that a grid search reaches. A head may also say which
+layer it reads (``layer``) and how many axes one row of its input has (``input_rank``), which tells feature maps from
+several views of a picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from agegender._validation import did_you_mean
+
+__all__ = ["HEADS", "ConvHead", "DenseHead", "head_layer", "make_head"]
+
+WIDEST_DENSE_INPUT = 4096
+
+
+class DenseHead(BaseEstimator):
+    """Dense layers on one vector a picture, then a softmax layer for the ages and one for the genders.
+
+    Parameters
+    ----------
+    units : tuple of int, default=()
+        Widths of the hidden layers. Without any, the head is one softmax layer per output.
+    dropout : float, default=0.0
+        Fraction of activations dropped before every dense layer, the input's included.
+    batch_norm : bool, default=False
+        Whether hidden layers are batch-normalised before their activation.
+    activation : str, default="relu"
+        A Keras activation for the hidden layers.
+    weight_decay : float, default=0.0
+        L2 penalty on the kernels.
+    layer : str, default="auto"
+        The backbone's layer to read; ``"auto"`` is ``"penultimate"`` where that is at most 4,096 numbers wide,
+        else ``"pooled"``.
+
+    Examples
+    --------
+    >>> DenseHead(units=(256,), dropout=0.2)
+    DenseHead(dropout=0.2, units=(256,))
+    """
+
+    input_rank = 1
+
+    def __init__(
+        self,
+        units: tuple[int, ...] = (),
+        *,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        weight_decay: float = 0.0,
+        layer: str = "auto",
+    ) -> None:
+        self.units = units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.activation = activation
+        self.weight_decay = weight_decay
+        self.layer = layer
+
+    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
+        """Build the Keras model for rows of `input_shape`."""
+        import keras
+
+        _check_rank(self, input_shape)
+        inputs = keras.Input(input_shape)
+        return _finish(self, inputs, inputs, n_ages, n_genders)
+
+    @staticmethod
+    def auto_layer(backbone: Any) -> str:
+        """Return the layer that ``layer="auto"`` stands for."""
+        wide = math.prod(backbone.output_shape("penultimate")) > WIDEST_DENSE_INPUT
+        return "pooled" if wide else "penultimate"
+
+
+class ConvHead(BaseEstimator):
+    """Convolutions on a feature map, then flattened into dense layers and the two softmax layers.
+
+    Without arguments it is Conv2D → Flatten → softmax. ``ConvHead(filters=(), depthwise="global", units=(256,))``
+    weighs the positions of each channel by itself, as face networks do in their last convolution.
+
+    Parameters
+    ----------
+    filters : tuple of int, default=(64,)
+        Channels of each convolution.
+    kernel_size : int, default=3
+        Side of their kernels, in positions of the map.
+    strides : int, default=1
+        Step of their kernels, in positions of the map.
+    depthwise : int, "global" or None, default=None
+        A depthwise convolution on the map before all others: the side of its kernel, or ``"global"`` for one as
+        large as the map, which leaves one number a channel.
+    pointwise : tuple of int, default=()
+        Channels of 1×1 convolutions, after the depthwise one.
+    spatial_dropout : float, default=0.0
+        Fraction of the map's channels dropped at the entrance.
+    units : tuple of int, default=()
+        Widths of the hidden dense layers after flattening.
+    dropout : float, default=0.0
+        Fraction of activations dropped before every dense layer.
+    batch_norm : bool, default=False
+        Whether every hidden layer is batch-normalised before its activation.
+    activation : str, default="relu"
+        A Keras activation for every hidden layer but the depthwise one, which has none.
+    weight_decay : float, default=0.0
+        L2 penalty on the kernels.
+    layer : str, default="feature_map"
+        The backbone's layer to read, one with height, width and channels.
+
+    Examples
+    --------
+    >>> ConvHead(filters=(), depthwise="global", units=(256,))
+    ConvHead(depthwise='global', filters=(), units=(256,))
+    """
+
+    input_rank = 3
+
+    def __init__(
+        self,
+        filters: tuple[int, ...] = (64,),
+        *,
+        kernel_size: int = 3,
+        strides: int = 1,
+        depthwise: int | str | None = None,
+        pointwise: tuple[int, ...] = (),
+        spatial_dropout: float = 0.0,
+        units: tuple[int, ...] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        weight_decay: float = 0.0,
+        layer: str = "feature_map",
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.depthwise = depthwise
+        self.pointwise = pointwise
+        self.spatial_dropout = spatial_dropout
+        self.units = units
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.activation = activation
+        self.weight_decay = weight_decay
+        self.layer = layer
+
+    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
+        """Build the Keras model for rows of `input_shape`."""
+        import keras
+
+        _check_rank(self, input_shape)
+        inputs = keras.Input(input_shape)
+        maps = keras.layers.SpatialDropout2D(self.spatial_dropout)(inputs) if self.spatial_dropout else inputs
+        if self.depthwise is not None:
+            maps = self._depthwise(maps)
+        for channels in _widths("pointwise", self.pointwise):
+            maps = self._convolve(maps, channels, 1, 1)
+        for channels in _widths("filters", self.filters):
+            maps = self._convolve(maps, channels, self.kernel_size, self.strides)
+        return _finish(self, inputs, keras.layers.Flatten()(maps), n_ages, n_genders)
+
+    def _depthwise(self, maps: Any) -> Any:
+        import keras
+
+        size = tuple(maps.shape[1:3]) if self.depthwise == "global" else self.depthwise
+        if isinstance(size, str):
+            hint = did_you_mean(size, ["global"])
+            raise ValueError(
+                f"ConvHead: depthwise={size!r} is neither 'global', a kernel size nor None.{hint}"
+            )
+        self._check_fits(maps, size, "depthwise")
+        return keras.layers.DepthwiseConv2D(size, depthwise_regularizer=_penalty(self))(maps)
+
+    def _convolve(self, maps: Any, channels: int, size: int, strides: int) -> Any:
+        import keras
+
+        self._check_fits(maps, size, "kernel_size")
+        layer = keras.layers.Conv2D(channels, size, strides=strides, kernel_regularizer=_penalty(self))
+        return _activate(self, layer(maps))
+
+    def _check_fits(self, maps: Any, size: Any, parameter: str) -> None:
+        height, width = size if isinstance(size, tuple) else (size, size)
+        if height > maps.shape[1] or width > maps.shape[2]:
+            raise ValueError(
+                f"ConvHead: {parameter}={size} does not fit a map of {maps.shape[1]}×{maps.shape[2]} positions; "
+                "choose a smaller kernel, or an earlier layer with a larger map."
+            )
+
+    @staticmethod
+    def auto_layer(backbone: Any) -> str:
+        """Return the layer that ``layer="auto"`` stands for."""
+        return "feature_map"
+
+
+# The two tuned heads (benchmarks/accuracy.py compares them with others).
+HEADS: dict[str, Callable[[], Any]] = {
+    "dense": lambda: DenseHead(units=(256,), dropout=0.3, batch_norm=True),
+    "conv": lambda: ConvHead(
+        filters=(), depthwise="global", spatial_dropout=0.2, units=(512,), dropout=0.5, batch_norm=True
+    ),
+}
+
+
+def make_head(head: Any) -> Any:
+    """Return the head that a name stands for, a new one each time; any other callable as it is.
+
+    Parameters
+    ----------
+    head : str or callable
+        ``"dense"``, ``"conv"``, or a callable ``(input_shape, n_ages, n_genders) -> keras.Model``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or `head` is neither a name nor callable.
+
+    Examples
+    --------
+    >>> make_head("dense").units
+    (256,)
+    """
+    if isinstance(head, str):
+        if head not in HEADS:
+            known = ", ".join(map(repr, HEADS))
+            raise ValueError(f"head={head!r} is not one of {known}.{did_you_mean(head, HEADS)}")
+        return HEADS[head]()
+    if isinstance(head, type):
+        raise ValueError(f"head={head.__name__} is a class; pass an instance, {head.__name__}().")
+    if not callable(head):
+        raise ValueError(
+            f"head={head!r} is neither a name ({', '.join(map(repr, HEADS))}) nor a callable "
+            "(input_shape, n_ages, n_genders) -> keras.Model."
+        )
+    return head
+
+
+def head_layer(head: Any, backbone: Any) -> str:
+    """Return the layer of `backbone` that a head reads.
+
+    A callable that names no layer reads what a dense head would.
+
+    Parameters
+    ----------
+    head : str or callable
+        As for `make_head`.
+    backbone : agegender.backbones.Backbone
+        The network whose layer is read.
+    """
+    head = make_head(head)
+    layer = getattr(head, "layer", "auto")
+    if layer != "auto":
+        return str(layer)
+    return str(getattr(head, "auto_layer", DenseHead.auto_layer)(backbone))
+
+
+def _finish(head: DenseHead | ConvHead, inputs: Any, values: Any, n_ages: int, n_genders: int) -> Any:
+    """Add the dense layers and the two softmax outputs that all heads of this module end with."""
+    import keras
+
+    for width in _widths("units", head.units):
+        values = _drop(head, values)
+        values = _activate(head, keras.layers.Dense(width, kernel_regularizer=_penalty(head))(values))
+    values = _drop(head, values)
+    outputs = [
+        keras.layers.Dense(size, activation="softmax", kernel_regularizer=_penalty(head), name=name)(values)
+        for name, size in (("age", n_ages), ("gender", n_genders))
+    ]
+    return keras.Model(inputs, outputs)
+
+
+def _activate(head: DenseHead | ConvHead, values: Any) -> Any:
+    import keras
+
+    if head.batch_norm:
+        values = keras.layers.BatchNormalization(momentum=0.9)(values)
+    return keras.layers.Activation(head.activation)(values)
+
+
+def _drop(head: DenseHead | ConvHead, values: Any) -> Any:
+    import keras
+
+    return keras.layers.Dropout(head.dropout)(values) if head.dropout else values
+
+
+def _penalty(head: DenseHead | ConvHead) -> Any:
+    import keras
+
+    return keras.regularizers.L2(head.weight_decay) if head.weight_decay else None
+
+
+def _widths(name: str, widths: Any) -> tuple[int, ...]:
+    """Accept one width for a tuple of one: units=256 is what people write first."""
+    if isinstance(widths, int):
+        return (widths,)
+    if isinstance(widths, str) or not all(int(width) == width and width > 0 for width in widths):
+        raise ValueError(f"{name}={widths!r} should be a tuple of positive whole numbers, such as (256,).")
+    return tuple(int(width) for width in widths)
+
+
+def _check_rank(head: DenseHead | ConvHead, input_shape: tuple[int, ...]) -> None:
+    if len(input_shape) == head.input_rank:
+        return
+    name = type(head).__name__
+    wanted = (
+        "one vector a picture, (n, d)"
+        if head.input_rank == 1
+        else "a map a picture, (n, height, width, channels)"
+    )
+    advice = 'layer="penultimate" or "pooled"' if head.input_rank == 1 else 'layer="feature_map"'
+    raise ValueError(f"{name} reads {wanted}; X has rows of shape {tuple(input_shape)}. Extract {advice}.")
