@@ -1,0 +1,246 @@
+"""One pass over many pictures: hash, look up, compute what is missing, give copies the row of their first."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender import images
+from agegender._progress import progress_bar
+from agegender.backbones import Backbone
+from agegender.cache import EmbeddingCache, Recipe
+from agegender.exceptions import PictureError
+from agegender.runtime import Network, open_network
+
+__all__ = ["Extraction", "ExtractionReport", "Failure"]
+
+# Rows are looked up in the cache so many bytes at a time: memory beside the output stays constant.
+_LOOKUP_BYTES = 16 * 2**20
+# Blocks of pictures read or decoded ahead of the one that is worked on.
+_BLOCKS_AHEAD = 2
+# Pictures hashed before the next ones are asked for.
+_READ_BLOCK = 1024
+
+
+@dataclass(frozen=True, order=True)
+class Failure:
+    """A picture that could not be embedded: its row in X, its name, what is wrong with it."""
+
+    index: int
+    picture: str
+    reason: str
+
+
+@dataclass
+class ExtractionReport:
+    """What the last ``transform`` did.
+
+    Attributes
+    ----------
+    n_images : int
+        Pictures asked for.
+    n_unique : int
+        Different pictures among them, by content.
+    n_cached : int
+        Different pictures whose rows came from the cache.
+    n_computed : int
+        Different pictures that passed through the network.
+    failures : list of Failure
+        Pictures that could not be read (index, picture, reason), by index.
+    seconds : float
+        Wall-clock time.
+    """
+
+    n_images: int = 0
+    n_unique: int = 0
+    n_cached: int = 0
+    n_computed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Extraction:
+    """One call of ``transform``: what is asked for, and how to get it.
+
+    Parameters
+    ----------
+    pictures : sequence of pictures
+    backbone : Backbone
+    layer : str
+        The tensor's own name.
+    crop : float
+        Fraction trimmed from every side.
+    rows : ndarray of shape (n_samples, ...)
+        Filled by the call.
+    cache : EmbeddingCache or None
+    batch_size, n_threads, verbose : int
+    skip_failures : bool
+        A picture that cannot be read becomes a row of NaN, not an error.
+    report : ExtractionReport
+        Filled by the call.
+    """
+
+    pictures: Sequence[Any]
+    backbone: Backbone
+    layer: str
+    crop: float
+    rows: NDArray[Any]
+    cache: EmbeddingCache | None
+    batch_size: int
+    n_threads: int
+    verbose: int
+    skip_failures: bool
+    report: ExtractionReport
+    _digests: dict[int, bytes] = field(default_factory=dict)  # of the first picture of each content
+
+    def __post_init__(self) -> None:
+        self._recipe = Recipe(
+            network=self.backbone.sha256,
+            layer=self.layer,
+            input_size=self.backbone.input_size,
+            color=self.backbone.color,
+            mean=self.backbone.mean,
+            scale=self.backbone.scale,
+            crop=self.crop,
+            faces=None,
+            view="plain",
+            preprocessing=images.PREPROCESSING_VERSION,
+            dtype="float32",
+        )
+
+    def __call__(self) -> None:
+        with (
+            ThreadPoolExecutor(self.n_threads, thread_name_prefix="agegender-read") as pool,
+            progress_bar(len(self.pictures), self.backbone.name, self.verbose) as bar,
+        ):
+            try:
+                first_of = self._first_of_each(pool)
+                missing = self._look_up(list(self._digests))
+                bar.update(len(self.pictures) - len(missing))
+                for done in self._compute(missing, pool):
+                    bar.update(done)
+            except BaseException as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, KeyboardInterrupt):
+                    error.add_note(self._how_to_go_on())
+                raise
+        self._scatter(first_of)
+
+    def _how_to_go_on(self) -> str:
+        if self.cache is None:
+            return f"{self.report.n_computed} pictures were computed and, with cache=None, are lost."
+        return (
+            f"{self.report.n_computed} pictures were computed and are kept; the same call goes on from there."
+        )
+
+    def _first_of_each(self, pool: ThreadPoolExecutor) -> dict[int, int]:
+        """Map each readable picture's index to that of the first picture with the same content."""
+        first_with: dict[bytes, int] = {}
+        first_of: dict[int, int] = {}
+        for block, digests in _in_order(pool, self._digest, range(len(self.pictures)), _READ_BLOCK):
+            for index, digest in zip(block, digests, strict=True):
+                if isinstance(digest, PictureError):
+                    self._fail(index, digest)
+                    continue
+                first_of[index] = first = first_with.setdefault(digest, index)
+                if first == index:
+                    self._digests[index] = digest
+        self.report.n_unique = len(self._digests)
+        return first_of
+
+    def _digest(self, index: int) -> bytes | PictureError:
+        try:
+            return images.digest(images.read(self.pictures[index]))
+        except PictureError as error:
+            return error
+
+    def _look_up(self, firsts: list[int]) -> list[int]:
+        """Fill the rows that the cache has; return the indices that it lacks."""
+        if self.cache is None or not firsts:
+            return firsts
+        missing: list[int] = []
+        step = max(1, _LOOKUP_BYTES // (4 * math.prod(self.rows.shape[1:])))
+        buffer = np.empty((min(step, len(firsts)), *self.rows.shape[1:]), dtype=np.float32)
+        for start in range(0, len(firsts), step):
+            indices = np.array(firsts[start : start + step])
+            found = self.cache.load(self._recipe, [self._digests[i] for i in indices], buffer[: len(indices)])
+            self.rows[indices[found]] = buffer[: len(indices)][found]
+            missing.extend(indices[~found].tolist())
+        self.report.n_cached = len(firsts) - len(missing)
+        return missing
+
+    def _compute(self, missing: list[int], pool: ThreadPoolExecutor) -> Iterator[int]:
+        """Pass what is missing through the network, a batch at a time; yield the number done."""
+        if not missing:
+            return
+        network = open_network(self.backbone, self.layer, n_threads=self.n_threads)
+        for indices, batch in _in_order(pool, self._pixels, missing, self.batch_size):
+            good = [i for i, pixels in enumerate(batch) if not isinstance(pixels, PictureError)]
+            for index, pixels in zip(indices, batch, strict=True):
+                if isinstance(pixels, PictureError):
+                    self._fail(index, pixels)
+            if good:
+                self._embed(network, [indices[i] for i in good], np.stack([batch[i] for i in good]))
+            yield len(indices)
+
+    def _embed(self, network: Network, indices: list[int], pixels: NDArray[np.uint8]) -> None:
+        rows = network(pixels)
+        self.rows[indices] = rows
+        if self.cache is not None:
+            self.cache.store(self._recipe, [self._digests[i] for i in indices], rows)
+        self.report.n_computed += len(indices)
+
+    def _pixels(self, index: int) -> NDArray[np.uint8] | PictureError:
+        """Decode one picture to what the network takes."""
+        picture = self.pictures[index]
+        try:
+            content = images.read(picture)
+            if images.digest(content) != self._digests[index]:
+                raise PictureError(images.describe(picture), "it changed while it was read; run again.")
+            pixels = images.trim(images.decode(content), self.crop)
+            return images.letterbox(pixels, self.backbone.input_size)
+        except PictureError as error:
+            return PictureError(images.describe(picture), error.reason)
+
+    def _fail(self, index: int, error: PictureError) -> None:
+        if not self.skip_failures:
+            raise error
+        self.rows[index] = np.nan
+        self.report.failures.append(Failure(index, error.picture, error.reason))
+
+    def _scatter(self, first_of: dict[int, int]) -> None:
+        """Give copies the row of their first, and its failure where it failed."""
+        reasons = {failure.index: failure.reason for failure in self.report.failures}
+        for index, first in first_of.items():
+            if index == first:
+                continue
+            self.rows[index] = self.rows[first]
+            if first in reasons:
+                name = images.describe(self.pictures[index])
+                self.report.failures.append(Failure(index, name, reasons[first]))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[int], Any], indices: Sequence[int], size: int
+) -> Iterator[tuple[Sequence[int], list[Any]]]:
+    """Yield blocks of indices with the function's results, some blocks being worked on ahead."""
+    ahead: deque[tuple[Sequence[int], list[Future[Any]]]] = deque()
+    for start in range(0, len(indices), size):
+        block = indices[start : start + size]
+        ahead.append((block, [pool.submit(function, index) for index in block]))
+        if len(ahead) > _BLOCKS_AHEAD:
+            yield _results(*ahead.popleft())
+    while ahead:
+        yield _results(*ahead.popleft())
+
+
+def _results(block: Sequence[int], futures: list[Future[Any]]) -> tuple[Sequence[int], list[Any]]:
+    return block, [future.result() for future in futures]

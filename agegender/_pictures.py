@@ -1,0 +1,80 @@
+"""What X may be where an estimator takes pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["check_pictures"]
+
+
+def check_pictures(X: Any) -> Sequence[Any]:
+    """Return X as a sequence of pictures, or say what it is instead.
+
+    Parameters
+    ----------
+    X : object
+        What a user passes as X.
+
+    Returns
+    -------
+    sequence of pictures
+
+    Raises
+    ------
+    TypeError
+        If X is a single picture or no sequence.
+    ValueError
+        If it is empty, or an array of another shape than (n_samples, height, width, 3).
+
+    Examples
+    --------
+    >>> check_pictures("anna.jpg")
+    Traceback (most recent call last):
+    ...
+    TypeError: X is one picture ('anna.jpg'); pass a list of pictures: ['anna.jpg'].
+    """
+    if isinstance(X, (str, bytes, os.PathLike)):
+        short = repr(X) if len(repr(X)) < 80 else f"{repr(X)[:60]}…"
+        raise TypeError(f"X is one picture ({short}); pass a list of pictures: [{short}].")
+    if hasattr(X, "columns"):
+        X = _only_column(X)
+    if not hasattr(X, "__len__") and hasattr(X, "__iter__"):
+        X = list(X)
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X is a {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays).")
+    pictures: Any = _array_pictures(X) if isinstance(X, np.ndarray) else X
+    if hasattr(pictures, "to_numpy"):  # a column of a pandas or polars frame
+        pictures = pictures.to_numpy()
+    if len(pictures) == 0:
+        raise ValueError("Found array with 0 sample(s): X has no pictures, at least one is needed.")
+    return pictures
+
+
+def _only_column(frame: Any) -> Any:
+    names = list(frame.columns)
+    if "path" in names:
+        return frame["path"]
+    if len(names) == 1:
+        return frame[names[0]]
+    raise ValueError(f"X is a frame with the columns {names}; pass its column of paths: X['…'].")
+
+
+def _array_pictures(X: NDArray[Any]) -> NDArray[Any]:
+    if X.dtype.kind in "OUST":
+        if X.ndim == 2 and X.shape[1] == 1:
+            return X[:, 0]
+        if X.ndim == 1:
+            return X
+    elif X.ndim == 4 and X.shape[-1] in (1, 3):
+        return X
+    elif X.ndim == 3 and X.shape[-1] == 3:
+        raise ValueError(f"X is one picture of shape {X.shape}; pass X[np.newaxis] or a list of pictures.")
+    raise ValueError(
+        f"X is an array of shape {X.shape} and type {X.dtype}; expected paths of shape (n_samples,) or RGB "
+        "uint8 pixels of shape (n_samples, height, width, 3)."
+    )

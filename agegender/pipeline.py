@@ -1,0 +1,242 @@
+"""Pictures in, ages and genders out: an extractor and a classifier as one estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from agegender._pictures import check_pictures
+from agegender._validation import check_target, gender_labels
+from agegender.classifier import AgeGenderClassifier
+from agegender.extractor import EmbeddingExtractor, ExtractionReport
+from agegender.heads import head_layer, make_head
+
+__all__ = ["AgeGenderPipeline"]
+
+_PARTS = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
+
+
+class AgeGenderPipeline(BaseEstimator):
+    """Predict age and gender from pictures of faces.
+
+    Joins an :class:`EmbeddingExtractor` and an :class:`AgeGenderClassifier`. The layer that the extractor's
+    ``layer="auto"`` stands for is the one that the classifier's head reads; it is decided at ``fit``, on
+    copies, so that both parameters stay what you made them.
+
+    Parameters
+    ----------
+    extractor : EmbeddingExtractor, default=None
+        None is ``EmbeddingExtractor()``. Its parameters are reached as ``extractor__crop`` and the like.
+    classifier : AgeGenderClassifier, default=None
+        None is ``AgeGenderClassifier()``. Its parameters are reached as ``classifier__head`` and the like.
+
+    Attributes
+    ----------
+    extractor_ : EmbeddingExtractor
+        The extractor used, its layer decided.
+    classifier_ : AgeGenderClassifier
+        The fitted classifier.
+    classes_ : list of ndarray
+        The ages 0 … ``max_age`` and the two gender labels.
+
+    Examples
+    --------
+    >>> from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
+    >>> model = AgeGenderPipeline(
+    ...     EmbeddingExtractor("arcface"), AgeGenderClassifier(DenseHead(units=(256,)))
+    ... )
+    >>> model.set_params(classifier__head__units=(128,)).classifier.head
+    DenseHead(units=(128,))
+    >>> model.fit(["anna.jpg", "bert.jpg"], [[31, 1], [54, 0]])  # doctest: +SKIP
+    >>> model.predict_frame(["carol.jpg"])  # doctest: +SKIP
+        age  age_low  age_high  gender  gender_proba
+    0  42.3     30.1      55.0       1          0.98
+    """
+
+    def __init__(
+        self,
+        extractor: EmbeddingExtractor | None = None,
+        classifier: AgeGenderClassifier | None = None,
+    ) -> None:
+        self.extractor = extractor
+        self.classifier = classifier
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
+        """Embed the pictures and train the head.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+            See :meth:`EmbeddingExtractor.transform`.
+        y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+            Age in years and one of two genders.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the pictures in the loss.
+        groups : array-like of shape (n_samples,), default=None
+            Pictures of one group (a person, say) stay on one side of the inner validation split. Equal
+            pictures do so by themselves.
+
+        Returns
+        -------
+        self : AgeGenderPipeline
+        """
+        pictures = check_pictures(X)
+        classifier = self._own_classifier()
+        self._check_target(y, pictures, classifier.max_age)
+        extractor = self.resolve_extractor()
+        features = extractor.fit().transform(pictures)
+        classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
+        self.extractor_, self.classifier_ = extractor, classifier
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return age and gender of each picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            The age in years, the weighted average over its distribution, and the likelier gender.
+        """
+        return self.classifier_.predict(self._features(X))
+
+    def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
+        """Return the distributions over ages and genders.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Returns
+        -------
+        list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
+        """
+        return self.classifier_.predict_proba(self._features(X))
+
+    def predict_frame(self, X: Any) -> Any:
+        """Return a table: age, age_low, age_high (years), gender, gender_proba.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Returns
+        -------
+        DataFrame of n_samples rows, in the order of X
+            See :meth:`AgeGenderClassifier.predict_frame`.
+        """
+        return self.classifier_.predict_frame(self._features(X))
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the negative mean absolute error of the age, in years (higher is better).
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+        """
+        return self.classifier_.score(self._features(X), y, sample_weight=sample_weight)
+
+    @property
+    def classes_(self) -> list[NDArray[Any]]:
+        """The ages and the gender labels, in the order of ``predict_proba``'s columns."""
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.classes_
+
+    @property
+    def report_(self) -> ExtractionReport:
+        """What the extractor did in the last call."""
+        check_is_fitted(self, "extractor_")
+        return self.extractor_.report_
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, those of both parts too, also where a part is None.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        params = super().get_params(deep)
+        for name, part in _PARTS.items() if deep else ():
+            if params[name] is None:
+                params |= {f"{name}__{key}": value for key, value in part().get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, ``extractor__…`` and ``classifier__…`` included.
+
+        A part that is None becomes an instance of this pipeline's own when one of its parameters is set.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : AgeGenderPipeline
+        """
+        for name, part in _PARTS.items():
+            nested = any(key.startswith(f"{name}__") for key in params)
+            if nested and params.get(name, getattr(self, name)) is None:
+                params[name] = part()
+        super().set_params(**params)
+        return self
+
+    def resolve_extractor(self) -> EmbeddingExtractor:
+        """Return a copy of the extractor that reads the layer which ``fit`` will read.
+
+        Returns
+        -------
+        EmbeddingExtractor
+            To fill the cache beforehand, say, or to look at what the head is given.
+        """
+        extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
+        if extractor.layer == "auto":
+            head = make_head(self._own_classifier().head)
+            extractor.set_params(layer=head_layer(head, extractor.resolve_backbone()))
+        return extractor
+
+    def _own_classifier(self) -> AgeGenderClassifier:
+        return AgeGenderClassifier() if self.classifier is None else clone(self.classifier)
+
+    def _check_target(self, y: Any, pictures: Sequence[Any], max_age: int) -> None:
+        """Refuse a bad y before the pictures take an hour."""
+        ages, genders = check_target(y, max_age=max_age)
+        gender_labels(genders)
+        if len(ages) != len(pictures):
+            raise ValueError(
+                f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
+            )
+
+    def _features(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self, "classifier_")
+        return self.extractor_.transform(X)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags

@@ -1,0 +1,327 @@
+"""The transformer: order, copies, cache, failures, pickles."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.base import clone
+
+from agegender import EmbeddingExtractor
+from agegender.backbones import Backbone
+from agegender.exceptions import PictureError, WeightsNotFoundError
+
+
+@pytest.fixture
+def backbone(tiny_onnx: Path) -> Backbone:
+    return Backbone.from_onnx(tiny_onnx, mean=127.5, scale=1 / 128)
+
+
+@pytest.fixture
+def paths(drawn_faces: Path) -> list[str]:
+    return sorted(str(path) for path in drawn_faces.iterdir())
+
+
+def test_rows_are_those_of_the_network_run_by_hand(backbone, tiny_onnx, paths) -> None:
+    import cv2
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tiny_onnx)
+    pixels = np.stack([cv2.resize(cv2.imread(path)[..., ::-1], (24, 24)) for path in paths])
+    fed = ((pixels.astype(np.float32) - 127.5) / 128).transpose(0, 3, 1, 2)
+    expected = session.run(None, {"data": fed})[0]
+    rows = EmbeddingExtractor(backbone, layer="embedding").transform(paths)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_kind_of_picture_gives_the_same_row(backbone, paths) -> None:
+    path = Path(paths[0])
+    image = Image.open(path)
+    pixels = np.asarray(image)
+    rows = EmbeddingExtractor(backbone).transform([path, str(path), path.read_bytes(), image, pixels])
+    np.testing.assert_array_equal(rows[1:], np.repeat(rows[:1], 4, axis=0))
+    np.testing.assert_array_equal(EmbeddingExtractor(backbone).transform(pixels[np.newaxis]), rows[:1])
+
+
+def test_copies_pass_through_the_network_once_and_rows_keep_their_order(backbone, paths, tmp_path) -> None:
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(Path(paths[1]).read_bytes())
+    extractor = EmbeddingExtractor(backbone, batch_size=2)
+    rows = extractor.transform([paths[0], paths[1], paths[2], copy, paths[0]])
+    report = extractor.report_
+    assert (report.n_images, report.n_unique, report.n_cached, report.n_computed) == (5, 3, 0, 3)
+    np.testing.assert_array_equal(rows[3], rows[1])
+    np.testing.assert_array_equal(rows[4], rows[0])
+    assert not np.array_equal(rows[0], rows[1])
+
+
+def test_adding_one_picture_computes_one(backbone, paths) -> None:
+    extractor = EmbeddingExtractor(backbone)
+    extractor.transform(paths[:-1])
+    extractor.transform(paths)
+    assert (extractor.report_.n_cached, extractor.report_.n_computed) == (len(paths) - 1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 3}, {"n_jobs": 1}, {"verbose": 1}, {"on_error": "nan"}],
+    ids=lambda c: next(iter(c)),
+)
+def test_what_does_not_change_numbers_never_misses_the_cache(backbone, paths, change) -> None:
+    before = EmbeddingExtractor(backbone).transform(paths)
+    extractor = EmbeddingExtractor(backbone, **change)
+    np.testing.assert_array_equal(extractor.transform(paths), before)
+    assert extractor.report_.n_computed == 0
+
+
+def test_what_changes_numbers_is_never_served_from_the_cache(tiny_onnx, backbone, paths) -> None:
+    plain = EmbeddingExtractor(backbone, layer="pooled").transform(paths)
+    others = [
+        EmbeddingExtractor(backbone, layer="pooled", crop=0.1),
+        EmbeddingExtractor(Backbone.from_onnx(tiny_onnx, mean=0.0, scale=1 / 128), layer="pooled"),
+        EmbeddingExtractor(Backbone.from_onnx(tiny_onnx, scale=1 / 127.5), layer="pooled"),
+        EmbeddingExtractor(Backbone.from_onnx(tiny_onnx, color="bgr"), layer="pooled"),
+        EmbeddingExtractor(backbone, layer="penultimate"),
+    ]
+    for other in others:
+        rows = other.transform(paths)
+        assert other.report_.n_computed == len(paths)
+        assert not np.allclose(rows, plain)
+
+
+def test_a_layer_by_two_names_is_computed_once(backbone, paths) -> None:
+    EmbeddingExtractor(backbone, layer="embedding").transform(paths)
+    by_name = EmbeddingExtractor(backbone, layer=backbone.resolve_layer("embedding"))
+    by_name.transform(paths)
+    assert by_name.report_.n_computed == 0
+
+
+def test_new_content_under_an_old_name_is_embedded_anew(backbone, paths, tmp_path) -> None:
+    picture = tmp_path / "face.jpg"
+    picture.write_bytes(Path(paths[0]).read_bytes())
+    extractor = EmbeddingExtractor(backbone)
+    before = extractor.transform([picture])
+    picture.write_bytes(Path(paths[1]).read_bytes())
+    after = extractor.transform([picture])
+    assert extractor.report_.n_computed == 1
+    assert not np.array_equal(before, after)
+
+
+def test_without_a_cache_nothing_is_written(backbone, paths, own_home) -> None:
+    extractor = EmbeddingExtractor(backbone, cache=None)
+    rows = extractor.transform(paths)
+    assert extractor.report_.n_computed == len(paths)
+    assert not list(own_home.rglob("*.sqlite"))
+    np.testing.assert_array_equal(rows, EmbeddingExtractor(backbone).transform(paths))
+
+
+def test_feature_maps_come_out_channels_last(backbone, paths) -> None:
+    maps = EmbeddingExtractor(backbone, layer="feature_map").transform(paths)
+    pooled = EmbeddingExtractor(backbone, layer="pooled").transform(paths)
+    assert maps.shape == (len(paths), 3, 3, 12)
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), pooled, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bad_picture_is_an_error_that_names_it(backbone, paths, tmp_path) -> None:
+    missing = str(tmp_path / "nobody.jpg")
+    with pytest.raises(PictureError, match=r"nobody\.jpg"):
+        EmbeddingExtractor(backbone).transform([paths[0], missing])
+
+
+def test_bad_pictures_cost_a_row_of_nan_and_a_line_in_the_report(backbone, paths, tmp_path) -> None:
+    text, half = tmp_path / "text.jpg", tmp_path / "half.jpg"
+    text.write_text("not a picture")
+    half.write_bytes(Path(paths[0]).read_bytes()[:400])
+    extractor = EmbeddingExtractor(backbone, on_error="nan", batch_size=2)
+    rows = extractor.transform([paths[0], text, half, paths[1], half, tmp_path / "missing.jpg"])
+    assert np.isnan(rows[[1, 2, 4, 5]]).all()
+    assert np.isfinite(rows[[0, 3]]).all()
+    assert [failure.index for failure in extractor.report_.failures] == [1, 2, 4, 5]
+    assert str(half) in extractor.report_.failures[1].picture
+    extractor.transform([half])
+    assert extractor.report_.n_cached == 0
+
+
+def test_out_is_filled_where_it_is_given(backbone, paths, tmp_path) -> None:
+    out = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float16, (len(paths), 16))
+    rows = EmbeddingExtractor(backbone, layer="embedding").transform(paths, out=out)
+    assert rows is out
+    expected = EmbeddingExtractor(backbone, layer="embedding").transform(paths)
+    np.testing.assert_allclose(rows, expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="out has shape"):
+        EmbeddingExtractor(backbone, layer="embedding").transform(paths[:2], out=out)
+
+
+def test_frames_and_columns_of_paths_are_read(backbone, paths) -> None:
+    expected = EmbeddingExtractor(backbone).transform(paths)
+    column = pd.Series(paths, index=range(100, 100 + len(paths)))
+    for X in (column, column.to_frame("path"), np.array(paths), np.array(paths, dtype=object)[:, np.newaxis]):
+        np.testing.assert_array_equal(EmbeddingExtractor(backbone).transform(X), expected)
+
+
+def test_set_output_gives_a_frame_with_named_columns(backbone, paths) -> None:
+    extractor = EmbeddingExtractor(backbone, layer="embedding").set_output(transform="pandas")
+    frame = extractor.fit(paths).transform(paths)
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns[:2]) == ["tiny_embedding_0", "tiny_embedding_1"]
+    with pytest.raises(ValueError, match="do not fit into a table"):
+        extractor.set_params(layer="feature_map").transform(paths)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ("anna.jpg", "one picture"),
+        (b"\xff\xd8", "one picture"),
+        ([], "0 sample"),
+        (np.zeros((24, 24, 3), np.uint8), "one picture of shape"),
+        (np.zeros((5, 7)), r"shape \(5, 7\)"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), "columns"),
+        (7, "int"),
+    ],
+    ids=["path", "bytes", "empty", "array", "numbers", "frame", "int"],
+)
+def test_an_x_that_is_no_list_of_pictures_is_refused_by_name(backbone, X, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        EmbeddingExtractor(backbone).transform(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"backbone": "arcfase"}, "arcface"),
+        ({"layer": "penultimte"}, "penultimate"),
+        ({"engine": "onix"}, "onnx"),
+        ({"on_error": "skip"}, "on_error"),
+        ({"crop": 0.5}, "crop"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"faces": "yunet"}, "faces"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_bad_parameter_is_refused_with_the_rule(backbone, paths, params, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        EmbeddingExtractor(**{"backbone": backbone} | params).transform(paths)
+
+
+def test_an_unfitted_extractor_pickles_without_its_network(backbone, paths) -> None:
+    extractor = EmbeddingExtractor(backbone)
+    rows = extractor.transform(paths)
+    pickled = pickle.dumps(extractor)
+    assert len(pickled) < 4000
+    np.testing.assert_array_equal(pickle.loads(pickled).transform(paths), rows)
+
+
+def test_a_fitted_extractor_carries_its_small_network_to_another_machine(tiny_onnx, paths, tmp_path) -> None:
+    moved = tmp_path / "moved.onnx"
+    moved.write_bytes(tiny_onnx.read_bytes())
+    extractor = EmbeddingExtractor(Backbone.from_onnx(moved), cache=None).fit()
+    rows = extractor.transform(paths)
+    pickled = pickle.dumps(extractor)
+    moved.unlink()
+    arrived = pickle.loads(pickled)
+    np.testing.assert_array_equal(arrived.transform(paths), rows)
+    np.testing.assert_array_equal(clone(arrived).transform(paths), rows)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(arrived)).transform(paths), rows)
+
+
+def test_a_network_that_is_gone_is_named_with_its_hash(tiny_onnx, tmp_path) -> None:
+    script = """
+import pickle, sys
+from agegender import EmbeddingExtractor
+import numpy as np
+extractor = pickle.load(open(sys.argv[1], "rb"))
+try:
+    extractor.transform(np.zeros((1, 8, 8, 3), np.uint8))
+except FileNotFoundError as error:
+    print(error)
+"""
+    moved = tmp_path / "moved.onnx"
+    moved.write_bytes(tiny_onnx.read_bytes())
+    backbone = Backbone.from_onnx(moved)
+    (tmp_path / "extractor.pkl").write_bytes(pickle.dumps(EmbeddingExtractor(backbone, cache=None)))
+    moved.unlink()
+    command = [sys.executable, "-c", script, str(tmp_path / "extractor.pkl")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert backbone.sha256 in said
+    assert "moved.onnx" in said
+    assert issubclass(WeightsNotFoundError, FileNotFoundError)
+
+
+def test_clone_keeps_parameters_and_forgets_reports(backbone, paths) -> None:
+    extractor = EmbeddingExtractor(backbone, crop=0.05)
+    extractor.transform(paths)
+    copy = clone(extractor)
+    assert copy.get_params() == extractor.get_params()
+    assert not hasattr(copy, "report_")
+
+
+def test_a_killed_run_loses_at_most_a_batch(tiny_onnx, tmp_path) -> None:
+    script = """
+import sys, numpy as np
+from agegender import EmbeddingExtractor
+from agegender.backbones import Backbone
+X = np.random.default_rng(0).integers(0, 255, (4000, 24, 24, 3), dtype=np.uint8)
+extractor = EmbeddingExtractor(Backbone.from_onnx(sys.argv[1]), batch_size=8, cache=sys.argv[2])
+print("go", flush=True)
+extractor.transform(X)
+print("finished", flush=True)
+"""
+    command = [sys.executable, "-c", script, str(tiny_onnx), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "go\n"
+        database = tmp_path / "embeddings.sqlite"
+        deadline = time.monotonic() + 30
+        while _n_rows(database) < 40 and time.monotonic() < deadline:
+            pass
+        process.send_signal(signal.SIGKILL)
+    kept = _n_rows(database)
+    extractor = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx), batch_size=8, cache=tmp_path)
+    X = np.random.default_rng(0).integers(0, 255, (4000, 24, 24, 3), dtype=np.uint8)
+    extractor.transform(X)
+    assert kept >= 40
+    assert extractor.report_.n_cached >= kept
+    assert extractor.report_.n_cached + extractor.report_.n_computed == 4000
+
+
+def _n_rows(database: Path) -> int:
+    from agegender.cache import open_cache
+
+    if not database.exists():
+        return 0
+    return open_cache(database.parent).info().n_rows
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(backbone, paths, monkeypatch) -> None:
+    from agegender import _extraction as module
+
+    real = module.open_network
+
+    def stop_after_two(*args, **kwargs):
+        network, calls = real(*args, **kwargs), []
+
+        def run(batch):
+            calls.append(1)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return network(batch)
+
+        return run
+
+    monkeypatch.setattr(module, "open_network", stop_after_two)
+    extractor = EmbeddingExtractor(backbone, batch_size=10)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        extractor.transform(paths)
+    assert "20 pictures were computed and are kept" in stop.value.__notes__[0]
+    monkeypatch.setattr(module, "open_network", real)
+    extractor.transform(paths)
+    assert extractor.report_.n_cached == 20

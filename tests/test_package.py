@@ -1,0 +1,79 @@
+"""What an import costs, and what an installation must be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import agegender
+from agegender import _environment
+from agegender.exceptions import EnvironmentWarning
+
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "matplotlib",
+    "deepface",
+    "cv2",
+    "onnxruntime",
+    "onnx",
+    "pandas",
+    "scipy",
+    "sklearn",
+}
+
+
+def modules_after(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert not modules_after("import agegender") & HEAVY
+
+
+def test_the_estimators_are_there_without_tensorflow() -> None:
+    statement = "from agegender import AgeGenderPipeline, AgeGenderClassifier, EmbeddingExtractor, ConvHead"
+    assert not modules_after(statement) & {"tensorflow", "keras", "matplotlib", "deepface"}
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in agegender.__all__:
+        assert getattr(agegender, name) is not None
+    assert set(agegender.__all__) <= set(dir(agegender))
+    with pytest.raises(AttributeError, match="Pipelin"):
+        _ = agegender.AgeGenderPipelin
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert agegender.__version__ == metadata.version("agegender")
+
+
+def test_one_opencv_wheel_is_installed_and_works() -> None:
+    import cv2
+
+    assert _environment.opencv_wheels() == ["opencv-contrib-python-headless"]
+    assert cv2.resize is not None
+
+
+def test_two_opencv_wheels_earn_a_warning_with_the_commands_that_mend_it(monkeypatch) -> None:
+    monkeypatch.setattr(_environment.metadata, "version", lambda name: "5.0")
+    _environment.check_opencv.cache_clear()
+    with pytest.warns(
+        EnvironmentWarning, match="pip uninstall -y opencv-contrib-python-headless opencv-contrib"
+    ):
+        _environment.check_opencv()
+    _environment.check_opencv.cache_clear()
+
+
+def test_deepfaces_model_modules_import_without_their_undeclared_needs() -> None:
+    from deepface.models.facial_recognition.tf import ArcFace
+
+    assert ArcFace.WEIGHTS_URL

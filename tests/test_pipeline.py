@@ -1,0 +1,228 @@
+"""Pictures in, ages and genders out: searches, folds, saved models, bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from agegender import AgeGenderClassifier, AgeGenderPipeline, ConvHead, DenseHead, EmbeddingExtractor
+from agegender.backbones import Backbone
+from agegender.datasets import load_utkface
+from agegender.metrics import SCORERS
+from agegender.model_selection import AgeGenderKFold
+
+
+@pytest.fixture
+def backbone(tiny_onnx: Path) -> Backbone:
+    return Backbone.from_onnx(tiny_onnx)
+
+
+@pytest.fixture(scope="module")
+def faces(drawn_faces: Path):
+    return load_utkface(drawn_faces)
+
+
+def small(backbone: Backbone, head="dense", **params) -> AgeGenderPipeline:
+    classifier = AgeGenderClassifier(head, epochs=3, random_state=0).set_params(**params)
+    return AgeGenderPipeline(EmbeddingExtractor(backbone), classifier)
+
+
+def test_it_learns_what_the_pictures_show(backbone, faces) -> None:
+    model = small(backbone, DenseHead(), epochs=150, learning_rate=0.02, validation_fraction=0.0)
+    model.fit(faces.data, faces.target)
+    guess = np.abs(faces.target[:, 0] - faces.target[:, 0].mean()).mean()
+    assert -model.score(faces.data, faces.target) < 0.5 * guess
+    assert (model.predict(faces.data)[:, 1] == faces.target[:, 1]).mean() > 0.8
+
+
+def test_the_head_decides_the_layer_and_no_parameter_is_written_to(backbone, faces) -> None:
+    for head, layer in ((DenseHead(), "penultimate"), (ConvHead(), "feature_map")):
+        model = small(backbone, head).fit(faces.data, faces.target)
+        assert model.extractor_.layer == layer
+        assert model.extractor.layer == "auto"
+        assert not hasattr(model.extractor, "backbone_")
+        assert not hasattr(model.classifier, "classes_")
+
+
+def test_an_explicit_layer_wins_and_a_head_that_cannot_read_it_says_so(backbone, faces) -> None:
+    model = small(backbone).set_params(extractor__layer="embedding").fit(faces.data, faces.target)
+    assert model.classifier_.n_features_in_ == 16
+    with pytest.raises(ValueError, match="ConvHead"):
+        small(backbone, ConvHead()).set_params(extractor__layer="embedding").fit(faces.data, faces.target)
+
+
+def test_defaults_can_be_searched_over_as_they_stand() -> None:
+    model = AgeGenderPipeline()
+    assert "classifier__head__units" in model.get_params()
+    assert model.classifier is None
+    model.set_params(classifier__head__units=(32,), extractor__crop=0.1)
+    assert model.classifier.head.units == (32,)
+    assert model.extractor.crop == 0.1
+    assert AgeGenderPipeline().classifier is None
+    assert clone(model).classifier.head is not model.classifier.head
+
+
+def test_predictions_agree_with_each_other(backbone, faces) -> None:
+    model = small(backbone).fit(faces.data, faces.target, groups=faces.groups)
+    predicted, proba, frame = (
+        getattr(model, name)(faces.data) for name in ("predict", "predict_proba", "predict_frame")
+    )
+    assert predicted.shape == (len(faces.data), 2)
+    np.testing.assert_allclose(proba[0] @ np.arange(101), predicted[:, 0], rtol=1e-4)
+    np.testing.assert_array_equal(model.classes_[1][proba[1].argmax(axis=1)], predicted[:, 1])
+    assert list(frame.columns) == ["age", "age_low", "age_high", "gender", "gender_proba"]
+    np.testing.assert_allclose(frame["age"], predicted[:, 0])
+    assert (frame["age_low"] <= frame["age_high"]).all()
+
+
+def test_the_same_random_state_gives_the_same_model(backbone, faces) -> None:
+    first, second = (small(backbone).fit(faces.data, faces.target).predict(faces.data) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_frame_with_named_genders_is_learned_as_it_is(backbone, faces) -> None:
+    y = pd.DataFrame({"age": faces.target[:, 0], "gender": np.where(faces.target[:, 1] == 1, "woman", "man")})
+    model = small(backbone).fit(faces.data, y)
+    assert set(model.predict_frame(faces.data)["gender"]) <= {"woman", "man"}
+    np.testing.assert_array_equal(model.classes_[1], ["man", "woman"])
+
+
+def test_a_search_passes_each_picture_through_the_network_once_a_layer(backbone, faces) -> None:
+    from agegender.runtime import images_passed
+
+    before = images_passed()
+    grid = {
+        "classifier__head": [DenseHead(), DenseHead(units=(8,)), ConvHead()],
+        "classifier__learning_rate": [1e-2, 1e-3],
+    }
+    search = GridSearchCV(
+        small(backbone, epochs=2), grid, cv=AgeGenderKFold(3), scoring=SCORERS, refit="neg_age_mae"
+    )
+    search.fit(faces.data, faces.target, groups=faces.groups)
+    assert images_passed() - before == 2 * len(faces.data)
+    assert len(search.cv_results_["params"]) == 6
+    assert np.isfinite(search.cv_results_["mean_test_gender_accuracy"]).all()
+
+
+def test_crops_and_backbones_can_be_searched_over(backbone, faces, tmp_path) -> None:
+    from conftest import write_tiny_onnx
+
+    other = Backbone.from_onnx(write_tiny_onnx(tmp_path / "other.onnx", seed=1))
+    grid = {"extractor__backbone": [backbone, other], "extractor__crop": [0.0, 0.1]}
+    search = GridSearchCV(
+        small(backbone, epochs=2), grid, cv=AgeGenderKFold(2), scoring=SCORERS, refit="neg_age_mae"
+    )
+    search.fit(faces.data, faces.target)
+    assert search.best_estimator_.extractor_.backbone_ in (backbone, other)
+
+
+def test_sklearns_own_pipeline_and_cross_validation_take_the_parts(backbone, faces) -> None:
+    classifier = AgeGenderClassifier(epochs=2, random_state=0)
+    model = make_pipeline(EmbeddingExtractor(backbone), StandardScaler(), classifier)
+    scores = cross_validate(
+        model, faces.data, faces.target, groups=faces.groups, cv=AgeGenderKFold(3), scoring=SCORERS
+    )
+    assert np.isfinite(scores["test_neg_age_mae"]).all()
+    predicted = cross_val_predict(small(backbone, epochs=2), faces.data, faces.target, cv=AgeGenderKFold(3))
+    assert predicted.shape == faces.target.shape
+
+
+def test_a_saved_model_predicts_the_same_in_a_new_process_without_tensorflow(
+    tiny_onnx, faces, tmp_path
+) -> None:
+    moved = tmp_path / "moved.onnx"
+    moved.write_bytes(tiny_onnx.read_bytes())
+    model = small(Backbone.from_onnx(moved)).fit(faces.data, faces.target)
+    expected = model.predict(faces.data)
+    joblib.dump(model, tmp_path / "model.joblib")
+    moved.unlink()
+    np.save(tmp_path / "paths.npy", faces.data.astype(str))
+    script = """
+import sys
+from pathlib import Path
+import joblib, numpy as np
+folder = Path(sys.argv[1])
+model = joblib.load(folder / "model.joblib")
+np.save(folder / "predicted.npy", model.predict(np.load(folder / "paths.npy")))
+model.predict_frame(np.load(folder / "paths.npy"))
+print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras", "matplotlib", "deepface"}))
+"""
+    environment = {"AGEGENDER_HOME": str(tmp_path / "elsewhere"), "PATH": "/usr/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.strip() == "[]"
+    np.testing.assert_allclose(np.load(tmp_path / "predicted.npy"), expected, atol=1e-5)
+
+
+def test_bad_pictures_are_left_out_of_fit_with_one_warning_and_predicted_as_nan(
+    backbone, faces, tmp_path
+) -> None:
+    from agegender.exceptions import PictureWarning
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff nothing")
+    X, y = [broken, *faces.data], np.vstack([[20, 0], faces.target])
+    model = small(backbone).set_params(extractor__on_error="nan")
+    with pytest.warns(PictureWarning, match="1 "):
+        model.fit(X, y)
+    predicted = model.predict(X)
+    assert np.isnan(predicted[0]).all()
+    assert np.isfinite(predicted[1:]).all()
+    assert model.predict_frame(X).iloc[0].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda y: y[:-1], "60 pictures and y 59 rows"),
+        (lambda y: np.where(np.arange(len(y))[:, None] == 3, np.nan, y), "row 3"),
+        (lambda y: np.where(np.arange(len(y))[:, None] == 3, [130, 0], y), "130 in row 3"),
+        (lambda y: np.where(np.arange(len(y))[:, None] == 3, [30, 2], y), "gender"),
+        (lambda y: y * [1, 0], "gender"),
+        (lambda y: y[:, 0], "shape"),
+        (lambda y: pd.DataFrame(y, columns=["age", "sex"]), "'gender'"),
+    ],
+    ids=["lengths", "nan", "age of 130", "three genders", "one gender", "ages only", "columns"],
+)
+def test_a_bad_target_is_refused_before_any_picture_is_embedded(backbone, faces, spoil, message) -> None:
+    from agegender.runtime import images_passed
+
+    before = images_passed()
+    with pytest.raises(ValueError, match=message):
+        small(backbone).fit(faces.data, spoil(faces.target))
+    assert images_passed() == before
+
+
+def test_an_unknown_head_is_answered_with_the_nearest(backbone, faces) -> None:
+    with pytest.raises(ValueError, match="Did you mean 'dense'"):
+        small(backbone, "dens").fit(faces.data, faces.target)
+
+
+def test_the_whole_on_real_faces(shared, tmp_path) -> None:
+    real = load_utkface(shared / "data" / "utkface_mini")
+    assert len(real.excluded) >= 3
+    network = Backbone.from_onnx(shared / "weights" / "mobilefacenet_arcface.onnx", mean=0.0, scale=1.0)
+    model = AgeGenderPipeline(
+        EmbeddingExtractor(network), AgeGenderClassifier(DenseHead(units=(256,)), random_state=0)
+    )
+    scores = cross_validate(
+        model, real.data, real.target, groups=real.groups, cv=AgeGenderKFold(3), scoring=SCORERS
+    )
+    assert -scores["test_neg_age_mae"].mean() < 13
+    assert scores["test_gender_accuracy"].mean() > 0.85
+    assert joblib.hash(model.get_params()["classifier__head__units"]) == joblib.hash((256,))
