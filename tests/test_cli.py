@@ -1,0 +1,124 @@
+"""Each command, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def agegender(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"AGEGENDER_HOME": str(home), "COLUMNS": "160", "NO_COLOR": "1"}
+    command = [sys.executable, "-c", "from agegender.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_onnx: Path, drawn_faces: Path):
+    folder = tmp_path_factory.mktemp("trained")
+    options = [
+        "--backbone",
+        tiny_onnx,
+        "--units",
+        "8",
+        "--folds",
+        3,
+        "--epochs",
+        5,
+        "--out",
+        folder / "model.joblib",
+    ]
+    done = agegender("train", drawn_faces, *options, home=folder / "home")
+    return folder, done
+
+
+def test_train_prints_a_row_a_fold_and_saves_a_model(trained) -> None:
+    folder, done = trained
+    assert [row.split()[1] for row in done.stdout.splitlines() if row[:1] in "│|" and " %" in row] == [
+        "1",
+        "2",
+        "3",
+        "mean",
+    ]
+    assert "60 through the network" in done.stderr
+    assert (folder / "model.joblib").stat().st_size > 1000
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_second_training_passes_nothing_through_the_network(trained, tiny_onnx, drawn_faces) -> None:
+    folder, _ = trained
+    options = ["--backbone", tiny_onnx, "--units", "8", "--folds", 0, "--epochs", 1]
+    assert "60 from the cache, 0 through the network" in agegender(
+        "train", drawn_faces, *options, home=folder / "home"
+    ).stderr.replace("\n", " ")
+
+
+def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
+    folder, _ = trained
+    pictures = sorted(drawn_faces.iterdir())[:3]
+    table = agegender("predict", "--model", folder / "model.joblib", *pictures, home=folder / "home").stdout
+    assert all(picture.name[:12] in table for picture in pictures)
+    said = agegender(
+        "predict", "--model", folder / "model.joblib", "--json", drawn_faces, home=folder / "home"
+    ).stdout
+    records = json.loads(said)
+    assert len(records) == 60
+    assert set(records[0]) == {"picture", "age", "age_low", "age_high", "gender", "gender_proba"}
+
+
+def test_predict_names_what_it_could_not_read_and_ends_with_1(trained, drawn_faces, tmp_path) -> None:
+    folder, _ = trained
+    good, bad = next(drawn_faces.iterdir()), tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    arguments = ["predict", "--model", folder / "model.joblib", "--json", good, bad]
+    done = agegender(*arguments, home=folder / "home", check=False)
+    assert done.returncode == 1
+    assert "bad.jpg" in done.stderr
+    assert json.loads(done.stdout)[1]["error"]
+
+
+def test_embed_writes_every_readable_picture(tiny_onnx, drawn_faces, tmp_path) -> None:
+    out = tmp_path / "deep" / "embeddings.npz"
+    agegender("embed", drawn_faces, "--backbone", tiny_onnx, "--out", out, "--cache", "none", home=tmp_path)
+    with np.load(out) as saved:
+        assert saved["embeddings"].shape == (60, 16)
+        assert len(set(saved["paths"])) == 60
+    assert [path.name for path in out.parent.iterdir()] == ["embeddings.npz"]
+
+
+def test_the_cache_tells_what_it_holds_and_can_be_cleared(tiny_onnx, drawn_faces, tmp_path) -> None:
+    options = ["--backbone", tiny_onnx, "--out", tmp_path / "e.npz", "--quiet"]
+    assert agegender("embed", drawn_faces, *options, home=tmp_path).stderr == ""
+    assert "60 rows" in agegender("cache", "info", home=tmp_path).stdout
+    agegender("cache", "clear", "--yes", home=tmp_path)
+    assert " 0 rows" in agegender("cache", "info", home=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere"], "nowhere"),
+        (["predict", "--model", "no.joblib", "a.jpg"], "no.joblib"),
+        (["embed", ".", "--backbone", "arcfase", "--out", "x.npz"], "arcface"),
+        (["train", ".", "--backbone", "x.onnx", "--scale", "a/b"], "--scale"),
+    ],
+    ids=["folder", "model", "backbone", "scale"],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, drawn_faces) -> None:
+    arguments = [drawn_faces if argument == "." else argument for argument in arguments]
+    done = agegender(*arguments, home=tmp_path, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_shows_an_example_a_command(tmp_path) -> None:
+    for command in ("train", "predict", "embed"):
+        assert f"agegender {command}" in agegender(command, "--help", home=tmp_path).stdout
