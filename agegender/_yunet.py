@@ -1,0 +1,180 @@
+"""OpenCV's face detector YuNet: where its file is, and how it runs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender._deepface import Published, check_file, download, offline, weights_folder
+from agegender._fork import after_fork
+from agegender.exceptions import WeightsError, WeightsNotFoundError
+
+__all__ = ["YuNet", "find_yunet", "locate_yunet"]
+
+OVERLAP = 0.3
+MOST = 5000
+# Settings of a cv2.FaceDetectorYN last from call to call, so that each thread has its own.
+_OWN = threading.local()
+_LOGGING = threading.Lock()
+after_fork(_OWN.__dict__.clear)
+
+
+class _Published(Published):
+    """The file that deepface's YuNet uses, from where deepface takes it."""
+
+    def urls(self, suffix: str) -> list[str]:
+        """Return the addresses of the file, the main one first."""
+        return [
+            f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{self.stem}{suffix}",
+            f"https://huggingface.co/opencv/face_detection_yunet/resolve/main/{self.stem}{suffix}",
+        ]
+
+
+PUBLISHED = _Published(
+    name="yunet",
+    module="",
+    builder="",
+    stem="face_detection_yunet_2023mar",
+    input_size=(640, 640),
+    mean=0.0,
+    scale=1.0,
+    n_numbers=15,
+    licence="MIT (ShiqiYu/libfacedetection)",
+    known={".onnx": ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", 232_589)},
+)
+
+
+class YuNet:
+    """A face detector that runs in OpenCV.
+
+    It carries its file's content (230 kB), so that a model that uses it finds the same faces on a machine without
+    the file. Safe to call from several threads at once.
+
+    Parameters
+    ----------
+    content : bytes
+        The ONNX file.
+
+    References
+    ----------
+    Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20, 2023.
+    """
+
+    name = "yunet"
+    min_score = 0.7
+    max_side = 640
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+    @classmethod
+    def from_file(cls, path: Path) -> YuNet:
+        """Read the detector's file and try it out.
+
+        Raises
+        ------
+        WeightsNotFoundError
+            If there is no such file.
+        WeightsError
+            If OpenCV cannot run it as a face detector.
+        """
+        if not path.is_file():
+            raise WeightsNotFoundError(
+                f"There is no face detector {str(path)!r}; pass the path of a face_detection_yunet_….onnx file."
+            )
+        detector = cls(check_file(path, PUBLISHED.urls(".onnx")).read_bytes())
+        try:
+            detector(np.zeros((64, 64, 3), np.uint8), 0.9)
+        except Exception as error:  # OpenCV's engines raise cv2.error, and some of them plain ones
+            raise WeightsError(
+                f"{path} is not a face detector that cv2.FaceDetectorYN can run ({str(error).strip()[:200]}). "
+                f"Take {PUBLISHED.stem}.onnx from {PUBLISHED.urls('.onnx')[0]}."
+            ) from error
+        return detector
+
+    def __repr__(self) -> str:
+        return f"YuNet(sha256={self.sha256[:12]!r})"
+
+    def __call__(self, pixels: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
+        """Find faces.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (h, w, 3), uint8
+            An RGB picture.
+        min_score : float
+            The least score of a face, 0…1.
+
+        Returns
+        -------
+        ndarray of shape (n_faces, 15)
+            Left, top, width and height of the box, x and y of the five landmarks, and the score.
+        """
+        network = _network(self)
+        network.setInputSize((pixels.shape[1], pixels.shape[0]))
+        network.setScoreThreshold(float(min_score))
+        found = network.detect(np.ascontiguousarray(pixels[..., ::-1]))[1]
+        return np.empty((0, 15)) if found is None else found.astype(np.float64)
+
+
+def _network(detector: YuNet) -> Any:
+    """Return this thread's own network of a detector."""
+    opened: dict[str, Any] = _OWN.__dict__.setdefault("networks", {})
+    if detector.sha256 not in opened:
+        opened[detector.sha256] = _open(detector.content)
+    return opened[detector.sha256]
+
+
+def _open(content: bytes) -> Any:
+    import cv2
+
+    create = functools.partial(cv2.FaceDetectorYN.create, "onnx", np.frombuffer(content, np.uint8))
+    with _LOGGING:
+        # OpenCV 5 warns on standard error about a target that nobody has asked for.
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            return create(np.empty(0, np.uint8), (64, 64), 0.9, OVERLAP, MOST)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+
+
+def find_yunet() -> Path | None:
+    """Return YuNet's file in deepface's weights folder, the newest release first, or None."""
+    releases = sorted(weights_folder().glob("face_detection_yunet_20*.onnx"), reverse=True)
+    return next((path for path in releases if path.is_file()), None)
+
+
+def locate_yunet() -> Path:
+    """Return YuNet's file, downloaded through deepface where it is not here.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If it is not here and cannot be downloaded.
+    """
+    here = find_yunet()
+    if here is not None:
+        return here
+    if offline():
+        raise _not_found("AGEGENDER_OFFLINE forbids to download it")
+    try:
+        return download(PUBLISHED, ".onnx")
+    except (OSError, ValueError, WeightsError) as error:
+        raise _not_found(f"it could not be downloaded ({str(error).strip()})") from error
+
+
+def _not_found(why: str) -> WeightsNotFoundError:
+    urls = "".join(f"\n  {url}" for url in PUBLISHED.urls(".onnx"))
+    return WeightsNotFoundError(
+        f"The face detector YuNet is not on this machine, and {why}.\n"
+        f"Put {PUBLISHED.stem}.onnx into {weights_folder()} (DEEPFACE_HOME moves it), from one of{urls}\n"
+        'or pass the path of the file in place of "yunet", or use "mtcnn", whose weights are always here.'
+    )

@@ -1,0 +1,369 @@
+"""Where faces are in a picture, and how a face is turned upright and cut out for a network."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender import images
+from agegender._alignment import TEMPLATES, cut_out, reframe
+from agegender._validation import did_you_mean
+from agegender.exceptions import PictureError
+
+__all__ = [
+    "DETECTORS",
+    "TEMPLATES",
+    "Detector",
+    "Face",
+    "align",
+    "detect",
+    "detector_key",
+    "largest_face",
+    "load_detector",
+    "reframe",
+]
+
+DETECTORS = ("auto", "yunet", "mtcnn")
+"""The names that a detector may be asked for by; the path of a YuNet file is the fourth way."""
+
+DETECTION_VERSION = 1
+"""Part of every `detector_key`: raised whenever the same picture would give another face or another crop."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a picture.
+
+    Right and left are the person's own: on an upright face that looks at the camera, the right eye is nearer to the
+    picture's left edge.
+
+    Attributes
+    ----------
+    x, y : float
+        The box's left and upper edge, in pixels of the upright picture.
+    width, height : float
+        The box's size in pixels; the box lies within the picture.
+    landmarks : ndarray of shape (5, 2)
+        x and y, in pixels, of the right eye, the left eye, the tip of the nose, the right and the left corner of the
+        mouth. They may lie outside of a picture that cuts the face off. Not writeable.
+    score : float
+        How sure the detector is, 0…1; not comparable between detectors.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    landmarks: NDArray[np.float64]
+    score: float
+
+    def __post_init__(self) -> None:
+        landmarks = np.array(self.landmarks, dtype=np.float64)
+        if landmarks.shape != (5, 2):
+            raise ValueError(f"Face: landmarks have shape {landmarks.shape}; five points (5, 2) are needed.")
+        landmarks.setflags(write=False)
+        object.__setattr__(self, "landmarks", landmarks)
+
+    @classmethod
+    def from_row(cls, row: Sequence[float] | NDArray[Any]) -> Face:
+        """Make a face of the 15 numbers of `to_row`."""
+        x, y, width, height, *points, score = (float(value) for value in row)
+        return cls(x, y, width, height, np.reshape(points, (5, 2)), score)
+
+    def to_row(self) -> NDArray[np.float64]:
+        """Return the face as 15 numbers: the box, the landmarks point by point, the score."""
+        return np.array([self.x, self.y, self.width, self.height, *self.landmarks.ravel(), self.score])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Face) and np.array_equal(self.to_row(), other.to_row())
+
+    def __hash__(self) -> int:
+        return hash(self.to_row().tobytes())
+
+
+class Detector(Protocol):
+    """What finds faces; made by `load_detector`. It pickles, and threads may share it.
+
+    Attributes
+    ----------
+    name : str
+        "yunet" or "mtcnn".
+    sha256 : str
+        The identity of its weights.
+    min_score : float
+        The least score of a face, unless the caller says otherwise.
+    max_side : int
+        The longest side of the copy that is searched, in pixels, unless the caller says otherwise.
+    """
+
+    name: str
+    sha256: str
+    min_score: float
+    max_side: int
+
+    def __call__(self, pixels: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
+        """Return the faces of an RGB picture as rows of 15 numbers, as in `Face.to_row`."""
+        ...
+
+
+def detect(
+    picture: images.Picture,
+    *,
+    detector: str | os.PathLike[str] | Detector = "auto",
+    min_score: float | None = None,
+    max_side: int | None = None,
+) -> list[Face]:
+    """Find the faces in a picture.
+
+    Parameters
+    ----------
+    picture : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w, 3), uint8
+        Anything that `agegender.images` reads.
+    detector : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
+        See `load_detector`.
+    min_score : float, default=None
+        The least score, 0…1. None: the detector's own, 0.7 for YuNet and 0.9 for MTCNN.
+    max_side : int, default=None
+        Larger pictures are searched in a copy whose longer side has so many pixels; None: 640. More finds smaller
+        faces, and takes longer. Faces are found from about 2 % of that side (YuNet) or 20 pixels (MTCNN).
+
+    Returns
+    -------
+    list of Face
+        The largest first, in pixels of the picture as it is, upright; empty where there is none.
+
+    Raises
+    ------
+    PictureError
+        If the picture cannot be read.
+    WeightsNotFoundError
+        If the detector's weights are not to be had.
+    ValueError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> from agegender.faces import detect
+    >>> faces = detect("holiday.jpg")  # doctest: +SKIP
+    >>> [(round(face.x), round(face.y), round(face.score, 2)) for face in faces]  # doctest: +SKIP
+    [(246, 80, 0.94), (543, 310, 0.91)]
+    """
+    finder = load_detector(detector)
+    least = finder.min_score if min_score is None else min_score
+    side = finder.max_side if max_side is None else max_side
+    if not 0 <= least <= 1:
+        raise ValueError(f"detect: min_score={min_score!r} is not from 0 to 1.")
+    if side < 32:
+        raise ValueError(f"detect: max_side={max_side!r} is below 32 pixels, too few to find a face in.")
+    pixels = images.load(picture)
+    copy, scale = _bounded(pixels, side)
+    faces = [_face(row, scale, pixels.shape) for row in finder(copy, least)]
+    return sorted((face for face in faces if face is not None), key=lambda face: -face.width * face.height)
+
+
+def largest_face(
+    picture: images.Picture,
+    *,
+    detector: str | os.PathLike[str] | Detector = "auto",
+    min_score: float | None = None,
+    max_side: int | None = None,
+) -> Face:
+    """Find the largest face in a picture, or say that there is none.
+
+    Parameters
+    ----------
+    picture, detector, min_score, max_side
+        As in `detect`.
+
+    Returns
+    -------
+    Face
+
+    Raises
+    ------
+    PictureError
+        If no face is found, or the picture cannot be read.
+    WeightsNotFoundError, ValueError
+        As in `detect`.
+    """
+    finder = load_detector(detector)
+    faces = detect(picture, detector=finder, min_score=min_score, max_side=max_side)
+    if not faces:
+        raise PictureError(
+            images.describe(picture),
+            f"has no face that {finder.name} finds; if it is a face crop already, use it with faces=None",
+        )
+    return faces[0]
+
+
+def _bounded(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """Return a copy no longer than `side`, and how much smaller it is across and down."""
+    height, width = pixels.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return pixels, (1.0, 1.0)
+    import cv2
+
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    copy = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    return copy, (size[0] / width, size[1] / height)
+
+
+def _face(row: NDArray[np.float64], scale: tuple[float, float], shape: tuple[int, ...]) -> Face | None:
+    """Scale a detector's row back to the picture, the box cut at its edges; None where nothing is left of it."""
+    if not np.isfinite(row).all():
+        return None
+    factors = np.array(scale)
+    corner, size = row[:2] / factors, row[2:4] / factors
+    edge = np.array([shape[1], shape[0]], dtype=np.float64)
+    low, high = np.clip(corner, 0, edge), np.clip(corner + size, 0, edge)
+    if (high - low).min() < 1:
+        return None
+    landmarks = row[4:14].reshape(5, 2) / factors
+    (x, y), (width, height) = low.tolist(), (high - low).tolist()
+    return Face(x, y, width, height, landmarks, float(row[14]))
+
+
+def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detector:
+    """Return a face detector by its name or its file.
+
+    Parameters
+    ----------
+    detector : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
+        "yunet" is OpenCV's ``FaceDetectorYN`` with the file ``face_detection_yunet_2023mar.onnx`` (or a newer
+        release) in deepface's weights folder; it is downloaded where it is not there. The path of such a file, ending
+        in ``.onnx``, is taken as well. "mtcnn" is the detector whose weights are in the ``mtcnn`` wheel. "auto" is
+        YuNet where its file is there, which is quicker and finds more, else MTCNN; nothing is downloaded.
+
+    Returns
+    -------
+    Detector
+        A detector passed in is returned as it is.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If its weights are not to be had.
+    WeightsError
+        If its file is not what it should be.
+    ValueError
+        If there is no such detector.
+    """
+    if not isinstance(detector, (str, os.PathLike)):
+        return _check_detector(detector)
+    from agegender import _mtcnn, _yunet
+
+    name = os.fspath(detector)
+    if name == "mtcnn" or (name == "auto" and _yunet.find_yunet() is None):
+        _mtcnn.check_weights()
+        return _mtcnn.Mtcnn()
+    if name in ("auto", "yunet"):
+        return _yunet_from(_yunet.locate_yunet())
+    if isinstance(detector, os.PathLike) or name.lower().endswith(".onnx"):
+        return _yunet_from(Path(name).expanduser())
+    listed = ", ".join(map(repr, DETECTORS))
+    raise ValueError(
+        f"detector={name!r} is not one of {listed}, nor the path of an .onnx file.{did_you_mean(name, DETECTORS)}"
+    )
+
+
+def _check_detector(detector: Any) -> Detector:
+    if callable(detector) and all(hasattr(detector, name) for name in ("name", "sha256", "min_score")):
+        found: Detector = detector
+        return found
+    raise ValueError(
+        f"detector={detector!r} is no detector; pass one of {', '.join(map(repr, DETECTORS))}, the path of a YuNet "
+        "file, or what load_detector returns."
+    )
+
+
+def _yunet_from(path: Path) -> Detector:
+    from agegender._yunet import YuNet
+
+    if not path.is_file():
+        return YuNet.from_file(path)
+    state = path.stat()
+    return _read_yunet(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_yunet(path: Path, modified: int, size: int) -> Detector:
+    from agegender._yunet import YuNet
+
+    return YuNet.from_file(path)
+
+
+def detector_key(
+    detector: Detector,
+    *,
+    min_score: float | None = None,
+    max_side: int | None = None,
+    template: str = "arcface",
+) -> str:
+    """Return everything that decides which face is found and how it is cut out, as one short text for cache keys.
+
+    Parameters
+    ----------
+    detector : Detector
+        From `load_detector`.
+    min_score, max_side
+        As in `detect`.
+    template : str, default="arcface"
+        As in `align`.
+
+    Returns
+    -------
+    str
+        Equal for equal crops; it holds the weights' identity, not merely the detector's name.
+
+    Examples
+    --------
+    >>> detector_key(load_detector("mtcnn"))
+    'mtcnn-94f6ea2f4cf98527-0.9-640-arcface-1'
+    """
+    least = detector.min_score if min_score is None else float(min_score)
+    side = detector.max_side if max_side is None else int(max_side)
+    return f"{detector.name}-{detector.sha256[:16]}-{least:g}-{side}-{template}-{DETECTION_VERSION}"
+
+
+def align(
+    pixels: NDArray[np.uint8], face: Face, input_size: tuple[int, int], template: str = "arcface"
+) -> NDArray[np.uint8]:
+    """Cut a face out of a picture, turned and scaled so that its landmarks lie where a network wants them.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (h, w, 3), uint8
+        The upright picture in which the face was found.
+    face : Face
+        From `detect`.
+    input_size : tuple of int
+        Height and width of the network's input, in pixels.
+    template : {"arcface", "utkface"}, default="arcface"
+        Where the landmarks go: as ArcFace's training faces have them (the standard of face recognition), or as in
+        UTKFace's tighter crops, for a predictor that was trained on such crops as they are.
+
+    Returns
+    -------
+    ndarray of shape (input_size[0], input_size[1], 3), uint8
+        What lies outside of the picture is black.
+
+    Raises
+    ------
+    ValueError
+        If there is no such template, or the five landmarks lie in one point.
+
+    Notes
+    -----
+    The similarity with the least squared error over the five points (Umeyama, "Least-squares estimation of
+    transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991). A face larger than the input is
+    averaged down, not sampled.
+    """
+    return cut_out(pixels, face.landmarks, input_size, template)
