@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -426,14 +427,12 @@ def _end_with_failures(failures: list[Any]) -> None:
 def _write(target: Path, write: Callable[[Path], None]) -> None:
     """Write under a temporary name beside the target, then rename: never half a file."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    os.close(handle)
+    unfinished = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     try:
-        write(Path(name))
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        write(unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _dump(model: AgeGenderPipeline, path: Path) -> None:

@@ -31,7 +31,7 @@ __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "train"]
 
 # Rows up to this size are held in one tensor for all epochs; more are read in chunks, two of them held at a time.
 HELD_BYTES = 512 * 2**20
-CHUNK_BYTES = 256 * 2**20
+CHUNK_BYTES = 128 * 2**20
 EVALUATED_BYTES = 64 * 2**20
 
 
