@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from agegender._validation import check_choice
 from agegender.exceptions import AgeGenderError, PictureWarning
@@ -401,7 +401,7 @@ def _print_json(frame: pd.DataFrame, reasons: dict[int, str]) -> None:
 
 
 def _print_predictions(frame: pd.DataFrame) -> None:
-    table = Table("picture", "age", "5 %–95 %", "gender", "probability")
+    table = Table(Column("picture", overflow="fold"), "age", "5 %–95 %", "gender", "probability")
     for row in frame.to_dict("records"):
         picture, age, low, high, gender, proba = row.values()
         if math.isnan(age):
