@@ -101,7 +101,6 @@ class OnnxGraph:
         model = helper.make_model(
             graph, opset_imports=self.model.opset_import, ir_version=max(4, self.model.ir_version)
         )
-        model.functions.extend(self.model.functions)
         return model
 
     def layers(self) -> Layers:

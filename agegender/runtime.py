@@ -29,6 +29,13 @@ Run: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 OPEN_NETWORKS = 4
 """How many networks stay open in a process; the one used longest ago goes first."""
 
+PICTURES_A_THREAD = 4
+"""How many pictures ONNX Runtime is given at once, however large the batch is.
+
+Of more, the activations of the first layers no longer stay in the processor's cache: on two cores, a picture in a
+batch of 64 takes a MobileFaceNet half as long again as one in a batch of 8.
+"""
+
 
 class Network:
     """One layer of a network, ready to run. Made by :func:`open_network`.
@@ -195,7 +202,14 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) ->
         pooled=pooled,
     )
     session = _session(content, n_threads, backbone.name)
-    return lambda batch: session.run(None, {PICTURES: batch})[0]
+    at_once = PICTURES_A_THREAD * n_threads
+
+    def run(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = range(0, len(batch), at_once)
+        rows = [session.run(None, {PICTURES: batch[start : start + at_once]})[0] for start in parts]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    return run
 
 
 def _session(content: bytes, n_threads: int, name: str) -> Any:

@@ -22,6 +22,15 @@ NETWORKS = [
 SIZES = {"square": (200, 200), "tall": (260, 150), "wide": (90, 241), "tiny": (41, 40)}
 LAYERS = ["embedding", "penultimate", "pooled", "feature_map"]
 
+# The converter copies 137 MB of weights again and again: without its copies for the case of an error, and with
+# memory kept instead of returned to the system each time, it takes a third of the time.
+FASTER_EXPORT = {
+    "TF2ONNX_CATCH_ERRORS": "FALSE",
+    "MALLOC_MMAP_THRESHOLD_": "33000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "200000000",
+}
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
@@ -32,7 +41,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
     for name, (height, width) in SIZES.items():
         blocks = rng.integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
         Image.fromarray(blocks).resize((width, height)).save(folder / f"{name}.jpg", quality=93)
-    environment = os.environ | {"DEEPFACE_HOME": str(folder), "AGEGENDER_OFFLINE": "1"}
+    environment = os.environ | {"DEEPFACE_HOME": str(folder), "AGEGENDER_OFFLINE": "1"} | FASTER_EXPORT
     environment.pop("TF_USE_LEGACY_KERAS", None)
     command = [sys.executable, __file__, str(folder)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
