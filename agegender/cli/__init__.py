@@ -1,0 +1,44 @@
+"""The command ``agegender``: a file a command, what they share in ``_options`` and ``_output``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from agegender.cli import cache, embed, predict, train
+from agegender.cli._output import err_console
+from agegender.exceptions import AgeGenderError, PictureWarning
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="agegender",
+    help="Age and gender from photographs of faces. They are estimates about appearance, not facts about people.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(train.train)
+app.command()(predict.predict)
+app.command()(embed.embed)
+app.add_typer(cache.app, name="cache")
+
+
+def main() -> None:
+    """Run the command; an error that a person can mend is one line, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A picture left out is reported once, by name, at the end.
+    warnings.simplefilter("ignore", PictureWarning)
+    try:
+        app()
+    except (AgeGenderError, ValueError, TypeError, OSError) as error:
+        err_console.print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        notes = " ".join(getattr(stop, "__notes__", []))
+        err_console.print(f"Stopped. {notes}".rstrip())
+        sys.exit(130)

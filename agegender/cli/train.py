@@ -1,0 +1,152 @@
+"""``agegender train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from agegender.cli._options import (
+    BackboneOption,
+    BatchOption,
+    CacheOption,
+    ColorOption,
+    CropOption,
+    LayerOption,
+    MeanOption,
+    QuietOption,
+    ScaleOption,
+    cache_folder,
+    make_extractor,
+    parse_units,
+)
+from agegender.cli._output import account, out_console, say, write_whole
+
+if TYPE_CHECKING:
+    from agegender.pipeline import AgeGenderPipeline
+
+
+def train(
+    directory: Annotated[
+        Path, typer.Argument(help="Folder of pictures named as in UTKFace: age_gender_….jpg")
+    ],
+    backbone: BackboneOption = "arcface",
+    color: ColorOption = "rgb",
+    mean: MeanOption = 127.5,
+    scale: ScaleOption = "1/128",
+    layer: LayerOption = "auto",
+    head: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
+    units: Annotated[str, typer.Option(help="Hidden units of a dense head: 256 or 256,128.")] = "",
+    age_loss: Annotated[str, typer.Option(help="Loss of the age output.")] = "label_distribution",
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of the head.")] = 1e-3,
+    epochs: Annotated[
+        int, typer.Option(help="At most so many epochs; early stopping ends most sooner.")
+    ] = 200,
+    rounds: Annotated[int, typer.Option(help="Train again so often, on a newly drawn inner split.")] = 1,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0 leaves it out.")] = 5,
+    crop: CropOption = 0.0,
+    batch_size: BatchOption = 64,
+    cache: CacheOption = "auto",
+    seed: Annotated[int, typer.Option(help="Random state of folds and training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the model trained on all pictures is saved.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Cross-validate a predictor on a folder of labelled faces, then train it on all of them and save it.
+
+    Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.joblib`
+    """
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.datasets import load_utkface
+    from agegender.pipeline import AgeGenderPipeline
+
+    with cache_folder(cache) as folder:
+        faces = load_utkface(directory, verbose=0 if quiet else 1)
+        say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
+        for path, reason in faces.excluded.head(5).itertuples(index=False):
+            say(f"  {path}: {reason}", quiet)
+        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
+        classifier = AgeGenderClassifier(
+            head,
+            age_loss=age_loss,
+            learning_rate=learning_rate,
+            epochs=epochs,
+            rounds=rounds,
+            random_state=seed,
+        )
+        if units:
+            classifier.set_params(head__units=parse_units(units))
+        model = AgeGenderPipeline(extractor, classifier)
+        _warm(model, faces.data, quiet)
+        _import_tensorflow()
+        if folds:
+            _cross_validate(model, faces, folds, seed, quiet)
+        if out is not None:
+            say("Training on all pictures …", quiet)
+            model.fit(faces.data, faces.target, groups=faces.groups)
+            write_whole(out, lambda path: _dump(model, path))
+            say(f"Saved {out}.", quiet)
+
+
+def _warm(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:
+    """Pass every picture through the network once, so that all folds find them in the cache."""
+    extractor = model.resolve_extractor()
+    extractor.transform(pictures)
+    say(account(extractor.report_), quiet)
+    model.set_params(extractor__verbose=0)
+
+
+def _import_tensorflow() -> None:
+    """Import it without what its C++ parts print, before they can be told not to, of graphics cards not found."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _cross_validate(model: AgeGenderPipeline, faces: Any, folds: int, seed: int, quiet: bool) -> None:
+    import numpy as np
+    from sklearn.base import clone
+
+    from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy
+    from agegender.model_selection import AgeGenderKFold
+
+    table = Table("fold", "age MAE", "CS@5", "gender accuracy")
+    figures = []
+    splits = AgeGenderKFold(folds, random_state=seed).split(faces.data, faces.target, faces.groups)
+    for number, (train_rows, test_rows) in enumerate(splits, 1):
+        say(f"Fold {number} of {folds} …", quiet)
+        fitted = clone(model).fit(
+            faces.data[train_rows], faces.target[train_rows], groups=faces.groups[train_rows]
+        )
+        truth, predicted = faces.target[test_rows], fitted.predict(faces.data[test_rows])
+        figures.append(
+            [metric(truth, predicted) for metric in (age_mae, age_cumulative_score, gender_accuracy)]
+        )
+        table.add_row(str(number), *_figures(figures[-1]))
+    table.add_section()
+    means, spreads = np.mean(figures, axis=0), np.std(figures, axis=0)
+    cells = zip(_figures(means), _figures(spreads), strict=True)
+    table.add_row("mean ± sd", *(f"{mean} ± {spread}" for mean, spread in cells))
+    out_console.print(table)
+
+
+def _figures(values: Any) -> list[str]:
+    mae, cs5, gender = values
+    return [f"{mae:.2f}", f"{100 * cs5:.1f} %", f"{100 * gender:.1f} %"]
+
+
+def _dump(model: AgeGenderPipeline, path: Path) -> None:
+    import joblib
+
+    joblib.dump(model, path)
