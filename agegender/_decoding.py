@@ -100,7 +100,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise Unreadable(f"is {width} × {height} pixels in size by its header")
     if width * height > max_pixels:
         raise Unreadable(
-            f"claims {width} × {height} pixels, more than the {max_pixels:,} that are allowed; scale it down"
+            f"claims {width} × {height} pixels, more than the {max_pixels:,} that are allowed; scale it down, "
+            "or set AGEGENDER_MAX_PIXELS where it comes from someone you trust"
         )
 
 

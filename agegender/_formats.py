@@ -1,8 +1,8 @@
 """What a picture file claims to be, read from its bytes alone, before a decoder allocates anything.
 
 Pillow's WebP and GIF readers allocate by the header's size as they open a file, its JPEG reader notices a missing
-end only while decoding, and its PNG reader never looks at the checksums of pixel data: these four are walked here.
-For the other formats opening is free of allocations, and Pillow's own header parser is asked.
+end only while decoding, its PNG reader never looks at the checksums of pixel data, and its TIFF reader unfolds any
+tag: these five are walked here. For the others opening is free of allocations, and Pillow's header parser is asked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,17 @@ _MOST_PARTS = 100_000
 _MOST_JUNK = 65_536
 _MOST_SCANS = 100
 _MOST_TAGS = 4_096
+_MOST_TAG_BYTES = 64 * 2**20
+# Pillow makes a Python number of each value: sixteen times the file's bytes.
+_MOST_NUMBERS = 2**18
+# TIFF tiles may be larger than a small picture, and jut out of a large one.
+_ANY_TILE = 2**22
+_MOST_PADDING = 1.25
+_TIFF_SIDES = (256, 257, 322, 323)
+_TIFF_NUMBERS = frozenset({3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18})
+_TIFF_SIZES = dict(
+    zip([*range(1, 14), 16, 17, 18], [1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8, 8, 8], strict=True)
+)
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -207,17 +218,41 @@ def _uint24(content: bytes, position: int) -> int:
     return int.from_bytes(content[position : position + 3], "little")
 
 
-def _tiff(content: bytes) -> None:
-    """Refuse a directory so long that only reading its tags would take minutes."""
+def _tiff(content: bytes) -> tuple[int, int]:
+    """Read the first directory: what Pillow and libtiff would unfold or allocate because of it is bounded here."""
     order = ">" if content[:1] == b"M" else "<"
-    if content[2:4] in (b"*\0", b"\0*"):
-        (start,) = struct.unpack_from(order + "I", content, 4)
-        (count,) = struct.unpack_from(order + "H", content, start)
-    else:
-        (start,) = struct.unpack_from(order + "Q", content, 8)
-        (count,) = struct.unpack_from(order + "Q", content, start)
+    wide = content[2:4] in (b"+\0", b"\0+")
+    offset, number, entry = ("Q", "Q", "HHQ") if wide else ("I", "H", "HHI")
+    (start,) = struct.unpack_from(order + offset, content, 8 if wide else 4)
+    (count,) = struct.unpack_from(order + number, content, start)
     if count > _MOST_TAGS:
         raise Unreadable(f"is a TIFF file with {count:,} tags; {_MOST_TAGS:,} are the most that are read")
+    first, step = start + struct.calcsize(number), 20 if wide else 12
+    sides: dict[int, int] = {}
+    n_bytes = 0
+    for place in range(first, first + count * step, step):
+        tag, kind, n_values = struct.unpack_from(order + entry, content, place)
+        size = n_values * _TIFF_SIZES.get(kind, 0)
+        n_bytes += size
+        if n_bytes > _MOST_TAG_BYTES or (kind in _TIFF_NUMBERS and n_values > _MOST_NUMBERS):
+            raise Unreadable(
+                f"is a TIFF file whose tag {tag} has {n_values:,} values, more than are read; save it as one flat "
+                "picture, as JPEG or PNG"
+            )
+        if tag in _TIFF_SIDES and n_values == 1 and kind in (3, 4, 16):
+            value = place + (12 if wide else 8)
+            (sides[tag],) = struct.unpack_from(order + {3: "H", 4: "I", 16: "Q"}[kind], content, value)
+    return _tiff_size(*(sides.get(tag, 0) for tag in _TIFF_SIDES))
+
+
+def _tiff_size(width: int, height: int, tile_width: int, tile_height: int) -> tuple[int, int]:
+    # libtiff allocates a whole tile, however small the picture that it is cut down to.
+    if tile_width * tile_height > max(_ANY_TILE, _MOST_PADDING * width * height):
+        raise Unreadable(
+            f"is a TIFF file of {width} × {height} pixels in tiles of {tile_width} × {tile_height}, "
+            "made to take memory"
+        )
+    return width, height
 
 
 _WALKS: dict[str, Callable[[bytes], tuple[int, int] | None]] = {

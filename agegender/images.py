@@ -33,6 +33,7 @@ __all__ = [
     "digest",
     "letterbox",
     "load",
+    "pixel_cap",
     "read",
     "trim",
 ]
@@ -44,12 +45,43 @@ PREPROCESSING_VERSION = 1
 """Part of every cache key: raised whenever the same picture would give other pixels than before."""
 
 MAX_PIXELS = 64_000_000
-"""The most pixels that a header may claim, unless the caller says otherwise."""
+"""The most pixels that a header may claim, unless the caller or ``AGEGENDER_MAX_PIXELS`` says otherwise."""
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif".split()  # noqa: SIM905
 )
 """How names of pictures end, in lower case, for searching a folder; what is in a file its bytes alone decide."""
+
+
+def pixel_cap() -> int:
+    """Return the most pixels that a header may claim where the caller does not say.
+
+    The environment variable ``AGEGENDER_MAX_PIXELS`` sets it for everything that reads pictures in this process and
+    in those that it starts; `MAX_PIXELS` where it is not set.
+
+    Returns
+    -------
+    int
+        Width × height, in pixels.
+
+    Raises
+    ------
+    ValueError
+        If the variable is not a whole number above 0.
+
+    Examples
+    --------
+    >>> pixel_cap()
+    64000000
+    """
+    chosen = os.environ.get("AGEGENDER_MAX_PIXELS", "")
+    if not chosen:
+        return MAX_PIXELS
+    if not chosen.isdecimal() or int(chosen) < 1:
+        raise ValueError(
+            f"AGEGENDER_MAX_PIXELS={chosen!r} is not a whole number of pixels above 0, such as {MAX_PIXELS}."
+        )
+    return int(chosen)
 
 
 @contextmanager
@@ -131,8 +163,9 @@ def read(picture: Picture) -> Content:
     if isinstance(picture, np.ndarray):
         return _check_array(picture)
     if isinstance(picture, Image.Image):
+        max_pixels = pixel_cap()
         with _naming(picture):
-            check_header(picture, MAX_PIXELS)
+            check_header(picture, max_pixels)
             return to_pixels(picture)
     raise PictureError(
         describe(picture),
@@ -166,7 +199,7 @@ def digest(content: Content) -> bytes:
     return hashed.digest()
 
 
-def check(content: Content, *, max_pixels: int = MAX_PIXELS, full: bool = False) -> None:
+def check(content: Content, *, max_pixels: int | None = None, full: bool = False) -> None:
     """Find out cheaply whether a picture can be decoded.
 
     The format, the header and the claimed size are examined, and for JPEG, PNG and WebP whether the file is complete:
@@ -176,8 +209,8 @@ def check(content: Content, *, max_pixels: int = MAX_PIXELS, full: bool = False)
     ----------
     content : bytes or ndarray of shape (h, w, 3), uint8
         What `read` returned.
-    max_pixels : int, default=64_000_000
-        The most pixels, width × height, that the header may claim.
+    max_pixels : int, default=None
+        The most pixels, width × height, that the header may claim; None: see `pixel_cap`.
     full : bool, default=False
         Decode the picture as well, which finds the damage that only shows in its pixels.
 
@@ -189,19 +222,21 @@ def check(content: Content, *, max_pixels: int = MAX_PIXELS, full: bool = False)
     if full or not isinstance(content, bytes):
         decode(content, max_pixels=max_pixels)
     else:
+        max_pixels = pixel_cap() if max_pixels is None else max_pixels
         with _naming(content):
             open_bytes(content, max_pixels)
 
 
-def decode(content: Content, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Decode a picture to upright RGB pixels.
 
     Parameters
     ----------
     content : bytes or ndarray of shape (h, w, 3) or (h, w), uint8
         What `read` returned. An array passes through after checks.
-    max_pixels : int, default=64_000_000
-        The most pixels, width × height, that the header of encoded bytes may claim; checked before any is allocated.
+    max_pixels : int, default=None
+        The most pixels, width × height, that the header of encoded bytes may claim, checked before any is allocated;
+        None: see `pixel_cap`.
 
     Returns
     -------
@@ -226,19 +261,20 @@ def decode(content: Content, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     """
     if isinstance(content, np.ndarray):
         return _check_array(content)
+    max_pixels = pixel_cap() if max_pixels is None else max_pixels
     with _naming(content):
         return decode_bytes(content, max_pixels)
 
 
-def load(picture: Picture, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Read and decode a picture: `decode` of `read`, with errors that name the picture.
 
     Parameters
     ----------
     picture : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w, 3) or (h, w), uint8
         A file's path, an encoded picture, or pixels.
-    max_pixels : int, default=64_000_000
-        The most pixels, width × height, that a file's header may claim.
+    max_pixels : int, default=None
+        The most pixels, width × height, that a file's header may claim; None: see `pixel_cap`.
 
     Returns
     -------

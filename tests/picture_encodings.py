@@ -94,6 +94,26 @@ def grey_tiff(
     )
 
 
+def tiled_tiff(side: int, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
+    """A grey picture in one tile of side × side pixels, compressed by deflate."""
+    tile = np.zeros((min(side, 64), min(side, 64)), np.uint8)
+    tile[:HEIGHT, :WIDTH] = grey()
+    samples = zlib.compress(tile.tobytes())
+    return tiff(
+        samples,
+        t256=(4, width),
+        t257=(4, height),
+        t258=(3, 8),
+        t259=(3, 8),
+        t262=(3, 1),
+        t277=(3, 1),
+        t322=(4, side),
+        t323=(4, side),
+        t324=(4, 8),
+        t325=(4, len(samples)),
+    )
+
+
 def exif(orientation: int, *, order: str = "<") -> bytes:
     mark = b"II*\0" if order == "<" else b"MM\0*"
     entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
@@ -195,6 +215,7 @@ def _others() -> dict[str, Encoded]:
         "TIFF": Encoded(encode(photo, "TIFF"), rgb()),
         "TIFF, compressed (LZW)": Encoded(encode(photo, "TIFF", compression="tiff_lzw"), rgb()),
         "TIFF, compressed (JPEG)": Encoded(encode(photo, "TIFF", compression="jpeg", quality=95), rgb(), 3),
+        "TIFF, in a tile larger than the picture": Encoded(tiled_tiff(64), three(grey())),
         "TIFF, CMYK": Encoded(encode(photo.convert("CMYK"), "TIFF"), rgb(), 1),
         "TIFF, L*a*b* colours": Encoded(encode(photo.convert("LAB"), "TIFF"), rgb(), 3),
         "TIFF, 12 bits, grey": Encoded(grey_tiff(packed, 12), three(grey())),

@@ -34,8 +34,10 @@ from picture_encodings import (
     png_chunk,
     rgb,
     three,
+    tiled_tiff,
 )
 from PIL import Image, ImageFile
+from unprivileged import not_root
 
 from agegender import _decoding, images
 from agegender.exceptions import PictureError
@@ -251,7 +253,24 @@ def test_the_cap_is_the_callers_to_set() -> None:
         images.check(content, max_pixels=100)
 
 
-LOSSLESS = [name for name in encodings() if name.startswith(("PNG", "BMP", "TIFF", "GIF", "WebP", "AVIF"))]
+def test_the_environment_sets_the_cap_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode(rgb(), "PNG")
+    monkeypatch.setenv("AGEGENDER_MAX_PIXELS", "100")
+    with pytest.raises(PictureError, match=r"more than the 100 that are allowed.*set AGEGENDER_MAX_PIXELS"):
+        images.decode(content)
+    with pytest.raises(PictureError, match="more than the 100"):
+        images.check(content)
+    with pytest.raises(PictureError, match="more than the 100"):
+        images.read(Image.fromarray(rgb()))
+    assert images.decode(content, max_pixels=HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setenv("AGEGENDER_MAX_PIXELS", "2000")
+    assert images.load(content).shape == (HEIGHT, WIDTH, 3)
+    monkeypatch.setenv("AGEGENDER_MAX_PIXELS", "64e6")
+    with pytest.raises(ValueError, match="AGEGENDER_MAX_PIXELS='64e6' is not a whole number of pixels"):
+        images.decode(content)
+
+
 PROGRESSIVE = {"JPEG": {}, "JPEG, progressive": {"progressive": True}}
 
 
@@ -312,6 +331,17 @@ def big_tiff_directory() -> bytes:
     return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 10**9) + b"\0" * 100
 
 
+def tiff_of_many_values(tag: int, n_values: int, *, kind: int = 4) -> bytes:
+    """A tag whose values are the whole file over and over: cheap to write, dear to unfold."""
+    content = bytearray(grey_tiff(bytes(HEIGHT * WIDTH), 8))
+    (start,) = struct.unpack_from("<I", content, 4)
+    place = next(
+        p for p in range(start + 2, len(content), 12) if content[p : p + 2] == struct.pack("<H", tag)
+    )
+    struct.pack_into("<HII", content, place + 2, kind, n_values, 8)
+    return bytes(content).ljust(4 * n_values, b"\0") if n_values < 10**6 else bytes(content)
+
+
 REFUSED = {
     "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),
     "PDF": (b"%PDF-1.7\n", "PDF document"),
@@ -343,6 +373,9 @@ REFUSED = {
     "GIF without a picture": (b"GIF89a\x01\0\x01\0\0\0\0;", "without a picture"),
     "WebP, unknown": (b"RIFF\x10\0\0\0WEBPVP9 \0\0\0\0\0\0\0\0", "unknown first chunk"),
     "TIFF of endless tags": (big_tiff_directory(), "1,000,000,000 tags"),
+    "TIFF with a tag of many values": (tiff_of_many_values(258, 300_000), "tag 258 has 300,000 values"),
+    "TIFF with a tag of many bytes": (tiff_of_many_values(258, 2**26 + 1, kind=7), "67,108,865 values"),
+    "TIFF in huge tiles": (tiled_tiff(20_000), "in tiles of 20000 × 20000, made to take memory"),
     "TIFF, floats": (grey_tiff(bytes(4 * HEIGHT * WIDTH), 32, sample_format=3), "floating-point"),
     "TIFF, 32-bit integers": (grey_tiff(bytes(4 * HEIGHT * WIDTH), 32), "integers of 32 bits"),
     "A side of no pixels": (png(0, 5, (b"IDAT", zlib.compress(b""))), "0 × 5 pixels"),
@@ -450,17 +483,11 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_own_reason(name: str, tm
     assert caught.value.picture == images.describe(path)
 
 
-def test_permission_denied_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_denied_is_said(tmp_path: Path) -> None:
     path = tmp_path / "secret.jpg"
     path.write_bytes(encode(rgb(), "JPEG"))
     path.chmod(0)
-    if os.access(path, os.R_OK):  # root reads everything: let the system call refuse
-
-        def refuse(*_: object) -> int:
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-        monkeypatch.setattr("agegender._reading.os.open", refuse)
-    with pytest.raises(PictureError, match="permission denied"):
+    with not_root(), pytest.raises(PictureError, match="permission denied; change its permissions"):
         images.read(path)
 
 
