@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._progress import progress_bar
+from agegender._rows import release
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache, Recipe
 from agegender.exceptions import PictureError
 from agegender.runtime import Network, open_network
+from agegender.views import View, look
 
 __all__ = ["Extraction", "ExtractionReport", "Failure"]
 
@@ -27,6 +29,7 @@ _LOOKUP_BYTES = 16 * 2**20
 _BLOCKS_AHEAD = 2
 # Pictures hashed before the next ones are asked for.
 _READ_BLOCK = 1024
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, order=True)
@@ -49,9 +52,9 @@ class ExtractionReport:
     n_unique : int
         Different pictures among them, by content.
     n_cached : int
-        Different pictures whose rows came from the cache.
+        Different pictures whose rows, all views of them, came from the cache.
     n_computed : int
-        Different pictures that passed through the network.
+        Different pictures that passed through the network, in one view at least.
     failures : list of Failure
         Pictures that could not be read (index, picture, reason), by index.
     seconds : float
@@ -76,10 +79,13 @@ class Extraction:
     backbone : Backbone
     layer : str
         The tensor's own name.
+    views : tuple of View
     crop : float
         Fraction trimmed from every side.
-    rows : ndarray of shape (n_samples, ...)
-        Filled by the call.
+    rows : ndarray of shape (n_samples, n_views, ...)
+        Filled by the call; a memory map's pages are let go of as they are filled.
+    dtype : {"float32", "float16"}
+        How the cache keeps rows.
     cache : EmbeddingCache or None
     batch_size, n_threads, verbose : int
     skip_failures : bool
@@ -91,8 +97,10 @@ class Extraction:
     pictures: Sequence[Any]
     backbone: Backbone
     layer: str
+    views: tuple[View, ...]
     crop: float
     rows: NDArray[Any]
+    dtype: str
     cache: EmbeddingCache | None
     batch_size: int
     n_threads: int
@@ -102,7 +110,7 @@ class Extraction:
     _digests: dict[int, bytes] = field(default_factory=dict)  # of the first picture of each content
 
     def __post_init__(self) -> None:
-        self._recipe = Recipe(
+        first = Recipe(
             network=self.backbone.sha256,
             layer=self.layer,
             input_size=self.backbone.input_size,
@@ -111,10 +119,10 @@ class Extraction:
             scale=self.backbone.scale,
             crop=self.crop,
             faces=None,
-            view="plain",
             preprocessing=images.PREPROCESSING_VERSION,
-            dtype="float32",
+            dtype=self.dtype,
         )
+        self._recipes = [replace(first, view=str(view)) for view in self.views]
 
     def __call__(self) -> None:
         with (
@@ -162,51 +170,89 @@ class Extraction:
         except PictureError as error:
             return error
 
-    def _look_up(self, firsts: list[int]) -> list[int]:
-        """Fill the rows that the cache has; return the indices that it lacks."""
-        if self.cache is None or not firsts:
-            return firsts
-        missing: list[int] = []
-        step = max(1, _LOOKUP_BYTES // (4 * math.prod(self.rows.shape[1:])))
-        buffer = np.empty((min(step, len(firsts)), *self.rows.shape[1:]), dtype=np.float32)
+    def _look_up(self, firsts: list[int]) -> dict[int, list[int]]:
+        """Fill the rows that the cache has; return the views that it lacks, by index."""
+        lacking: dict[int, list[int]] = {index: [] for index in firsts}
+        step = max(1, _LOOKUP_BYTES // (4 * math.prod(self.rows.shape[2:])))
+        buffer = np.empty((min(step, len(firsts)), *self.rows.shape[2:]), dtype=np.float32)
         for start in range(0, len(firsts), step):
             indices = np.array(firsts[start : start + step])
-            found = self.cache.load(self._recipe, [self._digests[i] for i in indices], buffer[: len(indices)])
-            self.rows[indices[found]] = buffer[: len(indices)][found]
-            missing.extend(indices[~found].tolist())
+            for view in range(len(self.views)):
+                for index in self._load(indices, view, buffer):
+                    lacking[index].append(view)
+            release(self.rows)
+        missing = {index: views for index, views in lacking.items() if views}
         self.report.n_cached = len(firsts) - len(missing)
         return missing
 
-    def _compute(self, missing: list[int], pool: ThreadPoolExecutor) -> Iterator[int]:
-        """Pass what is missing through the network, a batch at a time; yield the number done."""
+    def _load(self, indices: NDArray[np.intp], view: int, buffer: NDArray[np.float32]) -> list[int]:
+        """Fill the rows of one view that the cache has, by way of the buffer; return the indices that it lacks."""
+        if self.cache is None:
+            return indices.tolist()
+        recipe = self._recipes[view]
+        # Rows kept in full serve where halves are asked for.
+        for kept in dict.fromkeys([recipe, replace(recipe, dtype="float32")]):
+            rows = buffer[: len(indices)]
+            found = self.cache.load(kept, [self._digests[i] for i in indices], rows)
+            self._put(indices[found], view, rows[found])
+            indices = indices[~found]
+        return indices.tolist()
+
+    def _compute(self, missing: dict[int, list[int]], pool: ThreadPoolExecutor) -> Iterator[int]:
+        """Pass what is missing through the network, a batch at a time; yield the number of pictures done."""
         if not missing:
             return
         network = open_network(self.backbone, self.layer, n_threads=self.n_threads)
-        for indices, batch in _in_order(pool, self._pixels, missing, self.batch_size):
-            good = [i for i, pixels in enumerate(batch) if not isinstance(pixels, PictureError)]
-            for index, pixels in zip(indices, batch, strict=True):
-                if isinstance(pixels, PictureError):
-                    self._fail(index, pixels)
-            if good:
-                self._embed(network, [indices[i] for i in good], np.stack([batch[i] for i in good]))
+        size = max(1, self.batch_size // max(map(len, missing.values())))
+
+        def pixels(index: int) -> list[NDArray[np.uint8]] | PictureError:
+            return self._pixels(index, [self.views[view] for view in missing[index]])
+
+        for indices, pictures in _in_order(pool, pixels, list(missing), size):
+            wanted = []
+            for index, picture in zip(indices, pictures, strict=True):
+                if isinstance(picture, PictureError):
+                    self._fail(index, picture)
+                else:
+                    wanted += [
+                        (index, view, seen) for view, seen in zip(missing[index], picture, strict=True)
+                    ]
+            for start in range(0, len(wanted), self.batch_size):
+                self._embed(network, wanted[start : start + self.batch_size])
+            release(self.rows)
+            self.report.n_computed += len({index for index, _, _ in wanted})
             yield len(indices)
 
-    def _embed(self, network: Network, indices: list[int], pixels: NDArray[np.uint8]) -> None:
-        rows = network(pixels)
-        self.rows[indices] = rows
-        if self.cache is not None:
-            self.cache.store(self._recipe, [self._digests[i] for i in indices], rows)
-        self.report.n_computed += len(indices)
+    def _embed(self, network: Network, batch: list[tuple[int, int, NDArray[np.uint8]]]) -> None:
+        """Compute a batch of (index, view, pixels), fill their rows and keep them."""
+        rows = network(np.stack([pixels for _, _, pixels in batch]))
+        indices, views = (np.array([part[i] for part in batch]) for i in range(2))
+        for view in np.unique(views):
+            of_view = np.flatnonzero(views == view)
+            self._put(indices[of_view], view, rows[of_view])
+            if self.cache is not None:
+                digests = [self._digests[i] for i in indices[of_view]]
+                self.cache.store(self._recipes[view], digests, rows[of_view])
 
-    def _pixels(self, index: int) -> NDArray[np.uint8] | PictureError:
-        """Decode one picture to what the network takes."""
+    def _put(self, indices: NDArray[np.intp], view: int, rows: NDArray[np.float32]) -> None:
+        if self.rows.dtype == np.float16 and np.abs(rows).max(initial=0) > _LARGEST_HALF:
+            raise ValueError(
+                f"layer={self.layer!r} of {self.backbone.name} gives numbers up to {np.abs(rows).max():g}, more than "
+                f'half precision holds ({_LARGEST_HALF:,.0f}); take dtype="float32".'
+            )
+        self.rows[indices, view] = rows
+
+    def _pixels(self, index: int, views: list[View]) -> list[NDArray[np.uint8]] | PictureError:
+        """Decode one picture to what the network takes, once for all its views."""
         picture = self.pictures[index]
         try:
             content = images.read(picture)
             if images.digest(content) != self._digests[index]:
                 raise PictureError(images.describe(picture), "it changed while it was read; run again.")
-            pixels = images.trim(images.decode(content), self.crop)
-            return images.letterbox(pixels, self.backbone.input_size)
+            pixels = images.decode(content)
+            # Before the crop: a view that is shifted or turned shows what a crop would have cut off.
+            trimmed = [images.trim(seen, self.crop) for seen in look(pixels, views)]
+            return [images.letterbox(seen, self.backbone.input_size) for seen in trimmed]
         except PictureError as error:
             return PictureError(images.describe(picture), error.reason)
 

@@ -240,7 +240,8 @@ class AgeGenderClassifier(BaseEstimator):
         settings = self._settings()
         head = make_head(self.head)
         X = self._check_X(X, reset=True)
-        has_views = X.ndim - 2 == getattr(head, "input_rank", None)
+        # Of a callable that does not say, a row is a vector or a map: one more axis is that of views.
+        has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble)
@@ -355,7 +356,7 @@ class AgeGenderClassifier(BaseEstimator):
         if not has_views and X.shape[1:] != self._row_shape:
             raise ValueError(
                 f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
-                f"{self._row_shape}; extract the same layer."
+                f"{self._row_shape}, or several views of such; extract the same layer."
             )
         probabilities = [np.full((len(X), len(labels)), np.nan, np.float32) for labels in self.classes_]
         for part in blocks(len(X), X.shape[1:]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from agegender._validation import check_choice
 from agegender.backbones import Backbone
 from agegender.cache import open_cache
 from agegender.heads import DenseHead, head_layer
+from agegender.views import View, resolve_views, view_axis
 
 __all__ = ["EmbeddingExtractor", "ExtractionReport", "Failure"]
 
@@ -46,6 +48,10 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         Each picture is a face crop and is taken as it is.
     crop : float, default=0.0
         Fraction trimmed from every side of the picture; negative pads it with black.
+    views : int, str, View or tuple of str and View, default=1
+        Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see :mod:`agegender.views`. A
+        number stands for the first so many of `agegender.views.ORDER`. A tuple, and a number above 1, give one more
+        axis, (n_samples, n_views, ...); 1 and a single name give none. Each view is cached on its own.
     engine : {"auto", "onnx", "keras"}, default="auto"
         What runs a network given by name: ONNX Runtime where its ``.onnx`` file is there, else Keras.
     batch_size : int, default=64
@@ -53,6 +59,9 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
     cache : "auto", path or None, default="auto"
         Folder of the cache: the user's cache directory (``AGEGENDER_HOME`` overrides it), a folder of your
         own, or none.
+    dtype : {"float32", "float16"}, default="float32"
+        Precision of the rows, in the cache as in the output. Half precision takes half the memory, disk and time to
+        read.
     n_jobs : int, default=None
         Threads for decoding and for the network; None takes every core.
     on_error : {"raise", "nan"}, default="raise"
@@ -87,9 +96,11 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         weights: str | os.PathLike[str] | None = None,
         faces: None = None,
         crop: float = 0.0,
+        views: int | str | View | Sequence[str | View] = 1,
         engine: Literal["auto", "onnx", "keras"] = "auto",
         batch_size: int = 64,
         cache: str | os.PathLike[str] | None = "auto",
+        dtype: str = "float32",
         n_jobs: int | None = None,
         on_error: str = "raise",
         verbose: int = 0,
@@ -99,9 +110,11 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         self.weights = weights
         self.faces = faces
         self.crop = crop
+        self.views = views
         self.engine = engine
         self.batch_size = batch_size
         self.cache = cache
+        self.dtype = dtype
         self.n_jobs = n_jobs
         self.on_error = on_error
         self.verbose = verbose
@@ -136,13 +149,15 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels), float32
-            `out` where it is given.
+        ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels), of `dtype`
+            With several views, one more axis after the first. `out` where it is given.
 
         Raises
         ------
         PictureError
             If a picture cannot be read and ``on_error="raise"``.
+        ValueError
+            If a number is too large for half precision.
         WeightsNotFoundError
             If the network's file is neither here nor to be had.
         """
@@ -151,15 +166,18 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         pictures = check_pictures(X)
         backbone = self.resolve_backbone()
         layer = backbone.resolve_layer(self._layer(backbone))
-        shape = backbone.output_shape(layer)
+        shape = (len(pictures), *view_axis(self.views), *backbone.output_shape(layer))
         self._check_output(shape)
+        rows = _output(out, shape, self.dtype)
         report = ExtractionReport(n_images=len(pictures))
         extract = Extraction(
             pictures=pictures,
             backbone=backbone,
             layer=layer,
+            views=resolve_views(self.views),
             crop=float(self.crop),
-            rows=_output(out, (len(pictures), *shape)),
+            rows=rows if view_axis(self.views) else rows[:, np.newaxis],
+            dtype=self.dtype,
             cache=open_cache(self.cache),
             batch_size=int(self.batch_size),
             n_threads=resolve_threads(self.n_jobs),
@@ -173,7 +191,12 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
             report.failures.sort()
             report.seconds = time.perf_counter() - started
             self.report_ = report
-        return extract.rows
+        return rows
+
+    def row_shape(self) -> tuple[int, ...]:
+        """Return the shape of what ``transform`` gives for one picture, several views' axis included."""
+        backbone = self.resolve_backbone()
+        return (*view_axis(self.views), *backbone.output_shape(backbone.resolve_layer(self._layer(backbone))))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name a column: backbone, layer, number.
@@ -185,12 +208,17 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of str objects
+
+        Raises
+        ------
+        ValueError
+            If rows are maps, or views of a picture, and no columns of a table.
         """
+        shape = self.row_shape()
+        if len(shape) != 1:
+            raise ValueError(f"{self._no_table(shape)}: they have no columns to name.")
         backbone = self.resolve_backbone()
         layer = self._layer(backbone)
-        shape = backbone.output_shape(layer)
-        if len(shape) != 1:
-            raise ValueError(f"layer={layer!r} gives maps of shape {shape}, whose columns have no names.")
         return np.array([f"{backbone.name}_{layer}_{i}" for i in range(shape[0])], dtype=object)
 
     def resolve_backbone(self) -> Backbone:
@@ -208,6 +236,8 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         owner = type(self).__name__
         check_choice("on_error", self.on_error, ("raise", "nan"), owner)
         check_choice("engine", self.engine, ("auto", "onnx", "keras"), owner)
+        check_choice("dtype", self.dtype, ("float32", "float16"), owner)
+        resolve_views(self.views)
         if self.faces is not None:
             raise ValueError(
                 f"{owner}: faces={self.faces!r} is not None; this version reads face crops only."
@@ -224,11 +254,16 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         config = (
             getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
         )
-        if len(shape) > 1 and config != "default":
+        if len(shape) > 2 and config != "default":
             raise ValueError(
-                f"layer={self.layer!r} gives maps of shape {shape}, which do not fit into a table; "
-                f'set_output(transform="default") or a flat layer ("pooled", "penultimate") does.'
+                f'{self._no_table(shape[1:])}, which do not fit into a table; set_output(transform="default"), or '
+                'views=1 and a flat layer ("pooled", "penultimate"), does.'
             )
+
+    def _no_table(self, shape: tuple[int, ...]) -> str:
+        if view_axis(self.views):
+            return f"views={self.views!r} gives rows of shape {shape}, a picture's views one below the other"
+        return f"layer={self.layer!r} gives maps of shape {shape}"
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -256,9 +291,9 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _output(out: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[Any]:
+def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     if out is None:
-        return np.empty(shape, dtype=np.float32)
+        return np.empty(shape, dtype=dtype)
     if out.shape != shape or out.dtype not in (np.float32, np.float16):
         raise ValueError(
             f"out has shape {out.shape} and type {out.dtype}; it should be {shape}, float32 or float16."

@@ -309,9 +309,9 @@ def _check_rank(head: DenseHead | ConvHead, input_shape: tuple[int, ...]) -> Non
         return
     name = type(head).__name__
     wanted = (
-        "one vector a picture, (n, d)"
+        "one vector a picture, (n, d), or several views, (n, v, d)"
         if head.input_rank == 1
-        else "a map a picture, (n, height, width, channels)"
+        else "a map a picture, (n, height, width, channels), or several views, (n, v, height, width, channels)"
     )
     advice = 'layer="penultimate" or "pooled"' if head.input_rank == 1 else 'layer="feature_map"'
     raise ValueError(f"{name} reads {wanted}; X has rows of shape {tuple(input_shape)}. Extract {advice}.")

@@ -203,6 +203,7 @@ def test_an_x_that_is_no_list_of_pictures_is_refused_by_name(backbone, X, messag
         ({"engine": "onix"}, "onnx"),
         ({"on_error": "skip"}, "on_error"),
         ({"crop": 0.5}, "crop"),
+        ({"dtype": "half"}, "float16"),
         ({"batch_size": 0}, "batch_size"),
         ({"faces": "yunet"}, "faces"),
     ],
@@ -325,3 +326,25 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(backbone, paths, monke
     monkeypatch.setattr(module, "open_network", real)
     extractor.transform(paths)
     assert extractor.report_.n_cached == 20
+
+
+def test_half_precision_halves_the_rows_and_reads_those_kept_in_full(backbone, paths) -> None:
+    full = EmbeddingExtractor(backbone).transform(paths[:2])
+    half = EmbeddingExtractor(backbone, dtype="float16")
+    rows = half.transform(paths)
+    assert rows.dtype == np.float16
+    assert (half.report_.n_cached, half.report_.n_computed) == (2, len(paths) - 2)
+    np.testing.assert_array_equal(rows[:2], full.astype(np.float16))
+    np.testing.assert_array_equal(half.transform(paths), rows)
+    assert half.report_.n_computed == 0
+    again = EmbeddingExtractor(backbone)
+    again.transform(paths)
+    assert again.report_.n_computed == len(paths) - 2
+
+
+def test_numbers_too_large_for_half_precision_are_an_error_with_the_remedy(tiny_onnx, paths) -> None:
+    backbone = Backbone.from_onnx(tiny_onnx, scale=10_000.0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r'more than half precision holds.*dtype="float32"'):
+            EmbeddingExtractor(backbone, dtype="float16").transform(paths)
+        EmbeddingExtractor(backbone).transform(paths)
