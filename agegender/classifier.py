@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -20,14 +20,16 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from agegender import _onnx_head
 from agegender._head_model import average
 from agegender._inner_split import BALANCES
+from agegender._prediction_frame import likelier_labels, prediction_frame
 from agegender._progress import progress_bar
 from agegender._rows import blocks, find_missing, release, row_groups
 from agegender._validation import check_choice, check_target, gender_labels
+from agegender.calibration import UNCALIBRATED, Calibration, calibrate, check_coverage, scale_genders
 from agegender.exceptions import PictureWarning
 from agegender.heads import HEADS, make_head
 from agegender.losses import AGE_LOSSES
-from agegender.metrics import age_mae, age_quantile, expected_age
-from agegender.training import SCHEDULES, Settings, TrainingData, train
+from agegender.metrics import age_mae, expected_age
+from agegender.training import SCHEDULES, Settings, TrainingData, split_pictures, train
 
 __all__ = ["AgeGenderClassifier"]
 
@@ -41,11 +43,14 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "batch_size": (Integral, 1, np.inf),
     "learning_rate": (Real, 0, np.inf),
     "validation_fraction": (Real, 0, 0.9),
+    "calibration_fraction": (Real, 0, 0.5),
     "patience": (Integral, 1, np.inf),
     "rounds": (Integral, 1, np.inf),
     "ensemble": (Integral, 1, np.inf),
 }
 CHECKED_ROWS = 16
+# Fewer tell less about intervals than the predicted distribution itself does.
+LEAST_CALIBRATED = 20
 
 
 class AgeGenderClassifier(BaseEstimator):
@@ -83,6 +88,10 @@ class AgeGenderClassifier(BaseEstimator):
     validation_fraction : float, default=0.1
         Fraction of the rows kept aside for early stopping, stratified by age and gender, rows of equal content
         and rows of one group on one side. With 0, all epochs are trained.
+    calibration_fraction : float, default=0.1
+        Fraction of the rows that neither training nor early stopping sees, drawn likewise: on them the intervals of
+        the age and the probabilities of the gender are calibrated (see `agegender.calibration`). With 0, and where
+        these would be fewer than 20 rows, nothing is kept and the model is taken at its word.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
     rounds : int, default=1
@@ -108,6 +117,8 @@ class AgeGenderClassifier(BaseEstimator):
     history_ : list of dict
         A record an epoch: member, round, epoch (from 1), loss, val_age_mae (years), val_gender_accuracy,
         learning_rate, seconds.
+    calibration_ : Calibration
+        What the rows kept apart for it told: numbers of `agegender.calibration`.
     n_epochs_ : int
         Epochs trained, over all rounds and members.
     n_features_in_ : int
@@ -149,6 +160,7 @@ class AgeGenderClassifier(BaseEstimator):
         learning_rate: float = 1e-3,
         schedule: str | None = "plateau",
         validation_fraction: float = 0.1,
+        calibration_fraction: float = 0.1,
         patience: int = 10,
         rounds: int = 1,
         ensemble: int = 1,
@@ -168,6 +180,7 @@ class AgeGenderClassifier(BaseEstimator):
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.validation_fraction = validation_fraction
+        self.calibration_fraction = calibration_fraction
         self.patience = patience
         self.rounds = rounds
         self.ensemble = ensemble
@@ -244,7 +257,9 @@ class AgeGenderClassifier(BaseEstimator):
         has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble)
+        *seeds, last = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble + 1)
+        kept, aside = self._set_aside(data, int(last))
+        data = replace(data, pictures=kept)
         self.history_: list[dict[str, Any]] = []
         with self._recorder() as record:
             members = [
@@ -256,6 +271,20 @@ class AgeGenderClassifier(BaseEstimator):
         sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
         self._keras = _onnx_head.to_keras_bytes(model)
         self._onnx = _onnx_head.to_onnx(model, sample)
+        self.calibration_ = self._calibrate(X, data, aside)
+
+    def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the pictures to train and stop by, and those to calibrate on."""
+        if self.calibration_fraction * len(data.pictures) < LEAST_CALIBRATED:
+            return data.pictures, data.pictures[:0]
+        return split_pictures(data, self.calibration_fraction, np.random.default_rng(seed))
+
+    def _calibrate(self, X: NDArray[Any], data: TrainingData, aside: NDArray[np.int64]) -> Calibration:
+        parts = [self._probabilities(X[aside[part]]) for part in blocks(len(aside), X.shape[1:])]
+        if not parts:
+            return UNCALIBRATED
+        ages, genders = (np.concatenate(output) for output in zip(*parts, strict=True))
+        return calibrate(ages, genders, data.ages[aside], data.genders[aside])
 
     def _settings(self) -> Settings:
         """Check the parameters and return those that training reads."""
@@ -328,7 +357,7 @@ class AgeGenderClassifier(BaseEstimator):
             Both are NaN for a row with a NaN in it.
         """
         ages, genders = self._distributions(X)
-        labels = self._labels(genders)
+        labels = likelier_labels(genders, self.classes_[1])
         text = labels.dtype.kind in "OUS"
         predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
         predicted[:, 0] = expected_age(ages)
@@ -358,6 +387,11 @@ class AgeGenderClassifier(BaseEstimator):
                 f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
                 f"{self._row_shape}, or several views of such; extract the same layer."
             )
+        ages, genders = self._probabilities(X)
+        return [ages, scale_genders(genders, self.calibration_.temperature)]
+
+    def _probabilities(self, X: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return what the head says of rows that were checked."""
         probabilities = [np.full((len(X), len(labels)), np.nan, np.float32) for labels in self.classes_]
         for part in blocks(len(X), X.shape[1:]):
             block = X[part]
@@ -370,30 +404,57 @@ class AgeGenderClassifier(BaseEstimator):
                 whole[part.start + present] = found.reshape(len(present), -1, found.shape[1]).mean(axis=1)
         return probabilities
 
-    def predict_frame(self, X: Any) -> Any:
+    def predict_frame(
+        self,
+        X: Any,
+        *,
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+    ) -> Any:
         """Predict age and gender with how sure the model is of them.
 
         Parameters
         ----------
         X : array-like of the shape given to `fit`, with or without several views of each picture
+        coverage : float, default=0.9
+            The fraction of pictures whose true age is to lie between age_low and age_high, from 0.01 to 0.99. It
+            holds for pictures like those of the fit, over all; not for every age or group by itself.
+        max_age_range : float, default=None
+            The widest interval, in years, with which an age is given at all.
+        min_gender_proba : float, default=None
+            The lowest probability, from 0.5 to 1, with which a gender is given at all.
 
         Returns
         -------
         DataFrame
-            One row a picture, with the columns age (years), age_low and age_high (the 5 % and 95 % quantiles of
-            the predicted distribution, years), gender (label) and gender_proba (the probability of that gender).
-        """
-        import pandas as pd
+            One row a picture, with the columns age (years), age_low and age_high (the interval, years), gender
+            (label) and gender_proba (the probability of that gender). With a limit, age_sure or gender_sure says
+            whether the row keeps it, and where it does not, age or gender is NaN.
 
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(400, 2))
+        >>> y = np.column_stack([np.clip(40 + 10 * X[:, 0], 0, 100), X[:, 1] > 0])
+        >>> model = AgeGenderClassifier(epochs=20, learning_rate=0.03, random_state=0).fit(X, y)
+        >>> frame = model.predict_frame(X, coverage=0.8, min_gender_proba=0.9)
+        >>> frame.gender[~frame.gender_sure].isna().all()
+        np.True_
+        """
+        check_coverage(coverage)
         ages, genders = self._distributions(X)
-        columns = {
-            "age": expected_age(ages),
-            "age_low": age_quantile(ages, 0.05),
-            "age_high": age_quantile(ages, 0.95),
-            "gender": self._labels(genders),
-            "gender_proba": genders.max(axis=1).astype(np.float64),
-        }
-        return pd.DataFrame(columns, index=X.index if hasattr(X, "iloc") else None)
+        frame = prediction_frame(
+            ages,
+            genders,
+            self.classes_[1],
+            calibration=self.calibration_,
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+        )
+        return frame.set_axis(X.index) if hasattr(X, "iloc") else frame
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years: greater is better.
@@ -408,7 +469,7 @@ class AgeGenderClassifier(BaseEstimator):
 
     @property
     def keras_model_(self) -> Any:
-        """The trained head as a Keras model, from rows as they come to the two probabilities."""
+        """The trained head as a Keras model, from rows as they come to the two probabilities, not yet calibrated."""
         check_is_fitted(self)
         return _onnx_head.from_keras_bytes(self._keras)
 
@@ -416,16 +477,6 @@ class AgeGenderClassifier(BaseEstimator):
         if self._onnx is None:
             return _onnx_head.run_keras(self.keras_model_, rows)
         return _onnx_head.run_onnx(self._onnx, rows)
-
-    def _labels(self, genders: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the likelier label of each row, NaN where there is none."""
-        missing = np.isnan(genders[:, 0])
-        labels = self.classes_[1][genders.argmax(axis=1)]
-        if not missing.any():
-            return labels
-        labels = labels.astype(object if labels.dtype.kind in "OUS" else np.float64)
-        labels[missing] = np.nan
-        return labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -124,19 +124,37 @@ class AgeGenderPipeline(BaseEstimator):
         """
         return self.classifier_.predict_proba(self._features(X))
 
-    def predict_frame(self, X: Any) -> Any:
+    def predict_frame(
+        self,
+        X: Any,
+        *,
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+    ) -> Any:
         """Return a table: age, age_low, age_high (years), gender, gender_proba.
 
         Parameters
         ----------
         X : sequence of pictures
+        coverage : float, default=0.9
+            The fraction of pictures whose true age is to lie between age_low and age_high.
+        max_age_range : float, default=None
+            The widest interval, in years, with which an age is given at all.
+        min_gender_proba : float, default=None
+            The lowest probability with which a gender is given at all.
 
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
             See :meth:`AgeGenderClassifier.predict_frame`.
         """
-        return self.classifier_.predict_frame(self._features(X))
+        return self.classifier_.predict_frame(
+            self._features(X),
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+        )
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).

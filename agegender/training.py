@@ -27,7 +27,7 @@ from agegender._rows import moments, release
 from agegender._threads import resolve_threads
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
-__all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "train"]
+__all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures", "train"]
 
 # Rows up to this size are held in one tensor for all epochs; more are read in chunks, two of them held at a time.
 HELD_BYTES = 512 * 2**20
@@ -96,11 +96,11 @@ def train(
     """
     _prepare_tensorflow()
     rng = np.random.default_rng(seed)
-    training, validation = _split(data, settings.validation_fraction, rng)
+    training, validation = split_pictures(data, settings.validation_fraction, rng)
     trainer = Trainer(_build(head, data, training, settings, seed), data, settings)
     for number in range(1, settings.rounds + 1):
         if number > 1:
-            training, validation = _split(data, settings.validation_fraction, rng)
+            training, validation = split_pictures(data, settings.validation_fraction, rng)
         weights = data.weights[training] * balance_weights(data.ages[training], settings.balance, rng)
         kept = weights > 0
         trainer.run(training[kept], validation, weights[kept], rng, partial(_number, report, number))
@@ -129,9 +129,10 @@ def _prepare_tensorflow() -> None:
             tf.config.threading.set_intra_op_parallelism_threads(share)
 
 
-def _split(
+def split_pictures(
     data: TrainingData, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Set a fraction of the pictures aside, alike in age and gender, whole groups on one side."""
     groups = np.unique(data.groups[data.pictures], return_inverse=True)[1]
     ages, genders = data.ages[data.pictures], data.genders[data.pictures]
     training, validation = split(ages, genders, groups, fraction, rng)

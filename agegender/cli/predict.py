@@ -56,7 +56,7 @@ def _print_json(frame: pd.DataFrame, reasons: dict[int, str]) -> None:
 
 
 def _print_predictions(frame: pd.DataFrame) -> None:
-    table = Table(Column("picture", overflow="fold"), "age", "5 %–95 %", "gender", "probability")
+    table = Table(Column("picture", overflow="fold"), "age", "90 % interval", "gender", "probability")
     for row in frame.to_dict("records"):
         picture, age, low, high, gender, proba = row.values()
         if math.isnan(age):

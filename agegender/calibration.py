@@ -1,0 +1,237 @@
+"""How sure a prediction is: age intervals that hold the truth as often as they say, honest gender probabilities.
+
+A network's own probabilities are too sure or not sure enough. Pictures that neither training nor early stopping saw
+tell by how much: the intervals of the age come from distributional conformal prediction [1]_, which promises their
+coverage for pictures like those, whatever the network; the gender's probabilities are scaled by a temperature [2]_.
+
+References
+----------
+.. [1] V. Chernozhukov, K. Wüthrich, Y. Zhu, Distributional conformal prediction, PNAS 118(48), 2021.
+.. [2] C. Guo et al., On calibration of modern neural networks, ICML 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from agegender.metrics import age_quantile
+
+__all__ = [
+    "LEVELS",
+    "UNCALIBRATED",
+    "Calibration",
+    "age_interval",
+    "age_position",
+    "calibrate",
+    "check_coverage",
+    "fit_temperature",
+    "scale_genders",
+]
+
+# The coverages that a calibration knows; any between them is interpolated.
+LEVELS = np.linspace(0.01, 0.99, 99)
+HOTTEST = 10.0
+PRIOR_SPREAD = 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the pictures kept apart for it told of a model, in plain numbers.
+
+    Attributes
+    ----------
+    n_pictures : int
+        Pictures it was measured on; 0 where a model is taken at its word.
+    half_widths : tuple of float
+        For the coverages 0.01, 0.02 … 0.99: the interval reaches from the quantile ½ − w to the quantile ½ + w of
+        the predicted distribution. A model that is right about itself has half of each coverage; ½ is the
+        whole range.
+    temperature : float
+        What the gender's log-odds are divided by: above 1 for a model that is too sure.
+    """
+
+    n_pictures: int
+    half_widths: tuple[float, ...]
+    temperature: float
+
+
+UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)
+
+
+def calibrate(
+    age_proba: ArrayLike, gender_proba: ArrayLike, ages: ArrayLike, genders: ArrayLike
+) -> Calibration:
+    """Measure on pictures that training did not see how far a model is to be believed.
+
+    Parameters
+    ----------
+    age_proba : array-like of shape (n_samples, n_ages)
+        Predicted distributions over the ages 0, 1, 2 and so on.
+    gender_proba : array-like of shape (n_samples, 2)
+        Predicted probabilities of the two genders.
+    ages : array-like of shape (n_samples,)
+        True ages in years.
+    genders : array-like of shape (n_samples,)
+        True genders as column numbers, 0 or 1.
+
+    Returns
+    -------
+    Calibration
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> certain = np.tile([0.05, 0.05, 0.8, 0.05, 0.05], (99, 1))  # of two years, while the truth is anything
+    >>> found = calibrate(certain, np.tile([0.9, 0.1], (99, 1)), np.arange(99) % 5, np.arange(99) % 2)
+    >>> low, high = age_interval(certain[:1], 0.8, found)
+    >>> round(float(low[0]), 3), round(float(high[0]), 3)
+    (0.0, 4.0)
+    >>> found.temperature > 5
+    True
+    """
+    scores = np.sort(np.abs(age_position(age_proba, ages) - 0.5))
+    # The smallest score that covers, with the picture to come counted among the others, at least that share.
+    ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
+    half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
+    return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+
+
+def age_interval(
+    proba: ArrayLike, coverage: float = 0.9, calibration: Calibration = UNCALIBRATED
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ages between which the truth lies with the probability `coverage`.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_ages)
+        Predicted distributions over the ages 0, 1, 2 and so on.
+    coverage : float, default=0.9
+        The share of pictures whose true age is to lie inside, from 0.01 to 0.99.
+    calibration : Calibration, default=UNCALIBRATED
+        By default the distributions are taken at their word.
+
+    Returns
+    -------
+    low, high : ndarray of shape (n_samples,)
+        Ages in years; NaN for a row of NaN.
+
+    Examples
+    --------
+    >>> low, high = age_interval([[0.1, 0.2, 0.4, 0.2, 0.1]], 0.8)
+    >>> float(low[0]), float(high[0])
+    (0.5, 3.5)
+    """
+    check_coverage(coverage)
+    proba = np.asarray(proba, dtype=np.float64)
+    half_width = float(np.interp(coverage, LEVELS, calibration.half_widths))
+    if half_width < 0.5:
+        return age_quantile(proba, 0.5 - half_width), age_quantile(proba, 0.5 + half_width)
+    # Rounding can leave the last ages no mass that a quantile would reach.
+    missing = np.where(np.isnan(proba).any(axis=1), np.nan, 0.0)
+    return missing, missing + proba.shape[1] - 1
+
+
+def check_coverage(coverage: float) -> None:
+    """Raise a ValueError unless the coverage is one that a calibration knows."""
+    if not LEVELS[0] <= coverage <= LEVELS[-1]:
+        raise ValueError(f"coverage={coverage!r} should be a fraction from 0.01 to 0.99, such as 0.9.")
+
+
+def age_position(proba: ArrayLike, ages: ArrayLike) -> NDArray[np.float64]:
+    """Return where in its predicted distribution each true age lies: the probability of being younger.
+
+    The inverse of `age_quantile`, with the mass of age k spread evenly over k ± ½ years. Of a model that is right
+    about itself these positions are spread evenly from 0 to 1 (the probability integral transform).
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_ages)
+    ages : array-like of shape (n_samples,)
+        True ages in years.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+
+    Examples
+    --------
+    >>> age_position([[0.25, 0.5, 0.25], [0.25, 0.5, 0.25]], [1, 0])
+    array([0.5  , 0.125])
+    """
+    proba, ages = np.asarray(proba, dtype=np.float64), np.asarray(ages, dtype=np.float64)
+    year = np.clip(np.floor(ages + 0.5), 0, proba.shape[1] - 1).astype(np.int64)
+    rows = np.arange(len(ages))
+    reached = np.cumsum(proba, axis=1)
+    mass = proba[rows, year]
+    inside = np.clip(ages + 0.5 - year, 0, 1)
+    return np.clip((reached[rows, year] - mass * (1 - inside)) / reached[:, -1], 0, 1)
+
+
+def fit_temperature(proba: ArrayLike, labels: ArrayLike) -> float:
+    """Return the temperature that makes the two probabilities likeliest for the true labels.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, 2)
+    labels : array-like of shape (n_samples,)
+        True column numbers, 0 or 1.
+
+    Returns
+    -------
+    float
+        From 0.1 to 10.
+
+    Notes
+    -----
+    Its logarithm is held to be 0 ± ½ beforehand, so that a small set without an error does not make a model
+    infinitely sure.
+
+    Examples
+    --------
+    >>> round(fit_temperature([[0.9, 0.1]] * 100, [1] * 30 + [0] * 70), 1)
+    2.2
+    """
+    from scipy.optimize import minimize_scalar
+
+    odds = _log_odds(np.asarray(proba, dtype=np.float64))
+    against = np.where(np.asarray(labels) == 1, -odds, odds)
+
+    def surprise(log_temperature: float) -> float:
+        likelihood = np.logaddexp(0, against / np.exp(log_temperature)).sum()
+        return float(likelihood + 0.5 * (log_temperature / PRIOR_SPREAD) ** 2)
+
+    limit = np.log(HOTTEST)
+    return float(np.exp(minimize_scalar(surprise, bounds=(-limit, limit), method="bounded").x))
+
+
+def scale_genders(proba: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Return gender probabilities whose log-odds are divided by the temperature.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, 2), float32
+    temperature : float
+
+    Returns
+    -------
+    ndarray of shape (n_samples, 2), float32
+
+    Examples
+    --------
+    >>> scale_genders(np.array([[0.9, 0.1]], dtype=np.float32), 2.0).round(2)
+    array([[0.75, 0.25]], dtype=float32)
+    """
+    if temperature == 1:
+        return proba
+    from scipy.special import expit
+
+    odds = _log_odds(proba.astype(np.float64)) / temperature
+    return np.column_stack([expit(-odds), expit(odds)]).astype(np.float32)
+
+
+def _log_odds(proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    least = np.log(np.maximum(proba, 1e-30))
+    return least[:, 1] - least[:, 0]
