@@ -68,6 +68,18 @@ class ExtractionReport:
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
+    def followed_by(self, other: ExtractionReport) -> ExtractionReport:
+        """Return the report of two calls as one on the pictures of both, one after the other."""
+        shifted = [replace(failure, index=failure.index + self.n_images) for failure in other.failures]
+        return ExtractionReport(
+            n_images=self.n_images + other.n_images,
+            n_unique=self.n_unique + other.n_unique,
+            n_cached=self.n_cached + other.n_cached,
+            n_computed=self.n_computed + other.n_computed,
+            failures=self.failures + shifted,
+            seconds=self.seconds + other.seconds,
+        )
+
 
 @dataclass
 class Extraction:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_choice", "check_target", "did_you_mean", "gender_labels", "home", "optional_import"]
+__all__ = [
+    "check_bytes",
+    "check_choice",
+    "check_target",
+    "did_you_mean",
+    "gender_labels",
+    "home",
+    "optional_import",
+]
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -39,6 +49,32 @@ def check_choice(name: str, value: object, allowed: Iterable[Any], owner: str) -
     listed = ", ".join(repr(choice) for choice in choices)
     hint = did_you_mean(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
     raise ValueError(f"{owner}: {name}={value!r} is not one of {listed}.{hint}")
+
+
+def check_bytes(name: str, value: object, owner: str) -> float:
+    """Return a number of bytes given as such or as text; None is infinity.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> check_bytes("memory_limit", "2GB", "AgeGenderPipeline"), check_bytes("memory_limit", "512 MiB", "…")
+    (2000000000.0, 536870912.0)
+    """
+    if value is None:
+        return math.inf
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    read = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(i?)b", str(value).strip().lower())
+    if not isinstance(value, str) or read is None:
+        raise ValueError(
+            f"{owner}: {name}={value!r} is not a number of bytes, a text such as '2GB' or '512MiB', or None."
+        )
+    number, prefix, binary = read.groups()
+    return float(number) * (1024.0 if binary else 1000.0) ** " kmgt".index(prefix or " ")
 
 
 def optional_import(module: str, extra: str) -> ModuleType:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -192,6 +193,31 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
             report.seconds = time.perf_counter() - started
             self.report_ = report
         return rows
+
+    def transform_blocks(self, X: Any, max_bytes: float) -> Iterator[Any]:
+        """Yield the rows of ``transform`` a block at a time, in order.
+
+        ``report_`` is of all blocks so far; a copy in a later block than its first counts as another picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        max_bytes : float
+            The most bytes that a block takes; one picture's row at least.
+
+        Yields
+        ------
+        ndarray of shape (n_rows, ...)
+        """
+        pictures = check_pictures(X)
+        self._check_parameters()
+        row_bytes = np.dtype(self.dtype).itemsize * math.prod(self.row_shape())
+        size = int(max(1, min(len(pictures), max_bytes // row_bytes)))
+        report = ExtractionReport()
+        for start in range(0, len(pictures), size):
+            rows = self.transform([pictures[i] for i in range(start, min(start + size, len(pictures)))])
+            self.report_ = report = report.followed_by(self.report_)
+            yield rows
 
     def row_shape(self) -> tuple[int, ...]:
         """Return the shape of what ``transform`` gives for one picture, several views' axis included."""

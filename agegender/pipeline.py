@@ -12,10 +12,12 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from agegender._pictures import check_pictures
-from agegender._validation import check_target, gender_labels
+from agegender._spill import room
+from agegender._validation import check_bytes, check_target, gender_labels
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor, ExtractionReport
 from agegender.heads import head_layer, make_head
+from agegender.metrics import age_mae
 
 __all__ = ["AgeGenderPipeline"]
 
@@ -35,6 +37,10 @@ class AgeGenderPipeline(BaseEstimator):
         None is ``EmbeddingExtractor()``. Its parameters are reached as ``extractor__crop`` and the like.
     classifier : AgeGenderClassifier, default=None
         None is ``AgeGenderClassifier()``. Its parameters are reached as ``classifier__head`` and the like.
+    memory_limit : int, str or None, default="2GB"
+        Bytes, as a number or as text. Activations that take more are kept in a temporary file while the head is
+        trained (in ``TMPDIR``; gone when ``fit`` ends, however it ends), and pass through in blocks in prediction.
+        The extractor's ``dtype="float16"`` halves them. None knows no limit.
 
     Attributes
     ----------
@@ -63,9 +69,12 @@ class AgeGenderPipeline(BaseEstimator):
         self,
         extractor: EmbeddingExtractor | None = None,
         classifier: AgeGenderClassifier | None = None,
+        *,
+        memory_limit: int | str | None = "2GB",
     ) -> None:
         self.extractor = extractor
         self.classifier = classifier
+        self.memory_limit = memory_limit
 
     def fit(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
@@ -89,11 +98,14 @@ class AgeGenderPipeline(BaseEstimator):
         self : AgeGenderPipeline
         """
         pictures = check_pictures(X)
+        self._limit()
         classifier = self._own_classifier()
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor()
-        features = extractor.fit().transform(pictures)
-        classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
+        shape = (len(pictures), *extractor.fit().row_shape())
+        with room(shape, extractor.dtype, self._limit()) as rows:
+            features = extractor.transform(pictures, out=rows)
+            classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
         self.extractor_, self.classifier_ = extractor, classifier
         return self
 
@@ -109,7 +121,7 @@ class AgeGenderPipeline(BaseEstimator):
         ndarray of shape (n_samples, 2)
             The age in years, the weighted average over its distribution, and the likelier gender.
         """
-        return self.classifier_.predict(self._features(X))
+        return np.concatenate(self._blockwise("predict", X))
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
         """Return the distributions over ages and genders.
@@ -122,7 +134,8 @@ class AgeGenderPipeline(BaseEstimator):
         -------
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
-        return self.classifier_.predict_proba(self._features(X))
+        ages, genders = zip(*self._blockwise("predict_proba", X), strict=True)
+        return [np.concatenate(ages), np.concatenate(genders)]
 
     def predict_frame(
         self,
@@ -149,12 +162,16 @@ class AgeGenderPipeline(BaseEstimator):
         DataFrame of n_samples rows, in the order of X
             See :meth:`AgeGenderClassifier.predict_frame`.
         """
-        return self.classifier_.predict_frame(
-            self._features(X),
+        import pandas as pd
+
+        frames = self._blockwise(
+            "predict_frame",
+            X,
             coverage=coverage,
             max_age_range=max_age_range,
             min_gender_proba=min_gender_proba,
         )
+        return pd.concat(frames, ignore_index=True)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -169,7 +186,7 @@ class AgeGenderPipeline(BaseEstimator):
         -------
         float
         """
-        return self.classifier_.score(self._features(X), y, sample_weight=sample_weight)
+        return -age_mae(y, self.predict(X), sample_weight=sample_weight)
 
     @property
     def classes_(self) -> list[NDArray[Any]]:
@@ -246,9 +263,14 @@ class AgeGenderPipeline(BaseEstimator):
                 f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
             )
 
-    def _features(self, X: Any) -> NDArray[Any]:
+    def _blockwise(self, method: str, X: Any, **params: Any) -> list[Any]:
+        """Return what a method of the classifier gives for each block of pictures that memory_limit allows."""
         check_is_fitted(self, "classifier_")
-        return self.extractor_.transform(X)
+        read = getattr(self.classifier_, method)
+        return [read(rows, **params) for rows in self.extractor_.transform_blocks(X, self._limit())]
+
+    def _limit(self) -> float:
+        return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

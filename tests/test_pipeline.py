@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import joblib
@@ -156,6 +159,7 @@ def predict_in_a_new_process(folder: Path, pictures) -> tuple[np.ndarray, set[st
     np.save(folder / "paths.npy", np.asarray(pictures).astype(str))
     script = """
 import sys
+import tempfile
 from pathlib import Path
 import joblib, numpy as np
 folder = Path(sys.argv[1])
@@ -236,3 +240,91 @@ def test_the_whole_on_real_faces(shared, tmp_path) -> None:
     predicted, imported = predict_in_a_new_process(tmp_path, real.data)
     assert "tensorflow" not in imported
     np.testing.assert_allclose(predicted, model.predict(real.data), atol=1e-5)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """An empty directory that is Python's temporary one for the test."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def spy_on_fit(monkeypatch, then=lambda: None) -> list[type]:
+    """Collect the type of array that each classifier is fitted on."""
+    types, fit = [], AgeGenderClassifier.fit
+
+    def spied(self, X, *args, **kwargs):
+        types.append(type(X))
+        then()
+        return fit(self, X, *args, **kwargs)
+
+    monkeypatch.setattr(AgeGenderClassifier, "fit", spied)
+    return types
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_more_than_memory_limit_goes_through_a_map_and_blocks_with_the_same_numbers(
+    backbone, faces, temporary, monkeypatch, dtype
+) -> None:
+    types = spy_on_fit(monkeypatch)
+    model = small(backbone, ConvHead()).set_params(extractor__dtype=dtype)
+    held = model.fit(faces.data, faces.target)
+    row_bytes = 3 * 3 * 12 * np.dtype(dtype).itemsize
+    spilled = clone(model).set_params(memory_limit=7 * row_bytes).fit(faces.data, faces.target)
+    assert types == [np.ndarray, np.memmap]
+    assert not list(temporary.iterdir())
+    np.testing.assert_array_equal(spilled.predict(faces.data), held.predict(faces.data))
+    for found, expected in zip(
+        spilled.predict_proba(faces.data), held.predict_proba(faces.data), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    pd.testing.assert_frame_equal(spilled.predict_frame(faces.data), held.predict_frame(faces.data))
+    assert spilled.score(faces.data, faces.target) == held.score(faces.data, faces.target)
+    assert (spilled.report_.n_images, spilled.report_.n_cached) == (len(faces.data), len(faces.data))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_of_the_map_when_fit_is_interrupted(
+    backbone, faces, temporary, monkeypatch, error
+) -> None:
+    def stop():
+        raise error
+
+    types = spy_on_fit(monkeypatch, stop)
+    with pytest.raises(error):
+        small(backbone).set_params(memory_limit=0).fit(faces.data, faces.target)
+    assert types == [np.memmap]
+    assert not list(temporary.iterdir())
+
+
+def test_a_disk_without_room_for_the_map_is_an_error_that_says_what_to_do(
+    backbone, faces, temporary, monkeypatch
+) -> None:
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match=r"memory_limit.*TMPDIR.*float16"):
+        small(backbone).set_params(memory_limit=0).fit(faces.data, faces.target)
+
+
+def test_failures_in_later_blocks_keep_their_place(backbone, faces, tmp_path) -> None:
+    from agegender.exceptions import PictureWarning
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff nothing")
+    model = small(backbone).set_params(extractor__on_error="nan", memory_limit=7 * 12 * 4)
+    X, y = [*faces.data[:30], broken], faces.target[:31]
+    with pytest.warns(PictureWarning, match="1 of 31"):
+        model.fit(X, y)
+    predicted = model.predict(X)
+    assert np.flatnonzero(np.isnan(predicted[:, 0])).tolist() == [30]
+    assert [failure.index for failure in model.report_.failures] == [30]
+
+
+@pytest.mark.parametrize("limit", ["2 gigs", -1, True, "GB"])
+def test_a_bad_memory_limit_is_refused(backbone, faces, limit) -> None:
+    with pytest.raises(ValueError, match=r"memory_limit=.*'2GB'"):
+        small(backbone).set_params(memory_limit=limit).fit(faces.data, faces.target)

@@ -1,0 +1,68 @@
+"""Room for rows that are more than memory should hold: a memory map on a file without a name."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["room"]
+
+
+@contextmanager
+def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[Any] | None]:
+    """Give a memory map for rows of more than `limit` bytes, None for fewer.
+
+    The file lies in Python's temporary directory (``TMPDIR``). On POSIX it has no name from the start, so that
+    nothing of it is left however the process ends.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : str
+    limit : float
+        Bytes.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for it.
+
+    Examples
+    --------
+    >>> with room((10, 3), "float32", limit=100) as rows:
+    ...     rows.shape, type(rows).__name__
+    ((10, 3), 'memmap')
+    >>> with room((10, 3), "float32", limit=200) as rows:
+    ...     print(rows)
+    None
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if n_bytes <= limit:
+        yield None
+        return
+    with tempfile.TemporaryFile(prefix="agegender-") as file:
+        _reserve(file, n_bytes)
+        yield np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def _reserve(file: IO[bytes], n_bytes: int) -> None:
+    """Take the disk now: a map that outgrows it while it is written kills the process without a word."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            file.truncate(n_bytes)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{n_bytes / 1e9:,.1f} GB of activations, more than memory_limit, do not fit into "
+            f"{tempfile.gettempdir()!r} ({error.strerror}); point TMPDIR to a larger disk, or take the extractor's "
+            "dtype='float16' or a smaller layer",
+        ) from error
