@@ -27,6 +27,7 @@ SCHEMA = (
     " checksum INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (recipe, content)) WITHOUT ROWID",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL)",
 )
+EVERY_RECIPE = "SELECT id, digest, json, shape, checksum FROM recipes"
 PARAMETERS = 500
 CHUNK_BYTES = 8 << 20
 EVICTION_ROWS = 20_000
@@ -202,8 +203,8 @@ def _settle(db: sqlite3.Connection, recipe_id: int, damaged: list[Key], stale: l
         db.execute(f"PRAGMA busy_timeout={timeout}")
 
 
-def store(db: sqlite3.Connection, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> None:
-    """Insert the rows not known yet, in one transaction."""
+def store(db: sqlite3.Connection, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
+    """Insert the rows not known yet, in one transaction; return True, for now they are kept."""
     block = np.ascontiguousarray(rows, dtype=_on_disk(recipe)).reshape(len(rows), -1).view(np.uint8)
     seed, today = zlib.crc32(recipe.digest), _today()
     with transaction(db):
@@ -218,6 +219,35 @@ def store(db: sqlite3.Connection, recipe: Recipe, contents: Sequence[bytes], row
             row = db.execute("INSERT INTO rows (data) VALUES (?)", (data,)).lastrowid
             keys.append((recipe_id, content, row, _checksum(seed, content, data), today))
         db.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)", keys)
+    return True
+
+
+def verify(db: sqlite3.Connection) -> int:
+    """Compare the checksum of every row; drop those that fail and return how many."""
+    (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise sqlite3.DatabaseError(said.replace("\n", " "))
+    damaged = []
+    for recipe_id, digest, *rest in db.execute(EVERY_RECIPE).fetchall():
+        _sound_shape(digest, *rest)
+        damaged += [(recipe_id, content, row) for content, row in _unsound(db, recipe_id, zlib.crc32(digest))]
+    with transaction(db):
+        _drop(db, damaged)
+    return len(damaged)
+
+
+def _unsound(db: sqlite3.Connection, recipe_id: int, seed: int) -> Iterator[tuple[bytes, int]]:
+    """Go through a recipe's rows in the order of their keys, one in memory at a time."""
+    for content, row, checksum, data in db.execute(
+        "SELECT content, row, checksum, data FROM keys LEFT JOIN rows ON id = row WHERE recipe=?",
+        (recipe_id,),
+    ):
+        if (
+            type(content) is not bytes
+            or type(data) is not bytes
+            or _checksum(seed, content, data) != checksum
+        ):
+            yield content, row
 
 
 def recipes(db: sqlite3.Connection) -> list[tuple[str, tuple[int, ...], int, int]]:
@@ -351,9 +381,7 @@ def _drop(db: sqlite3.Connection, keys: Sequence[tuple[int, bytes, int]]) -> Non
 
 
 def _row_sizes(db: sqlite3.Connection) -> Iterable[tuple[int, int]]:
-    for recipe_id, digest, *rest in db.execute(
-        "SELECT id, digest, json, shape, checksum FROM recipes"
-    ).fetchall():
+    for recipe_id, digest, *rest in db.execute(EVERY_RECIPE).fetchall():
         yield recipe_id, row_bytes(json.loads(rest[0])["dtype"], _sound_shape(digest, *rest))
 
 

@@ -120,6 +120,7 @@ class Extraction:
     skip_failures: bool
     report: ExtractionReport
     _digests: dict[int, bytes] = field(default_factory=dict)  # of the first picture of each content
+    _all_kept: bool = True
 
     def __post_init__(self) -> None:
         first = Recipe(
@@ -155,11 +156,14 @@ class Extraction:
         self._scatter(first_of)
 
     def _how_to_go_on(self) -> str:
+        computed = f"{self.report.n_computed} pictures were computed"
         if self.cache is None:
-            return f"{self.report.n_computed} pictures were computed and, with cache=None, are lost."
-        return (
-            f"{self.report.n_computed} pictures were computed and are kept; the same call goes on from there."
-        )
+            return f"{computed} and, with cache=None, are lost."
+        if not self._all_kept:
+            return (
+                f"{computed}; not all of them are kept, for the cache could not be written: see its warning."
+            )
+        return f"{computed} and are kept; the same call goes on from there."
 
     def _first_of_each(self, pool: ThreadPoolExecutor) -> dict[int, int]:
         """Map each readable picture's index to that of the first picture with the same content."""
@@ -244,7 +248,7 @@ class Extraction:
             self._put(indices[of_view], view, rows[of_view])
             if self.cache is not None:
                 digests = [self._digests[i] for i in indices[of_view]]
-                self.cache.store(self._recipes[view], digests, rows[of_view])
+                self._all_kept &= self.cache.store(self._recipes[view], digests, rows[of_view])
 
     def _put(self, indices: NDArray[np.intp], view: int, rows: NDArray[np.float32]) -> None:
         if self.rows.dtype == np.float16 and np.abs(rows).max(initial=0) > _LARGEST_HALF:

@@ -209,7 +209,7 @@ class EmbeddingCache:
     >>> pictures = [b"0123456789abcdef", b"fedcba9876543210"]
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     cache = EmbeddingCache(directory)
-    ...     cache.store(recipe, pictures[:1], np.ones((1, 3), dtype=np.float32))
+    ...     kept = cache.store(recipe, pictures[:1], np.ones((1, 3), dtype=np.float32))
     ...     rows = np.zeros((2, 3), dtype=np.float32)
     ...     cache.load(recipe, pictures, out=rows)
     ...     cache.close()
@@ -273,7 +273,7 @@ class EmbeddingCache:
                 )
         return found
 
-    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> None:
+    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
         """Keep rows, all of them or none (one transaction); those known already stay as they are.
 
         Parameters
@@ -284,6 +284,11 @@ class EmbeddingCache:
         rows : ndarray of shape (n, …)
             Kept as `recipe.dtype`.
 
+        Returns
+        -------
+        bool
+            Whether they are kept now; False after a warning that the file cannot be written.
+
         Raises
         ------
         ValueError
@@ -292,9 +297,10 @@ class EmbeddingCache:
             If the file was written by a newer agegender, or cannot be written and `on_error` is "raise".
         """
         _check_rows(contents, rows)
-        if len(contents):
-            work = functools.partial(_cache_rows.store, recipe=recipe, contents=contents, rows=rows)
-            self._file.attempt("written", work)
+        if not len(contents):
+            return True
+        work = functools.partial(_cache_rows.store, recipe=recipe, contents=contents, rows=rows)
+        return bool(self._file.attempt("written", work))
 
     def info(self) -> CacheInfo:
         """Count what the cache holds, without making one.
@@ -313,6 +319,25 @@ class EmbeddingCache:
         recipes = self._file.attempt("counted", _recipes) or ()
         n_rows = sum(recipe.n_rows for recipe in recipes)
         return CacheInfo(self.path, n_rows, self._file.n_bytes(), recipes)
+
+    def verify(self) -> int:
+        """Read every row, compare its checksum and drop those that fail.
+
+        A file whose structure is damaged is set aside and a new one begun, with a `CacheWarning`, as at any use.
+
+        Returns
+        -------
+        int
+            How many rows were dropped; they will be computed again.
+
+        Raises
+        ------
+        CacheError
+            If the file cannot be read or written.
+        """
+        if not os.path.exists(self.path):
+            return 0
+        return self._file.attempt("verified", _cache_rows.verify) or 0
 
     def prune(self, max_bytes: int) -> int:
         """Drop the rows used longest ago until the file takes `max_bytes` at most.

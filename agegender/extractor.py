@@ -60,6 +60,10 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
     cache : "auto", path or None, default="auto"
         Folder of the cache: the user's cache directory (``AGEGENDER_HOME`` overrides it), a folder of your
         own, or none.
+    on_cache_error : {"warn", "raise"}, default="warn"
+        What a full disk, a read-only folder or a lock held too long leads to: one
+        :class:`~agegender.exceptions.CacheWarning` and a run that goes on without the cache, or a
+        :class:`~agegender.exceptions.CacheError`.
     dtype : {"float32", "float16"}, default="float32"
         Precision of the rows, in the cache as in the output. Half precision takes half the memory, disk and time to
         read.
@@ -101,6 +105,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         engine: Literal["auto", "onnx", "keras"] = "auto",
         batch_size: int = 64,
         cache: str | os.PathLike[str] | None = "auto",
+        on_cache_error: Literal["warn", "raise"] = "warn",
         dtype: str = "float32",
         n_jobs: int | None = None,
         on_error: str = "raise",
@@ -115,6 +120,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         self.engine = engine
         self.batch_size = batch_size
         self.cache = cache
+        self.on_cache_error = on_cache_error
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.on_error = on_error
@@ -157,6 +163,8 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         ------
         PictureError
             If a picture cannot be read and ``on_error="raise"``.
+        CacheError
+            If the cache cannot be used and ``on_cache_error="raise"``.
         ValueError
             If a number is too large for half precision.
         WeightsNotFoundError
@@ -179,7 +187,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
             crop=float(self.crop),
             rows=rows if view_axis(self.views) else rows[:, np.newaxis],
             dtype=self.dtype,
-            cache=open_cache(self.cache),
+            cache=open_cache(self.cache, on_error=self.on_cache_error),
             batch_size=int(self.batch_size),
             n_threads=resolve_threads(self.n_jobs),
             verbose=self.verbose,
@@ -261,6 +269,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         owner = type(self).__name__
         check_choice("on_error", self.on_error, ("raise", "nan"), owner)
+        check_choice("on_cache_error", self.on_cache_error, ("warn", "raise"), owner)
         check_choice("engine", self.engine, ("auto", "onnx", "keras"), owner)
         check_choice("dtype", self.dtype, ("float32", "float16"), owner)
         resolve_views(self.views)

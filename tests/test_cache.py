@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from unprivileged import not_root
 
 from agegender import _cache_file, _cache_rows
 from agegender.cache import EmbeddingCache, Recipe, open_cache
@@ -490,6 +491,32 @@ def test_a_flipped_bit_in_a_row_costs_that_row_and_one_warning(cache) -> None:
     assert not cache._file.set_aside()
 
 
+def test_verifying_finds_every_damaged_row_and_no_other(cache) -> None:
+    contents = fill(cache)
+    fill(cache, 20, recipe=OTHER)
+    assert cache.verify() == 0
+    cache.close()
+    whole = cache.path.read_bytes()
+    for i in (3, 123, 299):
+        offset = whole.index(row_of(name(i)).tobytes())
+        damage(cache.path, offset, bytes([whole[offset] ^ 1]))
+    _execute(cache, f"DELETE FROM rows WHERE id = (SELECT row FROM keys WHERE content = x'{name(77).hex()}')")
+    assert cache.verify() == 4
+    found, _ = load(cache, contents)
+    assert [i for i in range(300) if not found[i]] == [3, 77, 123, 299]
+    assert check_never_wrong(cache, contents) == 296
+    assert cache.verify() == 0
+
+
+def test_verifying_a_file_of_damaged_structure_sets_it_aside(cache) -> None:
+    fill(cache)
+    cache.close()
+    damage(cache.path, 3 * 16384, b"\xff" * 64)
+    with pytest.warns(CacheWarning, match="is damaged.*set aside"):
+        assert cache.verify() == 0
+    assert cache.info().n_rows == 0
+
+
 def test_a_row_under_a_wrong_key_is_not_served(cache) -> None:
     contents = fill(cache, 20)
     _execute(cache, "UPDATE keys SET row = 21 - row")
@@ -673,8 +700,107 @@ def test_a_full_disk_stops_the_run_where_asked_to(cache) -> None:
     assert check_never_wrong(cache, contents, 512) == 50
 
 
+FULL_DISK = """
+import resource, sqlite3, warnings
+cache = EmbeddingCache(sys.argv[1])
+contents = fill(cache, 50, 512)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    more = fill(cache, 1000, 512)
+assert [str(warning.message)[:9] for warning in caught] == ["The cache"], caught
+kept = check_never_wrong(cache, more, 512)
+assert 50 <= kept < 1000 and kept % 50 == 0, kept
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE")
+def test_a_file_that_the_system_lets_grow_no_more_keeps_whole_batches(cache) -> None:
+    subprocess.run([sys.executable, "-c", TOOLS + FULL_DISK, str(cache.directory)], check=True, timeout=60)
+    contents = [name(i) for i in range(1000)]
+    kept = check_never_wrong(cache, contents, 512)
+    assert kept >= 50
+    assert kept % 50 == 0
+    fill(cache, 1000, 512)
+    assert check_never_wrong(cache, contents, 512) == 1000
+    assert cache.verify() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs")
+def test_a_disk_that_is_really_full_keeps_whole_batches(tmp_path) -> None:
+    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        cache = EmbeddingCache(tmp_path)
+        with pytest.warns(CacheWarning, match="cannot be written.*disk") as caught:
+            contents = fill(cache, 1000, 512)
+        assert len(caught) == 1
+        kept = check_never_wrong(cache, contents, 512)
+        assert 0 < kept < 1000
+        assert kept % 50 == 0
+        cache.close()
+        with pytest.raises(CacheError, match="disk"):
+            fill(EmbeddingCache(tmp_path, on_error="raise"), 1000, 512)
+        again = EmbeddingCache(tmp_path)
+        assert check_never_wrong(again, contents, 512) >= kept
+        assert again.verify() == 0
+        again.close()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
 def _fill_disk(cache: EmbeddingCache) -> None:
     cache._file.attempt("read", lambda db: db.execute("PRAGMA max_page_count=40").fetchall())
+
+
+@pytest.fixture
+def public_cache():
+    """Make a cache where a user without root's powers may look."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        cache = EmbeddingCache(Path(folder) / "cache")
+        yield cache
+        cache.close()
+
+
+def test_a_directory_that_may_not_be_written_serves_its_rows_and_takes_none(public_cache) -> None:
+    cache = public_cache
+    contents = fill(cache, 20)
+    cache.close()
+    cache.path.chmod(0o444)
+    cache.directory.chmod(0o555)
+    try:
+        with not_root():
+            assert check_never_wrong(cache, contents) == 20
+            with pytest.warns(
+                CacheWarning, match=r"cannot be written.*cache=None.*goes on without it"
+            ) as caught:
+                assert [cache.store(RECIPE, [name(i)], rows_of([name(i)])) for i in (98, 99)] == [False] * 2
+            assert len(caught) == 1
+            assert check_never_wrong(cache, contents) == 20
+            with pytest.raises(CacheError, match="cannot be written"):
+                fill(EmbeddingCache(cache.directory, on_error="raise"), 30)
+            with pytest.raises(CacheError, match="cannot be pruned"):
+                cache.prune(0)
+    finally:
+        cache.close()
+        cache.directory.chmod(0o755)
+    assert os.listdir(cache.directory) == ["embeddings.sqlite"]
+
+
+def test_a_new_cache_in_a_directory_that_may_not_be_written_costs_one_warning(public_cache) -> None:
+    cache = public_cache
+    cache.directory.mkdir()
+    cache.directory.chmod(0o555)
+    try:
+        with not_root(), pytest.warns(CacheWarning, match="cannot be written") as caught:
+            contents = fill(cache, 100)
+        assert len(caught) == 1
+        assert check_never_wrong(cache, contents) == 0
+    finally:
+        cache.directory.chmod(0o755)
+    assert os.listdir(cache.directory) == []
 
 
 def test_a_read_only_cache_is_read_and_not_written(cache, monkeypatch) -> None:

@@ -10,6 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_drawn_faces
+from typer.testing import CliRunner, Result
+
+from agegender import EmbeddingExtractor
+from agegender.backbones import Backbone
+from agegender.cli import app
+from agegender.cli.cache import parse_size
 
 
 def agegender(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -101,15 +108,93 @@ def test_the_cache_tells_what_it_holds_and_can_be_cleared(tiny_onnx, drawn_faces
     assert " 0 rows" in agegender("cache", "info", home=tmp_path).stdout
 
 
+def test_the_cache_can_be_pruned_to_a_size_and_verified(tiny_onnx, drawn_faces, own_home) -> None:
+    def cache(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["cache", *arguments], env={"COLUMNS": "160"})
+
+    rows = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx)).transform(sorted(drawn_faces.iterdir()))
+    assert cache("verify").stdout == "60 rows, all sound.\n"
+    assert cache("prune", "--max-size", "1.5 GiB").stdout.startswith("Deleted 0 rows; 60 stay")
+    database = own_home / "agegender" / "embeddings.sqlite"
+    content = bytearray(database.read_bytes())
+    content[content.index(rows[7].tobytes())] ^= 1
+    database.write_bytes(content)
+    done = cache("verify")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("1 of 60 rows were lost, 1 of them by their checksum")
+    assert cache("prune", "--max-size", "0").stdout.startswith("Deleted 59 rows; 0 stay")
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("5GB", 5 * 10**9), ("500 mb", 5 * 10**8), ("1.5GiB", 3 * 2**29), ("123", 123), ("2k", 2000), ("7B", 7)],
+)
+def test_a_size_is_read_as_people_write_it(text, n_bytes) -> None:
+    assert parse_size(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "5 XB", "five"])
+def test_what_is_no_size_is_refused(text) -> None:
+    with pytest.raises(ValueError, match="is not a size such as 5GB"):
+        parse_size(text)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
+def test_ctrl_c_says_how_to_go_on_and_the_command_goes_on_from_there(tiny_onnx, tmp_path) -> None:
+    faces = write_drawn_faces(tmp_path / "faces", 300)
+    command = [
+        sys.executable,
+        "-c",
+        STOPPED,
+        "embed",
+        faces,
+        "--backbone",
+        tiny_onnx,
+        "--out",
+        tmp_path / "e.npz",
+    ]
+    environment = os.environ | {"AGEGENDER_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [*map(str, command), "--batch-size", "16"], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "Stopped. 32 pictures were computed and are kept; the same call goes on from there." in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("*e.npz*"))
+    done = agegender(*command[3:], home=tmp_path)
+    assert "32 from the cache, 268 through the network" in done.stderr
+
+
+# Ctrl-C comes while the third batch passes through the network.
+STOPPED = """
+import os, signal
+from agegender import _extraction
+from agegender.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+batches, embed = iter("ab"), _extraction.Extraction._embed
+
+def stopping(self, *arguments):
+    next(batches, None) or os.kill(os.getpid(), signal.SIGINT)
+    embed(self, *arguments)
+
+_extraction.Extraction._embed = stopping
+main()
+"""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["cache", "prune", "--max-size", "much"], "--max-size"),
+        (["cache", "verify", "--cache", "none"], "--cache none"),
         (["train", "nowhere"], "nowhere"),
         (["predict", "--model", "no.joblib", "a.jpg"], "no.joblib"),
         (["embed", ".", "--backbone", "arcfase", "--out", "x.npz"], "arcface"),
         (["train", ".", "--backbone", "x.onnx", "--scale", "a/b"], "--scale"),
     ],
-    ids=["folder", "model", "backbone", "scale"],
+    ids=["size", "cache", "folder", "model", "backbone", "scale"],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, drawn_faces) -> None:
     arguments = [drawn_faces if argument == "." else argument for argument in arguments]

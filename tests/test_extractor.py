@@ -17,7 +17,8 @@ from sklearn.base import clone
 
 from agegender import EmbeddingExtractor
 from agegender.backbones import Backbone
-from agegender.exceptions import PictureError, WeightsNotFoundError
+from agegender.cache import open_cache
+from agegender.exceptions import CacheError, CacheWarning, PictureError, WeightsNotFoundError
 
 
 @pytest.fixture
@@ -151,6 +152,62 @@ def test_bad_pictures_cost_a_row_of_nan_and_a_line_in_the_report(backbone, paths
     assert extractor.report_.n_cached == 0
 
 
+def test_a_corrupt_picture_amid_ten_thousand_costs_a_row_and_a_line(backbone, paths) -> None:
+    # A comment with a number in it makes another content of the same pixels.
+    whole = [Path(path).read_bytes() for path in paths]
+    contents = [
+        whole[i % 60][:2] + b"\xff\xfe\x00\x06" + i.to_bytes(4, "big") + whole[i % 60][2:]
+        for i in range(10_000)
+    ]
+    contents[5000] = contents[5000][:500] + b"\0" * 300
+    extractor = EmbeddingExtractor(backbone, on_error="nan")
+    rows = extractor.transform(contents)
+    (failure,) = extractor.report_.failures
+    assert (failure.index, failure.picture) == (5000, "bytes (800)")
+    assert "truncated JPEG" in failure.reason
+    assert extractor.report_.n_computed == 9_999
+    assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [5000]
+    sound = np.delete(np.arange(10_000), 5000)
+    np.testing.assert_allclose(rows[sound], rows[sound % 60], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_or_the_run(backbone, paths, tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    expected = EmbeddingExtractor(backbone, cache=None).transform(paths)
+    extractor = EmbeddingExtractor(backbone, cache=tmp_path / "file", batch_size=7)
+    with pytest.warns(CacheWarning, match="goes on without it") as caught:
+        rows = extractor.transform(paths)
+    assert len(caught) == 1
+    np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(CacheError, match="cannot be written"):
+        extractor.set_params(on_cache_error="raise").transform(paths)
+
+
+def test_ctrl_c_where_nothing_can_be_kept_says_so(backbone, paths, tmp_path, monkeypatch) -> None:
+    from agegender import _extraction as module
+
+    (tmp_path / "file").write_text("in the way")
+
+    def stop_at_the_second(*args, **kwargs):
+        network, batches = open_network(*args, **kwargs), iter([True])
+
+        def run(batch):
+            if next(batches, False):
+                return network(batch)
+            raise KeyboardInterrupt
+
+        return run
+
+    open_network = module.open_network
+    monkeypatch.setattr(module, "open_network", stop_at_the_second)
+    extractor = EmbeddingExtractor(backbone, cache=tmp_path / "file", batch_size=7)
+    with pytest.warns(CacheWarning), pytest.raises(KeyboardInterrupt) as stop:
+        extractor.transform(paths)
+    assert stop.value.__notes__ == [
+        "7 pictures were computed; not all of them are kept, for the cache could not be written: see its warning."
+    ]
+
+
 def test_out_is_filled_where_it_is_given(backbone, paths, tmp_path) -> None:
     out = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float16, (len(paths), 16))
     rows = EmbeddingExtractor(backbone, layer="embedding").transform(paths, out=out)
@@ -202,6 +259,7 @@ def test_an_x_that_is_no_list_of_pictures_is_refused_by_name(backbone, X, messag
         ({"layer": "penultimte"}, "penultimate"),
         ({"engine": "onix"}, "onnx"),
         ({"on_error": "skip"}, "on_error"),
+        ({"on_cache_error": "ignore"}, "on_cache_error"),
         ({"crop": 0.5}, "crop"),
         ({"dtype": "half"}, "float16"),
         ({"batch_size": 0}, "batch_size"),
@@ -294,9 +352,45 @@ print("finished", flush=True)
     assert extractor.report_.n_cached + extractor.report_.n_computed == 4000
 
 
-def _n_rows(database: Path) -> int:
-    from agegender.cache import open_cache
+INTERRUPTED = """
+import signal, sys, numpy as np
+from agegender import EmbeddingExtractor
+from agegender.backbones import Backbone
+# A shell that starts a job in the background lets it ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+X = np.random.default_rng(0).integers(0, 255, (40_000, 24, 24, 3), dtype=np.uint8)
+for directory in sys.argv[2:]:
+    extractor = EmbeddingExtractor(Backbone.from_onnx(sys.argv[1]), batch_size=8, cache=directory)
+    print("go", flush=True)
+    try:
+        extractor.transform(X)
+    except KeyboardInterrupt as stop:
+        print(extractor.report_.n_computed, *stop.__notes__, flush=True)
+"""
 
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
+def test_ctrl_c_at_any_moment_leaves_the_cache_whole(tiny_onnx, tmp_path) -> None:
+    directories = {n_rows: tmp_path / f"after {n_rows}" for n_rows in (1, 60, 1000)}
+    command = [sys.executable, "-c", INTERRUPTED, str(tiny_onnx), *map(str, directories.values())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for n_rows, directory in directories.items():
+            assert process.stdout.readline() == "go\n"
+            database = directory / "embeddings.sqlite"
+            deadline = time.monotonic() + 60
+            while _n_rows(database) < n_rows and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGINT)
+            n_computed, _, note = process.stdout.readline().partition(" ")
+            assert note.endswith("pictures were computed and are kept; the same call goes on from there.\n")
+            assert int(n_computed) >= n_rows // 8 * 8
+            # The batch that was being stored may be kept and not counted.
+            assert int(n_computed) <= _n_rows(database) <= int(n_computed) + 8
+            assert open_cache(directory).verify() == 0
+            assert not list(directory.glob("*.damaged-*"))
+
+
+def _n_rows(database: Path) -> int:
     if not database.exists():
         return 0
     return open_cache(database.parent).info().n_rows

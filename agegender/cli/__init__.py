@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from agegender.cli import cache, embed, predict, train
 from agegender.cli._output import err_console
@@ -14,7 +16,21 @@ from agegender.exceptions import AgeGenderError, PictureWarning
 
 __all__ = ["app", "main"]
 
+
+class _Commands(TyperGroup):
+    """Commands that say, when stopped by Ctrl-C, how to go on: typer by itself forgets what an interrupt says."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            notes = " ".join(getattr(stop, "__notes__", []))
+            err_console.print(f"Stopped. {notes}".rstrip(), soft_wrap=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="agegender",
     help="Age and gender from photographs of faces. They are estimates about appearance, not facts about people.",
     no_args_is_help=True,
@@ -38,7 +54,3 @@ def main() -> None:
     except (AgeGenderError, ValueError, TypeError, OSError) as error:
         err_console.print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt as stop:
-        notes = " ".join(getattr(stop, "__notes__", []))
-        err_console.print(f"Stopped. {notes}".rstrip())
-        sys.exit(130)

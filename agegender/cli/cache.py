@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,22 +11,22 @@ from rich.table import Table
 from agegender.cli._options import CacheOption
 from agegender.cli._output import out_console
 
+if TYPE_CHECKING:
+    from agegender.cache import EmbeddingCache
+
 app = typer.Typer(help="The embeddings kept on disk.", no_args_is_help=True)
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 
 
 @app.command()
 def info(cache: CacheOption = "auto") -> None:
     """Say where the cache is and what it holds."""
-    from agegender.cache import open_cache
-
-    store = open_cache(cache)
-    if store is None:
-        raise ValueError("--cache none names no cache.")
-    held = store.info()
+    held = _open(cache).info()
     out_console.print(f"{held.path}: {held.n_rows:,} rows, {held.n_bytes / 1e6:,.1f} MB", soft_wrap=True)
     if not held.recipes:
         return
-    table = Table("network", "layer", "crop", "rows", "MB")
+    table = Table("network", "layer", "crop", "rows", "MB", "last used")
     for entry in held.recipes:
         recipe = entry.recipe
         table.add_row(
@@ -34,8 +35,45 @@ def info(cache: CacheOption = "auto") -> None:
             f"{recipe.crop:g}",
             f"{entry.n_rows:,}",
             f"{entry.n_bytes / 1e6:,.1f}",
+            f"{entry.last_used}",
         )
     out_console.print(table)
+
+
+@app.command()
+def prune(
+    max_size: Annotated[str, typer.Option(help="What the file may take: 5GB, 500MB, 1.5GiB.")],
+    cache: CacheOption = "auto",
+) -> None:
+    """Delete the rows used longest ago until the cache takes no more than a size.
+
+    Example: `agegender cache prune --max-size 5GB`
+    """
+    max_bytes = parse_size(max_size)
+    store = _open(cache)
+    n_dropped = store.prune(max_bytes)
+    held = store.info()
+    out_console.print(
+        f"Deleted {n_dropped:,} rows; {held.n_rows:,} stay, {held.n_bytes / 1e6:,.1f} MB.", soft_wrap=True
+    )
+
+
+@app.command()
+def verify(cache: CacheOption = "auto") -> None:
+    """Read every row and delete those that were damaged on disk; ends with 1 where there were any."""
+    store = _open(cache)
+    n_rows = store.info().n_rows
+    n_dropped = store.verify()
+    n_lost = n_rows - store.info().n_rows
+    if n_lost == 0:
+        out_console.print(f"{n_rows:,} rows, all sound.")
+        return
+    out_console.print(
+        f"{n_lost:,} of {n_rows:,} rows were lost, {n_dropped:,} of them by their checksum; "
+        "they will be computed again.",
+        soft_wrap=True,
+    )
+    raise typer.Exit(1)
 
 
 @app.command()
@@ -44,11 +82,7 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete every cached row. Nothing is lost but the time to compute them again."""
-    from agegender.cache import open_cache
-
-    store = open_cache(cache)
-    if store is None:
-        raise ValueError("--cache none names no cache.")
+    store = _open(cache)
     held = store.info()
     if not yes:
         typer.confirm(
@@ -56,3 +90,22 @@ def clear(
         )
     store.clear()
     out_console.print(f"Deleted {held.n_rows:,} rows.")
+
+
+def parse_size(text: str) -> int:
+    """Read a size such as 5GB (10⁹ bytes each), 1.5GiB (2³⁰ each) or a number of bytes."""
+    found = SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"--max-size {text!r} is not a size such as 5GB, 500MB or 1.5GiB.")
+    number, prefix, binary = found.groups()
+    power = " kMGT".lower().index(prefix.lower() or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def _open(cache: str) -> EmbeddingCache:
+    from agegender.cache import open_cache
+
+    store = open_cache(cache)
+    if store is None or cache == "none":
+        raise ValueError("--cache none names no cache.")
+    return store
