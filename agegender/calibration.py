@@ -13,6 +13,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,7 @@ __all__ = [
     "age_interval",
     "age_position",
     "calibrate",
+    "calibration_of",
     "check_coverage",
     "fit_temperature",
     "scale_genders",
@@ -97,6 +99,16 @@ def calibrate(
     ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
     return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+
+
+def calibration_of(estimator: Any) -> Calibration:
+    """Return the calibration of a fitted estimator, or of the one inside a pipeline or search."""
+    for attribute in ("best_estimator_", "classifier_"):
+        estimator = getattr(estimator, attribute, estimator)
+    if hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    found: Calibration = getattr(estimator, "calibration_", UNCALIBRATED)
+    return found
 
 
 def age_interval(

@@ -82,8 +82,8 @@ def gender_accuracy(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None
     >>> gender_accuracy([[30, 0], [41, 1]], [[33, 0], [40, 0]])
     0.5
     """
-    truth, prediction = _column(y_true, "gender"), _column(y_pred, "gender")
-    truth, prediction, weights = _present("gender", truth, prediction, sample_weight)
+    truth, prediction = target_column(y_true, "gender"), target_column(y_pred, "gender")
+    truth, prediction, weights = predicted_rows("gender", truth, prediction, sample_weight)
     if isinstance(truth[0], str) != isinstance(prediction[0], str):
         raise ValueError(
             f"True genders are like {truth[0]!r} and predicted ones like {prediction[0]!r}; text never equals a "
@@ -159,13 +159,14 @@ SCORERS = {
 def _age_errors(
     y_true: Any, y_pred: Any, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    truth = _column(y_true, "age").astype(np.float64)
-    prediction = _column(y_pred, "age").astype(np.float64)
-    truth, prediction, weights = _present("age", truth, prediction, sample_weight)
+    truth = target_column(y_true, "age").astype(np.float64)
+    prediction = target_column(y_pred, "age").astype(np.float64)
+    truth, prediction, weights = predicted_rows("age", truth, prediction, sample_weight)
     return np.abs(truth - prediction), weights
 
 
-def _column(values: Any, name: str) -> NDArray[Any]:
+def target_column(values: Any, name: str) -> NDArray[Any]:
+    """Return the ages or the genders of (n, 2) rows, of a frame, or of the one column alone."""
     if name in getattr(values, "columns", ()):
         return np.asarray(values[name])
     array = np.asarray(values)
@@ -178,10 +179,10 @@ def _column(values: Any, name: str) -> NDArray[Any]:
     return array[:, 0 if name == "age" else 1]
 
 
-def _present(
+def predicted_rows(
     name: str, truth: NDArray[Any], prediction: NDArray[Any], sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
-    """Leave out the rows that were not predicted."""
+    """Return truth, prediction and weights without the rows that were not predicted, warning of these."""
     weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     lengths = [len(values) for values in (truth, prediction, weights) if values is not None]
     if len(set(lengths)) > 1:

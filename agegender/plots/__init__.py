@@ -1,0 +1,18 @@
+"""Plots of how well ages and genders are predicted, in scikit-learn's manner (``pip install 'agegender[plots]'``).
+
+Each display is made by ``from_estimator`` or ``from_predictions``, draws on the axes given or on new ones, and keeps
+them as ``ax_`` and ``figure_``.
+"""
+
+from agegender.plots._age import AgeCumulativeScoreDisplay, AgeErrorDisplay
+from agegender.plots._distribution import AgeDistributionDisplay
+from agegender.plots._gender import GenderCalibrationDisplay
+from agegender.plots._history import TrainingHistoryDisplay
+
+__all__ = [
+    "AgeCumulativeScoreDisplay",
+    "AgeDistributionDisplay",
+    "AgeErrorDisplay",
+    "GenderCalibrationDisplay",
+    "TrainingHistoryDisplay",
+]

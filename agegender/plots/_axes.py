@@ -1,0 +1,32 @@
+"""What every plot shares: axes, and colours that colour-blind people tell apart (Okabe and Ito, 2008)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agegender._validation import optional_import
+
+__all__ = ["BLUE", "GREEN", "GREY", "INK", "LINES", "ORANGE", "SKY", "VERMILION", "new_axes", "tidy"]
+
+BLUE, ORANGE, VERMILION, GREEN, SKY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9"
+INK, GREY = "#30343b", "#8a9099"
+LINES = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", SKY)
+
+
+def new_axes(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Any:
+    """Return the axes given, or those of a new figure."""
+    if ax is not None:
+        return ax
+    pyplot = optional_import("matplotlib.pyplot", "plots")
+    return pyplot.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def tidy(ax: Any, *, grid: str = "y") -> None:
+    """Leave the axes the two lines and the pale grid that a reader needs."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(colors=INK, labelsize="small")
+    ax.grid(axis=grid, color="#e6e8eb", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for label in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        label.set_color(INK)
