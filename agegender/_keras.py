@@ -18,6 +18,7 @@ import numpy as np
 
 from agegender._fork import check_tensorflow
 from agegender._layers import Layers, bottlenecks
+from agegender._threads import limit_tensorflow
 from agegender.exceptions import WeightsError
 
 __all__ = [
@@ -46,6 +47,7 @@ def check_keras() -> None:
             f"Keras runs on {backend!r} here; networks in Keras form need KERAS_BACKEND=tensorflow, set before "
             "Keras is imported. Networks in ONNX form need no Keras at all."
         )
+    limit_tensorflow()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork
+from agegender._fork import after_fork, never_freed_in_children
 from agegender._threads import resolve_threads
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
@@ -201,7 +201,8 @@ def _session(name: str) -> Any:
     # machine and gain nothing on a quiet one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = _BUILDERS[name](_read_weights(name))
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return never_freed_in_children(session)
 
 
 after_fork(_session.cache_clear)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork, check_tensorflow
+from agegender._fork import after_fork, check_tensorflow, never_freed_in_children
 from agegender._threads import resolve_threads
 
 __all__ = ["from_keras_bytes", "run_keras", "run_onnx", "to_keras_bytes", "to_onnx"]
@@ -66,7 +66,8 @@ def _session(content: bytes) -> Any:
     options.intra_op_num_threads = resolve_threads()
     # Waiting threads that spin take the processor from the network that runs between two heads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return never_freed_in_children(session)
 
 
 after_fork(_session.cache_clear)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork
+from agegender._fork import after_fork, keep_forever, never_freed_in_children
 from agegender._networks import forget_network, layers_of, read_network
 from agegender._threads import resolve_threads
 from agegender.backbones import Backbone
@@ -113,7 +113,7 @@ class Network:
     def _here(self) -> Run:
         """Return what runs the network in this process: a forked child cannot use its parent's threads."""
         if self._process != os.getpid():
-            _keep_forever(self._run)
+            keep_forever(self._run)
             self._lock = threading.Lock()
             self._run = _open(self.backbone, self.layer, self.n_threads)
             self._process = os.getpid()
@@ -224,9 +224,10 @@ def _session(content: bytes, n_threads: int, name: str) -> Any:
     # A plan for each number of pictures would be kept for ever.
     options.enable_mem_pattern = False
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise WeightsError(f"{name} cannot run on ONNX Runtime: {str(error).strip()[:300]}") from error
+    return never_freed_in_children(session)
 
 
 def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -> Run:
@@ -260,18 +261,11 @@ def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -
     return run_here
 
 
-def _keep_forever(something: object) -> None:
-    """Never free this: a session waits, when it is freed, for threads that a fork has left behind."""
-    import ctypes
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(something))
-
-
 def _after_fork() -> None:
     global _lock, _count_lock
     _lock, _count_lock = threading.RLock(), threading.Lock()
     for network in _open_networks.values():
-        _keep_forever(network)
+        keep_forever(network)
     _open_networks.clear()
 
 

@@ -10,12 +10,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +22,7 @@ from agegender._fork import check_tensorflow
 from agegender._head_model import build
 from agegender._inner_split import balance_weights, split
 from agegender._rows import moments, release
-from agegender._threads import resolve_threads
+from agegender._threads import limit_tensorflow
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
 __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures", "train"]
@@ -112,21 +110,16 @@ def _number(report: Callable[[dict[str, Any]], None], number: int, record: dict[
 
 
 def _prepare_tensorflow() -> None:
-    """Check that Keras runs on TensorFlow, and in a joblib worker leave it the worker's share of the cores."""
+    """Check that Keras runs on TensorFlow, and give it its share of the cores."""
     check_tensorflow()
     import keras
-    import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"Heads are trained by TensorFlow, but Keras runs on {keras.backend.backend()!r}; set "
             "KERAS_BACKEND=tensorflow before Keras is imported."
         )
-    share = resolve_threads()
-    if share < joblib.cpu_count():
-        # Too late once TensorFlow has started; then it keeps the threads it has.
-        with suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(share)
+    limit_tensorflow()
 
 
 def split_pictures(
