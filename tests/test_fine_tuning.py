@@ -1,0 +1,258 @@
+"""The head that retrains the network's own last blocks."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import networks
+import numpy as np
+import onnx
+import pytest
+from networks import NETWORKS
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from agegender import AgeGenderClassifier
+from agegender import _onnx_head as exported
+from agegender._head_model import build
+from agegender._tail_layers import RandomView
+from agegender._tails import learning_rate_factors
+from agegender.backbones import Backbone
+from agegender.fine_tuning import Augmentation, FineTuneHead
+from agegender.heads import head_layer, make_head
+from agegender.metrics import age_mae
+from agegender.runtime import open_network
+
+STILL = Augmentation(shift=0.0, scale=0.0, rotation=0.0, mirror=False, brightness=0.0, contrast=0.0)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    path = tmp_path_factory.mktemp("networks") / "plain.onnx"
+    return Backbone.from_onnx(networks.saved(NETWORKS["plain"](), path), color="bgr")
+
+
+@pytest.fixture(scope="module")
+def faces() -> tuple[np.ndarray, np.ndarray]:
+    """Pictures brighter with age and redder for gender 1."""
+    rng = np.random.default_rng(0)
+    ages, genders = rng.integers(0, 101, 80), np.arange(80) % 2
+    pixels = rng.normal(0, 12, (80, 16, 16, 3)) + 40 + 1.4 * ages[:, None, None, None]
+    pixels[..., 0] += 60 * genders[:, None, None]
+    return np.clip(pixels, 0, 255).astype(np.uint8), np.column_stack([ages, genders])
+
+
+def fitted(head: Any, X: np.ndarray, y: np.ndarray, **options: Any) -> AgeGenderClassifier:
+    defaults = {"epochs": 2, "validation_fraction": 0.0, "standardize": False, "random_state": 0}
+    return AgeGenderClassifier(head, **defaults | options).fit(X, y)
+
+
+def inner(model: Any, name: str) -> Any:
+    """A layer of a model or of the models in it."""
+    for layer in model.layers:
+        found = layer if layer.name == name else inner(layer, name) if hasattr(layer, "layers") else None
+        if found is not None:
+            return found
+    return None
+
+
+def test_without_training_its_blocks_give_what_the_frozen_network_gives(backbone, faces) -> None:
+    for layer in ("input", "conv_0", "map"):
+        X = open_network(backbone, layer)(faces[0])
+        model = fitted(FineTuneHead(layer, backbone=backbone), X, faces[1], epochs=0)
+        rows = inner(model.keras_model_, "tail")(X.astype(np.float32))
+        np.testing.assert_allclose(rows, open_network(backbone, "penultimate")(faces[0]), atol=1e-4)
+
+
+def test_training_moves_the_blocks_and_not_the_network(backbone, faces) -> None:
+    X = open_network(backbone, "conv_0")(faces[0])
+    before = open_network(backbone, "penultimate")(faces[0])
+    head = FineTuneHead("conv_0", (16,), backbone=backbone, backbone_batch_norm="affine", dropout=0.0)
+    model = fitted(head, X, faces[1], epochs=40, learning_rate=0.01, batch_size=20)
+    guess = np.abs(faces[1][:, 0] - faces[1][:, 0].mean()).mean()
+    assert age_mae(faces[1], model.predict(X)) < 0.5 * guess
+    assert np.abs(inner(model.keras_model_, "tail")(X) - before).max() > 1e-3
+    np.testing.assert_array_equal(open_network(backbone, "penultimate")(faces[0]), before)
+
+
+def test_blocks_learn_more_slowly_than_the_layers_on_top(backbone) -> None:
+    model = build(FineTuneHead("map", backbone=backbone, backbone_rate=0.2), (4, 4, 32), 101, 2, None, 0)
+    rates = {
+        v.path: rate for v, rate in zip(model.trainable_variables, learning_rate_factors(model), strict=True)
+    }
+    assert len(rates) == 7
+    assert {rate for path, rate in rates.items() if "hidden" in path or "matmul" in path} == {0.2}
+    assert sum(rate == 1.0 for rate in rates.values()) == 6
+
+
+def test_the_parameters_reach_the_model(backbone) -> None:
+    head = FineTuneHead(
+        "conv_0", (8, 4), reads="feature_map", dropout=0.1, batch_norm=True, activation="elu", weight_decay=0.01,
+        backbone=backbone, backbone_rate=0,
+    )  # fmt: skip
+    model = head((8, 8, 16), 101, 2)
+    assert inner(model, "tail").output_shape == (None, 4, 4, 32)
+    assert not inner(model, "tail").trainable_variables
+    assert inner(model, "age").kernel.shape == (4, 101)
+    assert len(model.losses) == 4
+    assert [layer.rate for layer in model.layers[-1].layers if hasattr(layer, "rate")] == [0.1] * 3
+    assert FineTuneHead("conv_0", reads="pooled", backbone=backbone)((8, 8, 16), 101, 2).count_params() > 0
+
+
+def test_what_is_wrong_is_said(backbone) -> None:
+    for head, shape, message in (
+        (FineTuneHead("map"), (4, 4, 32), "FineTuneHead.*'map'.* has no backbone"),
+        (
+            FineTuneHead("map", backbone=backbone),
+            (8, 8, 16),
+            r"rows of shape \(4, 4, 32\) at layer='map'; X has",
+        ),
+        (FineTuneHead("mat", backbone=backbone), (4, 4, 32), "no layer 'mat'.*Did you mean 'map'"),
+        (FineTuneHead("map", backbone=backbone, backbone_rate=-1), (4, 4, 32), "backbone_rate=-1"),
+        (
+            FineTuneHead("map", backbone=backbone, backbone_batch_norm="fixed"),
+            (4, 4, 32),
+            "'frozen', 'affine'",
+        ),
+        (FineTuneHead("map", backbone=backbone, augment=Augmentation()), (4, 4, 32), 'layer="input"'),
+        (FineTuneHead("input", backbone=backbone, augment=True), (16, 16, 3), "augment=True"),
+        (
+            FineTuneHead("map", backbone=backbone, train_from="conv_0"),
+            (4, 4, 32),
+            "does not come after 'map'",
+        ),
+        (FineTuneHead("map", backbone="arcfase"), (4, 4, 32), "Did you mean 'arcface'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            head(shape, 101, 2)
+    with pytest.raises(ValueError, match="has no backbone"):
+        AgeGenderClassifier(FineTuneHead("map")).fit(
+            np.zeros((20, 4, 4, 32)), np.tile([[20, 0], [30, 1]], (10, 1))
+        )
+
+
+def test_it_is_a_head_that_asks_for_its_layer_and_the_backbone(backbone) -> None:
+    head = FineTuneHead("map", backbone=backbone)
+    assert head.needs_backbone
+    assert not head.standardizes
+    assert make_head(head) is head
+    assert head_layer(head, backbone) == "map"
+    assert head.input_rank == 3
+    assert FineTuneHead("flat", backbone=backbone).input_rank == 1
+    assert FineTuneHead("input").input_rank == 3
+
+
+def test_it_survives_clone_and_pickle_and_stays_light(backbone, faces) -> None:
+    head = FineTuneHead("input", units=(8,), backbone=backbone, augment=Augmentation(rotation=5))
+    head((16, 16, 3), 101, 2)
+    assert len(pickle.dumps(head)) < 2000
+    for copy in (clone(head), pickle.loads(pickle.dumps(head))):
+        assert copy.get_params() == head.get_params()
+        assert copy((16, 16, 3), 101, 2).count_params() == head((16, 16, 3), 101, 2).count_params()
+    handed = clone(FineTuneHead("map")).set_params(backbone=backbone, units=(4,))
+    assert inner(handed((4, 4, 32), 101, 2), "age").kernel.shape == (4, 101)
+
+
+def test_it_can_be_searched_over_and_saved(backbone, faces, tmp_path: Path) -> None:
+    X = open_network(backbone, "map")(faces[0])
+    model = AgeGenderClassifier(
+        FineTuneHead("map", backbone=backbone),
+        epochs=1,
+        standardize=False,
+        random_state=0,
+        validation_fraction=0.0,
+    )
+    search = GridSearchCV(model, {"head__units": [(4,), (8,)]}, cv=2).fit(X, faces[1])
+    assert search.best_estimator_._onnx is not None
+    path = tmp_path / "model.joblib"
+    joblib.dump(search, path)
+    np.testing.assert_array_equal(joblib.load(path).predict(X), search.predict(X))
+
+
+def test_the_same_random_state_gives_the_same_model_bit_by_bit(backbone, faces) -> None:
+    head = FineTuneHead("input", (8,), backbone=backbone, backbone_batch_norm="trained")
+    first, again, other = (fitted(head, *faces, random_state=state).keras_model_ for state in (0, 0, 1))
+    same = [np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True)]
+    assert all(same)
+    assert not np.array_equal(inner(first, "age").kernel, inner(other, "age").kernel)
+
+
+def test_prediction_sees_pictures_as_they_are(backbone, faces) -> None:
+    varied = fitted(FineTuneHead("input", (8,), backbone=backbone), *faces)
+    still = fitted(FineTuneHead("input", (8,), backbone=backbone, augment=None), *faces)
+    kinds = [{node.op_type for node in onnx.load_from_string(m._onnx).graph.node} for m in (varied, still)]
+    assert kinds[0] == kinds[1]
+    rows = faces[0].astype(np.float32)
+    for by_keras, by_onnx in zip(
+        exported.run_keras(varied.keras_model_, rows), exported.run_onnx(varied._onnx, rows), strict=True
+    ):
+        np.testing.assert_allclose(by_keras, by_onnx, atol=1e-4)
+    assert varied.history_[-1]["loss"] != still.history_[-1]["loss"]
+
+
+def shown(pictures: np.ndarray, seed: int = 3, **strengths: Any) -> np.ndarray:
+    layer = RandomView(**vars(STILL) | strengths, seed=seed)
+    np.testing.assert_array_equal(layer(pictures, training=False), pictures)
+    return np.asarray(layer(pictures, training=True))
+
+
+@pytest.fixture(scope="module")
+def smooth() -> np.ndarray:
+    """Pictures of one slope from left to right and another from top to bottom, far from the ends of the range."""
+    y, x = np.mgrid[:24, :32]
+    return np.repeat((80 + x + 2 * y)[None, :, :, None], 64, axis=0).repeat(3, axis=3).astype(np.float32)
+
+
+def test_pictures_are_mirrored_every_other_time(smooth) -> None:
+    views = shown(smooth, mirror=True)
+    mirrored = np.array([np.allclose(view, smooth[0, :, ::-1], atol=1e-2) for view in views])
+    plain = np.array([np.allclose(view, smooth[0], atol=1e-2) for view in views])
+    assert (mirrored ^ plain).all()
+    assert 0.2 < mirrored.mean() < 0.8
+
+
+def test_pictures_are_shifted_turned_and_scaled_about_their_middle(smooth) -> None:
+    middle = (slice(None), slice(8, 16), slice(12, 20))
+    np.testing.assert_allclose(shown(smooth), smooth, atol=1e-2)
+    moved = (shown(smooth, shift=0.1) - smooth)[middle]
+    assert np.ptp(moved, axis=(1, 2, 3)).max() < 1e-2  # one shift is one step of values everywhere
+    assert 2.0 < np.abs(moved).max() <= 0.1 * 32 + 2 * 0.1 * 24 + 1e-2
+    for strength in ({"rotation": 20.0}, {"scale": 0.2}):
+        views = shown(smooth, **strength)
+        assert np.abs(views - smooth)[middle].max() > 0.5
+        np.testing.assert_allclose(
+            views[middle].mean(axis=(1, 2)), smooth[middle].mean(axis=(1, 2)), atol=0.02
+        )
+    steps = np.diff(shown(smooth, scale=0.25)[:, 12, 12:20, 0], axis=1).mean(axis=1)
+    assert 0.8 - 1e-2 <= steps.min() < 0.9
+    assert 1.1 < steps.max() <= 1.25 + 1e-2
+
+
+def test_light_changes_within_the_range_of_values(smooth) -> None:
+    brighter = shown(smooth, brightness=0.2) - smooth
+    assert np.ptp(brighter, axis=(1, 2, 3)).max() < 1e-2
+    assert 15 < np.abs(brighter).max() <= 0.2 * 127.5 + 1e-2
+    stretched = (shown(smooth, contrast=0.5) - 127.5) / (smooth - 127.5 + 1e-6)
+    factors = stretched[:, 0, 0, 0]
+    assert 1 / 1.5 - 1e-3 <= factors.min() < 0.8
+    assert 1.25 < factors.max() <= 1.5 + 1e-3
+    glaring = shown(smooth * 1.5, brightness=2.0, contrast=3.0)
+    assert glaring.min() >= 0
+    assert glaring.max() == 255
+
+
+def test_views_depend_on_the_seed_and_are_new_each_time(smooth) -> None:
+    layer, again = (RandomView(**vars(Augmentation()), seed=5) for _ in range(2))
+    first, second = (np.asarray(layer(smooth, training=True)) for _ in range(2))
+    np.testing.assert_array_equal(again(smooth, training=True), first)
+    assert np.abs(first - second).max() > 1
+    assert np.abs(first - shown(smooth, seed=6, **vars(Augmentation()))).max() > 1
+
+
+def test_a_stronger_augmentation_widens_all_ranges() -> None:
+    assert STILL.stronger(2) == STILL
+    twice = Augmentation().stronger(2)
+    assert (twice.shift, twice.rotation, twice.mirror) == (0.1, 20.0, True)
