@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from agegender.backbones import Backbone
     from agegender.classifier import AgeGenderClassifier
     from agegender.extractor import EmbeddingExtractor
+    from agegender.fine_tuning import Augmentation, FineTuneHead
     from agegender.heads import ConvHead, DenseHead
     from agegender.pipeline import AgeGenderPipeline
 
 __all__ = [
     "AgeGenderClassifier",
     "AgeGenderPipeline",
+    "Augmentation",
     "Backbone",
     "ConvHead",
     "DenseHead",
     "EmbeddingExtractor",
+    "FineTuneHead",
     "__version__",
 ]
 
@@ -32,10 +35,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "AgeGenderClassifier": "classifier",
     "AgeGenderPipeline": "pipeline",
+    "Augmentation": "fine_tuning",
     "Backbone": "backbones",
     "ConvHead": "heads",
     "DenseHead": "heads",
     "EmbeddingExtractor": "extractor",
+    "FineTuneHead": "fine_tuning",
 }
 
 

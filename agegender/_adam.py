@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "learning_rate_factors"]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
@@ -60,3 +60,25 @@ class Adam:
                 epsilon=EPSILON,
                 grad=tf.convert_to_tensor(gradient),
             )
+
+
+def learning_rate_factors(model: Any) -> list[float]:
+    """Return the learning rate of each of ``model.trainable_variables``, as a multiple of the common one.
+
+    It is what the layer that the variable belongs to, or else the model around it, carries as
+    ``learning_rate_factor``, and 1 where none does.
+
+    Parameters
+    ----------
+    model : keras.Model
+    """
+    factors = dict(_factors(model, 1.0))
+    return [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
+
+
+def _factors(layer: Any, inherited: float) -> Iterator[tuple[int, float]]:
+    factor = getattr(layer, "learning_rate_factor", inherited)
+    for variable in layer.trainable_variables:
+        yield id(variable), factor
+    for inner in getattr(layer, "layers", ()):
+        yield from _factors(inner, factor)

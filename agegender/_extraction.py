@@ -18,7 +18,7 @@ from agegender._rows import release
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache, Recipe
 from agegender.exceptions import PictureError
-from agegender.runtime import Network, open_network
+from agegender.runtime import open_network
 from agegender.views import View, look
 
 __all__ = ["Extraction", "ExtractionReport", "Failure"]
@@ -96,7 +96,7 @@ class Extraction:
         Fraction trimmed from every side.
     rows : ndarray of shape (n_samples, n_views, ...)
         Filled by the call; a memory map's pages are let go of as they are filled.
-    dtype : {"float32", "float16"}
+    dtype : {"float32", "float16", "uint8"}
         How the cache keeps rows.
     cache : EmbeddingCache or None
     batch_size, n_threads, verbose : int
@@ -123,13 +123,15 @@ class Extraction:
     _all_kept: bool = True
 
     def __post_init__(self) -> None:
+        # Pixels depend on no network, only on its size.
+        pixels = self.layer == "input"
         first = Recipe(
-            network=self.backbone.sha256,
+            network="" if pixels else self.backbone.sha256,
             layer=self.layer,
             input_size=self.backbone.input_size,
-            color=self.backbone.color,
-            mean=self.backbone.mean,
-            scale=self.backbone.scale,
+            color="rgb" if pixels else self.backbone.color,
+            mean=0.0 if pixels else self.backbone.mean,
+            scale=1.0 if pixels else self.backbone.scale,
             crop=self.crop,
             faces=None,
             preprocessing=images.PREPROCESSING_VERSION,
@@ -189,8 +191,9 @@ class Extraction:
     def _look_up(self, firsts: list[int]) -> dict[int, list[int]]:
         """Fill the rows that the cache has; return the views that it lacks, by index."""
         lacking: dict[int, list[int]] = {index: [] for index in firsts}
+        kept = np.uint8 if self.dtype == "uint8" else np.float32
         step = max(1, _LOOKUP_BYTES // (4 * math.prod(self.rows.shape[2:])))
-        buffer = np.empty((min(step, len(firsts)), *self.rows.shape[2:]), dtype=np.float32)
+        buffer = np.empty((min(step, len(firsts)), *self.rows.shape[2:]), dtype=kept)
         for start in range(0, len(firsts), step):
             indices = np.array(firsts[start : start + step])
             for view in range(len(self.views)):
@@ -201,13 +204,14 @@ class Extraction:
         self.report.n_cached = len(firsts) - len(missing)
         return missing
 
-    def _load(self, indices: NDArray[np.intp], view: int, buffer: NDArray[np.float32]) -> list[int]:
+    def _load(self, indices: NDArray[np.intp], view: int, buffer: NDArray[Any]) -> list[int]:
         """Fill the rows of one view that the cache has, by way of the buffer; return the indices that it lacks."""
         if self.cache is None:
             return indices.tolist()
         recipe = self._recipes[view]
         # Rows kept in full serve where halves are asked for.
-        for kept in dict.fromkeys([recipe, replace(recipe, dtype="float32")]):
+        kinds = ("float16", "float32") if self.dtype == "float16" else (self.dtype,)
+        for kept in [replace(recipe, dtype=kind) for kind in kinds]:
             rows = buffer[: len(indices)]
             found = self.cache.load(kept, [self._digests[i] for i in indices], rows)
             self._put(indices[found], view, rows[found])
@@ -218,7 +222,7 @@ class Extraction:
         """Pass what is missing through the network, a batch at a time; yield the number of pictures done."""
         if not missing:
             return
-        network = open_network(self.backbone, self.layer, n_threads=self.n_threads)
+        network = self._open()
         size = max(1, self.batch_size // max(map(len, missing.values())))
 
         def pixels(index: int) -> list[NDArray[np.uint8]] | PictureError:
@@ -239,7 +243,16 @@ class Extraction:
             self.report.n_computed += len({index for index, _, _ in wanted})
             yield len(indices)
 
-    def _embed(self, network: Network, batch: list[tuple[int, int, NDArray[np.uint8]]]) -> None:
+    def _open(self) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+        if self.layer == "input":
+            return np.asarray
+        return open_network(self.backbone, self.layer, n_threads=self.n_threads)
+
+    def _embed(
+        self,
+        network: Callable[[NDArray[np.uint8]], NDArray[Any]],
+        batch: list[tuple[int, int, NDArray[np.uint8]]],
+    ) -> None:
         """Compute a batch of (index, view, pixels), fill their rows and keep them."""
         rows = network(np.stack([pixels for _, _, pixels in batch]))
         indices, views = (np.array([part[i] for part in batch]) for i in range(2))
@@ -250,7 +263,7 @@ class Extraction:
                 digests = [self._digests[i] for i in indices[of_view]]
                 self._all_kept &= self.cache.store(self._recipes[view], digests, rows[of_view])
 
-    def _put(self, indices: NDArray[np.intp], view: int, rows: NDArray[np.float32]) -> None:
+    def _put(self, indices: NDArray[np.intp], view: int, rows: NDArray[Any]) -> None:
         if self.rows.dtype == np.float16 and np.abs(rows).max(initial=0) > _LARGEST_HALF:
             raise ValueError(
                 f"layer={self.layer!r} of {self.backbone.name} gives numbers up to {np.abs(rows).max():g}, more than "

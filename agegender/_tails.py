@@ -5,7 +5,7 @@ The network itself is never changed: its tail is a copy, made anew for every mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from agegender._validation import check_choice
 if TYPE_CHECKING:
     from agegender.backbones import Backbone
 
-__all__ = ["NORMALISATIONS", "build_tail", "learning_rate_factors"]
+__all__ = ["NORMALISATIONS", "build_tail"]
 
 NORMALISATIONS = ("frozen", "affine", "trained")
 _SIZES = ("Shape", "Size")
@@ -81,28 +81,6 @@ def build_tail(
     for part in tail.layers if rate == 0 else [part for part in tail.layers if id(part) not in trained]:
         part.trainable = False
     return tail
-
-
-def learning_rate_factors(model: Any) -> list[float]:
-    """Return the learning rate of each of ``model.trainable_variables``, as a multiple of the common one.
-
-    It is what the layer that the variable belongs to, or else the model around it, carries as
-    ``learning_rate_factor``, and 1 where none does.
-
-    Parameters
-    ----------
-    model : keras.Model
-    """
-    factors = dict(_factors(model, 1.0))
-    return [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
-
-
-def _factors(layer: Any, inherited: float) -> Iterator[tuple[int, float]]:
-    factor = getattr(layer, "learning_rate_factor", inherited)
-    for variable in layer.trainable_variables:
-        yield id(variable), factor
-    for inner in getattr(layer, "layers", ()):
-        yield from _factors(inner, factor)
 
 
 class _NoTail(Exception):

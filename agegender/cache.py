@@ -53,13 +53,13 @@ class Recipe:
         The view of the face that was embedded.
     preprocessing : int
         Version of the steps from bytes to pixels.
-    dtype : {"float32", "float16"}, default="float32"
-        How the numbers are kept.
+    dtype : {"float32", "float16", "uint8"}, default="float32"
+        How the numbers are kept; "uint8" is for pixels.
 
     Raises
     ------
     ValueError
-        If a number is not finite or `dtype` is not one of the two.
+        If a number is not finite or `dtype` is not one of the three.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Recipe:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        check_choice("dtype", self.dtype, ("float32", "float16"), "Recipe")
+        check_choice("dtype", self.dtype, ("float32", "float16", "uint8"), "Recipe")
         height, width = self.input_size
         exact = {
             "input_size": (int(height), int(width)),
@@ -414,8 +414,8 @@ def _check_rows(contents: Sequence[bytes], rows: NDArray[Any]) -> None:
         raise ValueError(f"{len(contents)} pictures and {len(rows)} rows: there should be as many.")
     if rows.ndim < 2 or 0 in rows.shape[1:]:
         raise ValueError(f"Rows of shape {rows.shape} should be (n, …) with at least one number each.")
-    if rows.dtype.kind != "f":
-        raise ValueError(f"Rows of dtype {rows.dtype} should be float32 or float16.")
+    if rows.dtype.kind != "f" and rows.dtype != np.uint8:
+        raise ValueError(f"Rows of dtype {rows.dtype} should be float32, float16 or uint8.")
     for content in contents:
         if type(content) is not bytes or len(content) != 16:
             raise ValueError(f"A picture is named by the 16 bytes of its digest, not by {content!r}.")

@@ -63,8 +63,8 @@ class AgeGenderClassifier(BaseEstimator):
     Parameters
     ----------
     head : str or callable, default="dense"
-        ``"dense"`` or ``"conv"`` for the two tuned heads, a `DenseHead` or `ConvHead`, or any callable
-        ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, ages first.
+        ``"dense"`` or ``"conv"`` for the two tuned heads, a `DenseHead`, `ConvHead` or `FineTuneHead`, or any
+        callable ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, ages first.
     age_loss : {"label_distribution", "categorical_crossentropy", "mean_variance", "ordinal"}, \
             default="label_distribution"
         See `agegender.losses`.
@@ -103,7 +103,8 @@ class AgeGenderClassifier(BaseEstimator):
         validation part keeps its distribution.
     standardize : bool, default=True
         Whether each feature (each channel of a map) is brought to mean 0 and standard deviation 1 by the head's
-        first layer, as measured on the training part.
+        first layer, as measured on the training part. Rows of uint8 (pixels), and those of a head that says
+        ``standardizes = False``, are left as they are.
     random_state : int, RandomState instance or None, default=None
         Seeds initial weights, dropout, the validation part and the order of rows. The same data, parameters and whole
         number give the same weights bit by bit.
@@ -255,6 +256,8 @@ class AgeGenderClassifier(BaseEstimator):
         X = self._check_X(X, reset=True)
         # Of a callable that does not say, a row is a vector or a map: one more axis is that of views.
         has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
+        if X.dtype == np.uint8 or not getattr(head, "standardizes", True):
+            settings = replace(settings, standardize=False)
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
         *seeds, last = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble + 1)

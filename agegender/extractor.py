@@ -41,8 +41,9 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         as a :class:`~agegender.backbones.Backbone`.
     layer : str, default="auto"
         ``embedding``, ``penultimate`` (what the last dense layer reads), ``pooled`` (the feature map averaged
-        over space), ``feature_map`` (height, width, channels) or the name of a tensor. ``auto`` is what the
-        head in an :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for.
+        over space), ``feature_map`` (height, width, channels), ``input`` (the pixels that the network is given,
+        RGB, 0 … 255) or the name of a tensor. ``auto`` is what the head in an
+        :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for.
     weights : path, default=None
         The weights file of a network given by name; None looks in deepface's folder, then downloads.
     faces : None
@@ -66,7 +67,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         :class:`~agegender.exceptions.CacheError`.
     dtype : {"float32", "float16"}, default="float32"
         Precision of the rows, in the cache as in the output. Half precision takes half the memory, disk and time to
-        read.
+        read. Pixels are bytes either way.
     n_jobs : int, default=None
         Threads for decoding and for the network; None takes every core.
     on_error : {"raise", "nan"}, default="raise"
@@ -152,12 +153,13 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         X : sequence of pictures, or ndarray of shape (n_samples, height, width, 3)
             Paths, ``bytes``, PIL images or RGB ``uint8`` arrays, mixed as you like.
         out : ndarray or memmap of shape (n_samples, ...), default=None
-            Where to write, for outputs larger than memory; float32 or float16.
+            Where to write, for outputs larger than memory; float32 or float16, for pixels uint8 too.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels), of `dtype`
-            With several views, one more axis after the first. `out` where it is given.
+            With several views, one more axis after the first. `out` where it is given. Pixels (``layer="input"``)
+            are uint8, or with ``on_error="nan"`` float16.
 
         Raises
         ------
@@ -177,7 +179,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         layer = backbone.resolve_layer(self._layer(backbone))
         shape = (len(pictures), *view_axis(self.views), *backbone.output_shape(layer))
         self._check_output(shape)
-        rows = _output(out, shape, self.dtype)
+        rows = _output(out, shape, self._dtypes(layer))
         report = ExtractionReport(n_images=len(pictures))
         extract = Extraction(
             pictures=pictures,
@@ -186,8 +188,8 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
             views=resolve_views(self.views),
             crop=float(self.crop),
             rows=rows if view_axis(self.views) else rows[:, np.newaxis],
-            dtype=self.dtype,
             cache=open_cache(self.cache, on_error=self.on_cache_error),
+            dtype="uint8" if layer == "input" else self.dtype,
             batch_size=int(self.batch_size),
             n_threads=resolve_threads(self.n_jobs),
             verbose=self.verbose,
@@ -219,7 +221,7 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         """
         pictures = check_pictures(X)
         self._check_parameters()
-        row_bytes = np.dtype(self.dtype).itemsize * math.prod(self.row_shape())
+        row_bytes = np.dtype(self.row_dtype()).itemsize * math.prod(self.row_shape())
         size = int(max(1, min(len(pictures), max_bytes // row_bytes)))
         report = ExtractionReport()
         for start in range(0, len(pictures), size):
@@ -231,6 +233,10 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         """Return the shape of what ``transform`` gives for one picture, several views' axis included."""
         backbone = self.resolve_backbone()
         return (*view_axis(self.views), *backbone.output_shape(backbone.resolve_layer(self._layer(backbone))))
+
+    def row_dtype(self) -> str:
+        """Return the type of the numbers that ``transform`` gives."""
+        return self._dtypes(self._layer(self.resolve_backbone()))[0]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name a column: backbone, layer, number.
@@ -265,6 +271,13 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
 
     def _layer(self, backbone: Backbone) -> str:
         return head_layer(DenseHead(), backbone) if self.layer == "auto" else self.layer
+
+    def _dtypes(self, layer: str) -> tuple[str, ...]:
+        """Return the types that rows may have, the one that they get without `out` first."""
+        if layer != "input":
+            return tuple(dict.fromkeys([self.dtype, "float32", "float16"]))
+        # Half precision holds every pixel value exactly, and NaN for a picture that cannot be read.
+        return ("float16", "float32") if self.on_error == "nan" else ("uint8", "float16", "float32")
 
     def _check_parameters(self) -> None:
         owner = type(self).__name__
@@ -326,11 +339,11 @@ class EmbeddingExtractor(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> NDArray[Any]:
     if out is None:
-        return np.empty(shape, dtype=dtype)
-    if out.shape != shape or out.dtype not in (np.float32, np.float16):
+        return np.empty(shape, dtype=dtypes[0])
+    if out.shape != shape or out.dtype.name not in dtypes:
         raise ValueError(
-            f"out has shape {out.shape} and type {out.dtype}; it should be {shape}, float32 or float16."
+            f"out has shape {out.shape} and type {out.dtype}; it should be {shape}, {' or '.join(dtypes)}."
         )
     return out

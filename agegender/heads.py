@@ -2,12 +2,14 @@
 
 A head is any callable ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, the ages first.
 `DenseHead` and `ConvHead` are such callables with parameters that a grid search reaches. A head may also say which
-layer it reads (``layer``) and how many axes one row of its input has (``input_rank``), which tells feature maps from
-several views of a picture.
+layer it reads (``layer``), how many axes one row of its input has (``input_rank``, which tells feature maps from
+several views of a picture), that rows are to come to it as they are (``standardizes = False``), and that it takes the
+network (``needs_backbone = True``): a pipeline then sets its ``backbone`` where that is None.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,7 @@ from sklearn.base import BaseEstimator
 
 from agegender._validation import did_you_mean
 
-__all__ = ["HEADS", "ConvHead", "DenseHead", "head_layer", "make_head"]
+__all__ = ["HEADS", "ConvHead", "DenseHead", "head_layer", "make_head", "with_backbone"]
 
 WIDEST_DENSE_INPUT = 4096
 
@@ -258,6 +260,23 @@ def head_layer(head: Any, backbone: Any) -> str:
     if layer != "auto":
         return str(layer)
     return str(getattr(head, "auto_layer", DenseHead.auto_layer)(backbone))
+
+
+def with_backbone(head: Any, backbone: Any) -> Any:
+    """Return a copy of a head that has the network, where it needs one and has none; any other head as it is.
+
+    Parameters
+    ----------
+    head : str or callable
+        As for `make_head`.
+    backbone : agegender.backbones.Backbone
+        The network whose layer the head reads.
+    """
+    if not getattr(head, "needs_backbone", False) or getattr(head, "backbone", None) is not None:
+        return head
+    head = copy.copy(head)
+    head.backbone = backbone
+    return head
 
 
 def _finish(head: DenseHead | ConvHead, inputs: Any, values: Any, n_ages: int, n_genders: int) -> Any:

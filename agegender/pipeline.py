@@ -16,8 +16,8 @@ from agegender._spill import room
 from agegender._validation import check_bytes, check_target, gender_labels
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor, ExtractionReport
-from agegender.heads import head_layer, make_head
 from agegender.metrics import age_mae
+from agegender.heads import head_layer, make_head, with_backbone
 
 __all__ = ["AgeGenderPipeline"]
 
@@ -101,9 +101,10 @@ class AgeGenderPipeline(BaseEstimator):
         self._limit()
         classifier = self._own_classifier()
         self._check_target(y, pictures, classifier.max_age)
-        extractor = self.resolve_extractor()
-        shape = (len(pictures), *extractor.fit().row_shape())
-        with room(shape, extractor.dtype, self._limit()) as rows:
+        extractor = self.resolve_extractor().fit()
+        classifier.head = with_backbone(classifier.head, extractor.backbone_)
+        shape = (len(pictures), *extractor.row_shape())
+        with room(shape, extractor.row_dtype(), self._limit()) as rows:
             features = extractor.transform(pictures, out=rows)
             classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
         self.extractor_, self.classifier_ = extractor, classifier

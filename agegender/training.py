@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._adam import Adam
+from agegender._adam import Adam, learning_rate_factors
 from agegender._fork import check_tensorflow
 from agegender._head_model import build
 from agegender._inner_split import balance_weights, split
@@ -30,7 +30,7 @@ __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures",
 # Rows up to this size are held in one tensor for all epochs; more are read in chunks, two of them held at a time.
 HELD_BYTES = 512 * 2**20
 CHUNK_BYTES = 128 * 2**20
-EVALUATED_BYTES = 64 * 2**20
+EVALUATED_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Trainer:
         self.model = model
         self.data = data
         self.settings = settings
-        self._optimizer = Adam(model.trainable_variables, [1.0] * len(model.trainable_variables))
+        self._optimizer = Adam(model.trainable_variables, learning_rate_factors(model))
         self._train_steps = _compile_steps(model, self._optimizer, data.rows, settings)
         self._evaluate = _compile_evaluation(model, data.rows)
         self._held = _tensor(data.rows) if data.rows.nbytes <= HELD_BYTES else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,30 @@ import networks
 import numpy as np
 import onnx
 import pytest
+from conftest import write_tiny_onnx
 from networks import NETWORKS
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from agegender import AgeGenderClassifier
+from agegender import (
+    AgeGenderClassifier,
+    AgeGenderPipeline,
+    Augmentation,
+    ConvHead,
+    EmbeddingExtractor,
+    FineTuneHead,
+)
 from agegender import _onnx_head as exported
+from agegender._adam import learning_rate_factors
 from agegender._head_model import build
 from agegender._tail_layers import RandomView
-from agegender._tails import learning_rate_factors
 from agegender.backbones import Backbone
-from agegender.fine_tuning import Augmentation, FineTuneHead
+from agegender.datasets import load_utkface
 from agegender.heads import head_layer, make_head
+from agegender.images import decode, letterbox
 from agegender.metrics import age_mae
-from agegender.runtime import open_network
+from agegender.model_selection import AgeGenderKFold
+from agegender.runtime import images_passed, open_network
 
 STILL = Augmentation(shift=0.0, scale=0.0, rotation=0.0, mirror=False, brightness=0.0, contrast=0.0)
 
@@ -191,6 +203,95 @@ def test_prediction_sees_pictures_as_they_are(backbone, faces) -> None:
     ):
         np.testing.assert_allclose(by_keras, by_onnx, atol=1e-4)
     assert varied.history_[-1]["loss"] != still.history_[-1]["loss"]
+
+
+def test_several_views_and_an_ensemble(backbone, faces) -> None:
+    X = np.stack([faces[0], faces[0][:, :, ::-1]], axis=1)
+    model = fitted(FineTuneHead("input", (8,), backbone=backbone), X, faces[1], ensemble=2)
+    assert {record["member"] for record in model.history_} == {1, 2}
+    each = [model.predict_proba(view)[0] for view in (X[:, 0], X[:, 1])]
+    np.testing.assert_allclose(model.predict_proba(X)[0], np.mean(each, axis=0), atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 1e-4
+
+
+def test_rows_come_to_the_head_as_they_are(backbone, faces) -> None:
+    X = open_network(backbone, "map")(faces[0])
+    for head, rows in ((FineTuneHead("map", backbone=backbone), X), (ConvHead(), faces[0])):
+        model = fitted(head, rows, faces[1], epochs=0, standardize=True).keras_model_
+        assert inner(model, "standardize") is None
+    assert inner(fitted(ConvHead(), X, faces[1], epochs=0, standardize=True).keras_model_, "standardize")
+
+
+class OwnHead:
+    """A head of a user's own, which wants the network."""
+
+    layer, needs_backbone, backbone = "relu2", True, None
+
+    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
+        return FineTuneHead("relu2", (4,), backbone=self.backbone)(input_shape, n_ages, n_genders)
+
+
+def in_pipeline(tiny_onnx: Path, head: Any, **options: Any) -> AgeGenderPipeline:
+    classifier = AgeGenderClassifier(head, epochs=1, random_state=0, validation_fraction=0.0)
+    return AgeGenderPipeline(EmbeddingExtractor(Backbone.from_onnx(tiny_onnx), **options), classifier)
+
+
+def test_a_pipeline_hands_over_its_network_and_writes_to_no_parameter(tiny_onnx, drawn_faces) -> None:
+    people = load_utkface(drawn_faces)
+    for head in (FineTuneHead("relu2"), OwnHead()):
+        model = in_pipeline(tiny_onnx, head).fit(people.data, people.target)
+        assert model.extractor_.layer == "relu2"
+        assert model.classifier_.head.backbone is model.extractor_.backbone_
+        assert model.classifier.head is head
+        assert head.backbone is None
+        assert np.isfinite(model.predict(people.data)).all()
+
+
+def test_a_search_over_cuts_and_widths_passes_each_picture_once_a_cut(tiny_onnx, drawn_faces) -> None:
+    people = load_utkface(drawn_faces)
+    grid = {"classifier__head__layer": ["conv1", "relu2"], "classifier__head__backbone_rate": [0.0, 0.5]}
+    before = images_passed()
+    search = GridSearchCV(
+        in_pipeline(tiny_onnx, FineTuneHead("relu2", (4,))), grid, cv=AgeGenderKFold(2), refit=False
+    )
+    search.fit(people.data, people.target)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert images_passed() - before == 2 * len(people.data)
+
+
+def test_pictures_are_cached_once_for_all_networks_of_one_size(tiny_onnx, drawn_faces, tmp_path) -> None:
+    people = load_utkface(drawn_faces)
+    model = in_pipeline(tiny_onnx, FineTuneHead("input", (4,)))
+    pixels = model.resolve_extractor().transform(people.data)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels[0], letterbox(decode(Path(people.data[0]).read_bytes()), (24, 24)))
+    other = Backbone.from_onnx(write_tiny_onnx(tmp_path / "other.onnx", seed=1), color="bgr")
+    again = EmbeddingExtractor(other, layer="input")
+    np.testing.assert_array_equal(again.transform(people.data), pixels)
+    assert again.report_.n_computed == 0
+    missing = EmbeddingExtractor(other, layer="input", on_error="nan").transform(["none.jpg", people.data[0]])
+    assert np.isnan(missing[0]).all()
+    np.testing.assert_array_equal(missing[1], pixels[0])
+    with pytest.raises(ValueError, match=r"float64; it should be .*, uint8 or float16 or float32"):
+        again.transform(people.data, out=np.empty(pixels.shape))
+
+
+def test_a_saved_model_predicts_without_tensorflow(tiny_onnx, drawn_faces, tmp_path) -> None:
+    people = load_utkface(drawn_faces)
+    model = in_pipeline(tiny_onnx, FineTuneHead("input", (4,))).fit(people.data, people.target)
+    path = tmp_path / "model.joblib"
+    joblib.dump(model, path)
+    program = (
+        "import sys, joblib; model = joblib.load(sys.argv[1]); print(model.predict(sys.argv[2:])[0, 0]);"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules;"
+        "print(float(model.classifier_.keras_model_(model.extractor_.transform(sys.argv[2:]))[0][0, 0]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path), people.data[0]], capture_output=True, text=True, check=True
+    )
+    age, probability = map(float, ran.stdout.split())
+    assert age == pytest.approx(model.predict(people.data[:1])[0, 0], abs=1e-3)
+    assert probability == pytest.approx(model.predict_proba(people.data[:1])[0][0, 0], abs=1e-5)
 
 
 def shown(pictures: np.ndarray, seed: int = 3, **strengths: Any) -> np.ndarray:
