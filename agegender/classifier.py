@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from agegender import _onnx_head
 from agegender._head_model import average
-from agegender._inner_split import BALANCES
+from agegender._holdout import BALANCES
 from agegender._prediction_frame import likelier_labels, prediction_frame
 from agegender._progress import progress_bar
 from agegender._rows import blocks, find_missing, release, row_groups

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from agegender._adam import Adam, learning_rate_factors
 from agegender._fork import check_tensorflow
 from agegender._head_model import build
-from agegender._inner_split import balance_weights, split
+from agegender._holdout import balance_weights, split
 from agegender._rows import moments, release
 from agegender._threads import limit_tensorflow
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss

@@ -6,7 +6,6 @@ import heapq
 import numbers
 import sys
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from agegender._grouping import group_numbers
+from agegender._holdout import split
 from agegender._validation import check_target
 
 BAND_YEARS = 5
@@ -153,8 +153,8 @@ def grouped_split(
         Pictures with equal labels stay together; one with a missing label (NaN, None) stands alone, and so
         does each when `groups` is None.
     test_size : float, default=0.1
-        The fraction of pictures on the second side, between 0 and 1, met to a hundredth, or as closely as large
-        groups allow. Each side has one group at least.
+        The fraction of pictures on the second side, between 0 and 1, met to within one group. Each side has one
+        group at least.
     random_state : int, RandomState instance or None, default=0
         Decides the draw.
 
@@ -178,41 +178,28 @@ def grouped_split(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"grouped_split: test_size={test_size!r}; it should be a fraction between 0 and 1.")
-    strata = _strata(y)
-    labels = _checked_groups(groups, len(strata))
+    ages, genders = _ages_and_genders(y)
+    labels = _checked_groups(groups, len(ages))
     n_groups = int(labels.max(initial=-1)) + 1
     if n_groups < 2:
-        raise ValueError(f"A split needs two groups at least; these {len(strata)} pictures form {n_groups}.")
-    rng = check_random_state(random_state)
-    n_hands, n_taken = _hands(test_size, n_groups)
-    hands = _deal(strata, labels, n_hands, rng)
-    sizes = np.bincount(hands, minlength=n_hands)
-    spread = np.arange(n_taken) * n_hands // n_taken
-    choices = [(spread + offset) % n_hands for offset in rng.permutation(n_hands)]
-    taken = min(choices, key=lambda choice: abs(sizes[choice].sum() - test_size * len(strata)))
-    in_test = np.isin(hands, taken)
-    return np.flatnonzero(~in_test), np.flatnonzero(in_test)
-
-
-def _hands(test_size: float, n_groups: int) -> tuple[int, int]:
-    """Return into how many small hands to deal, and how many of them make up the fraction."""
-    most = min(100, n_groups)
-    share = Fraction(test_size).limit_denominator(most)
-    if not 0 < share < 1:
-        return most, 1 if share == 0 else most - 1
-    return share.denominator, share.numerator
+        raise ValueError(f"A split needs two groups at least; these {len(ages)} pictures form {n_groups}.")
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+    return split(ages, genders, labels, test_size, rng)
 
 
 def _strata(y: Any) -> NDArray[np.intp]:
     """Return a number for each row's band of age and gender."""
-    if getattr(y, "columns", None) is None and np.ndim(y) == 1:
-        ages = check_target(np.column_stack([np.asarray(y), np.zeros(len(y))]), max_age=sys.maxsize)[0]
-        genders: NDArray[Any] = np.zeros(len(ages), dtype=np.intp)
-    else:
-        ages, genders = check_target(y, max_age=sys.maxsize)
+    ages, sexes = _ages_and_genders(y)
     bands = np.unique(ages // BAND_YEARS, return_inverse=True)[1]
-    sexes = np.unique(genders, return_inverse=True)[1]
     return np.unique(bands * (sexes.max(initial=0) + 1) + sexes, return_inverse=True)[1]
+
+
+def _ages_and_genders(y: Any) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return ages, and genders as numbers from zero; of ages alone, one gender."""
+    if getattr(y, "columns", None) is None and np.ndim(y) == 1:
+        y = np.column_stack([np.asarray(y), np.zeros(len(y))])
+    ages, genders = check_target(y, max_age=sys.maxsize)
+    return ages, np.unique(genders, return_inverse=True)[1]
 
 
 def _length(X: Any) -> int:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agegender._inner_split import balance_weights, split
+from agegender._holdout import balance_weights, split
 
 
 def people(n, n_groups, seed=0):
@@ -35,6 +35,12 @@ def test_groups_never_straddle_and_no_row_is_lost(n, n_groups, fraction, seed):
     assert not set(groups[training]) & set(groups[validation])
     assert len(training) > 0
     assert (len(validation) > 0) == (fraction > 0 and len(set(groups)) > 1)
+
+
+def test_nearly_everything_held_out_leaves_one_group():
+    ages, genders, groups = people(40, 10**6)
+    training, held_out = split(ages, genders, groups, 0.99, np.random.default_rng(0))
+    assert (len(training), len(held_out)) == (1, 39)
 
 
 def test_each_drawing_is_another():

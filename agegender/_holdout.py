@@ -1,4 +1,4 @@
-"""The validation part that a classifier keeps aside to stop by, and the weights that balance the rest by age."""
+"""The part of rows that is held out, to stop by or to test on, and the weights that balance the rest by age."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def split(
     fraction: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide rows into training and validation, whole groups on one side, alike in age and gender.
+    """Divide rows into a part to train on and one held out, whole groups on one side, alike in age and gender.
 
     Groups are lined up by size, gender and age, and every so-many-th is taken: a systematic sample, which stratifies
     as finely as there are groups and needs no bins.
@@ -28,19 +28,19 @@ def split(
     ages, genders, groups : ndarray of shape (n_samples,)
         Groups are numbered from zero without gaps.
     fraction : float
-        The fraction of rows to validate on; zero for none.
+        The fraction of rows to hold out; zero for none. It is met to within one group.
     rng : numpy.random.Generator
 
     Returns
     -------
-    training, validation : ndarray of int64
-        Row numbers in ascending order. Validation is empty where everything is one group.
+    training, held_out : ndarray of int64
+        Row numbers in ascending order. Nothing is held out where everything is one group; otherwise neither is empty.
     """
     sizes = np.bincount(groups)
     if fraction == 0 or len(sizes) < 2:
         return np.arange(len(ages)), np.arange(0)
     goal = fraction * len(ages)
-    # A group larger than the whole validation part would take its place.
+    # A group larger than the whole part held out would take its place.
     eligible = np.flatnonzero(sizes <= max(goal, sizes.min()))
     share = min(goal / sizes[eligible].sum(), max(fraction, 0.5))
     mean_age = np.bincount(groups, weights=ages) / sizes
@@ -54,8 +54,10 @@ def split(
     lined_up = eligible[np.lexsort(keys)]
     reached = np.floor(np.arange(1, len(lined_up) + 1) * share + rng.random())
     chosen = lined_up[np.diff(reached, prepend=0.0) > 0]
-    if not 0 < len(chosen) < len(sizes):
+    if not len(chosen):
         chosen = rng.permutation(eligible)[:1]
+    elif len(chosen) == len(sizes):
+        chosen = rng.permutation(chosen)[1:]
     held_out = np.isin(groups, chosen)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
