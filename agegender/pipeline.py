@@ -16,8 +16,8 @@ from agegender._spill import room
 from agegender._validation import check_bytes, check_target, gender_labels
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor, ExtractionReport
-from agegender.metrics import age_mae
 from agegender.heads import head_layer, make_head, with_backbone
+from agegender.metrics import age_mae
 
 __all__ = ["AgeGenderPipeline"]
 
