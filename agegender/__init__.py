@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agegender.extractor import EmbeddingExtractor
     from agegender.fine_tuning import Augmentation, FineTuneHead
     from agegender.heads import ConvHead, DenseHead
+    from agegender.persistence import load_model, save_model
     from agegender.pipeline import AgeGenderPipeline
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "EmbeddingExtractor",
     "FineTuneHead",
     "__version__",
+    "load_model",
+    "save_model",
 ]
 
 __version__ = "0.1.0"
@@ -41,6 +44,8 @@ _HOMES = {
     "DenseHead": "heads",
     "EmbeddingExtractor": "extractor",
     "FineTuneHead": "fine_tuning",
+    "load_model": "persistence",
+    "save_model": "persistence",
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from agegender._files import write_whole
 from agegender._fork import after_fork
 from agegender._validation import home
 from agegender.exceptions import WeightsError, WeightsNotFoundError
@@ -51,7 +51,7 @@ class NetworkFile:
             if path is not None and path.is_file() and sha256_of(path) == self.sha256:
                 return path
         if content is not None:
-            return _write(self.kept, content)
+            return write_whole(self.kept, lambda arriving: arriving.write_bytes(content))
         if (downloaded := self._download()) is not None:
             return downloaded
         raise WeightsNotFoundError(self._where_to_put_it())
@@ -127,21 +127,6 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     if not file.is_file():
         raise WeightsNotFoundError(f"There is no file {file}.")
     return file
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Write a file under its final name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arriving = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        with arriving.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(arriving, path)
-    finally:
-        arriving.unlink(missing_ok=True)
-    return path
 
 
 def _after_fork() -> None:

@@ -24,8 +24,9 @@ from agegender._prediction_frame import likelier_labels, prediction_frame
 from agegender._progress import progress_bar
 from agegender._rows import blocks, find_missing, release, row_groups
 from agegender._validation import check_choice, check_target, gender_labels
+from agegender._versions import VersionedState
 from agegender.calibration import UNCALIBRATED, Calibration, calibrate, check_coverage, scale_genders
-from agegender.exceptions import PictureWarning
+from agegender.exceptions import ModelFileError, PictureWarning
 from agegender.heads import HEADS, make_head
 from agegender.losses import AGE_LOSSES
 from agegender.metrics import age_mae, expected_age
@@ -53,7 +54,7 @@ CHECKED_ROWS = 16
 LEAST_CALIBRATED = 20
 
 
-class AgeGenderClassifier(BaseEstimator):
+class AgeGenderClassifier(VersionedState, BaseEstimator):
     """Predict age and gender from the activations of a face network, with a small Keras head.
 
     Age is predicted as a distribution over the years 0 … `max_age`, and read off as its mean. Training stops
@@ -474,6 +475,11 @@ class AgeGenderClassifier(BaseEstimator):
     def keras_model_(self) -> Any:
         """The trained head as a Keras model, from rows as they come to the two probabilities, not yet calibrated."""
         check_is_fitted(self)
+        if self._keras is None:
+            raise ModelFileError(
+                "This model was saved by save_model, which keeps no Keras form of a head with layers of its own. It "
+                "predicts all the same; fit it again, or load what joblib.dump saved, for its Keras form."
+            )
         return _onnx_head.from_keras_bytes(self._keras)
 
     def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -8,6 +8,7 @@ __all__ = [
     "CacheWarning",
     "EnvironmentWarning",
     "ModelFileError",
+    "ModelVersionWarning",
     "PictureError",
     "PictureWarning",
     "WeightsError",
@@ -55,11 +56,15 @@ class CacheError(AgeGenderError):
 
 
 class ModelFileError(AgeGenderError):
-    """A saved model cannot be loaded."""
+    """A model cannot be saved or loaded; nothing of it was run."""
 
 
 class CacheWarning(UserWarning):
     """The cache does not work as it should; results are right all the same."""
+
+
+class ModelVersionWarning(UserWarning):
+    """A pickled model was made with other versions; it may fail, or predict other numbers."""
 
 
 class PictureWarning(UserWarning):

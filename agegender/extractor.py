@@ -20,6 +20,7 @@ from agegender._extraction import Extraction, ExtractionReport, Failure
 from agegender._pictures import check_pictures
 from agegender._threads import resolve_threads
 from agegender._validation import check_choice
+from agegender._versions import VersionedState
 from agegender.backbones import Backbone
 from agegender.cache import open_cache
 from agegender.heads import DenseHead, head_layer
@@ -28,7 +29,7 @@ from agegender.views import View, resolve_views, view_axis
 __all__ = ["EmbeddingExtractor", "ExtractionReport", "Failure"]
 
 
-class EmbeddingExtractor(TransformerMixin, BaseEstimator):
+class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     """Turn pictures of faces into activations of a frozen face-recognition network.
 
     Stateless: ``transform`` works without ``fit``. Each picture's activations are computed once and kept on

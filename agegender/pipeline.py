@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from agegender._pictures import check_pictures
 from agegender._spill import room
 from agegender._validation import check_bytes, check_target, gender_labels
+from agegender._versions import VersionedState
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor, ExtractionReport
 from agegender.heads import head_layer, make_head, with_backbone
@@ -24,7 +25,7 @@ __all__ = ["AgeGenderPipeline"]
 _PARTS = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
 
 
-class AgeGenderPipeline(BaseEstimator):
+class AgeGenderPipeline(VersionedState, BaseEstimator):
     """Predict age and gender from pictures of faces.
 
     Joins an :class:`EmbeddingExtractor` and an :class:`AgeGenderClassifier`. The layer that the extractor's

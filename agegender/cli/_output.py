@@ -1,11 +1,7 @@
-"""What commands print, and files written whole or not at all."""
+"""What commands print."""
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -45,14 +41,3 @@ def end_with_failures(failures: list[Any]) -> None:
         err_console.print(f"[red]Not read:[/red] {failure.picture}: {failure.reason}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
-
-
-def write_whole(target: Path, write: Callable[[Path], None]) -> None:
-    """Write under a temporary name beside the target, then rename: never half a file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
-        write(unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agegender._files import write_whole
 from agegender.cli._options import (
     BackboneOption,
     BatchOption,
@@ -21,7 +22,7 @@ from agegender.cli._options import (
     find_pictures,
     make_extractor,
 )
-from agegender.cli._output import account, end_with_failures, say, write_whole
+from agegender.cli._output import account, end_with_failures, say
 
 
 def embed(

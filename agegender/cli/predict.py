@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
+from agegender.cli._models import load
 from agegender.cli._options import QuietOption, find_pictures
 from agegender.cli._output import end_with_failures, gender_word, out_console
 
@@ -20,23 +21,22 @@ if TYPE_CHECKING:
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Face crops, or folders of them.")],
     model: Annotated[
-        Path, typer.Option(help="A model saved by `agegender train`. Loading it runs its code.")
+        Path,
+        typer.Option(help="A model saved by `agegender train`. Loading a .joblib file runs the code in it."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Print age and gender of each picture.
 
-    Example: `agegender predict --model model.joblib anna.jpg photos/ --json`
+    Example: `agegender predict --model model.agegender anna.jpg photos/ --json`
     """
-    import joblib
-
     if not model.is_file():
         raise FileNotFoundError(
             f"There is no model {str(model)!r}; `agegender train … --out {model}` makes one."
         )
     paths = find_pictures(pictures)
-    fitted = joblib.load(model)
+    fitted = load(model)
     fitted.extractor_.set_params(on_error="nan", verbose=0 if quiet or len(paths) < 100 else 1)
     frame = fitted.predict_frame(paths)
     frame.insert(0, "picture", paths)

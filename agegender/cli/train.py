@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from agegender.cli._models import check_ending, save
 from agegender.cli._options import (
     BackboneOption,
     BatchOption,
@@ -23,7 +24,7 @@ from agegender.cli._options import (
     make_extractor,
     parse_units,
 )
-from agegender.cli._output import account, out_console, say, write_whole
+from agegender.cli._output import account, out_console, say
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -52,18 +53,21 @@ def train(
     cache: CacheOption = "auto",
     seed: Annotated[int, typer.Option(help="Random state of folds and training.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Where the model trained on all pictures is saved.")
+        Path | None,
+        typer.Option(help="Where the model trained on all pictures is saved: .agegender, or .joblib."),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Cross-validate a predictor on a folder of labelled faces, then train it on all of them and save it.
 
-    Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.joblib`
+    Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.agegender`
     """
     from agegender.classifier import AgeGenderClassifier
     from agegender.datasets import load_utkface
     from agegender.pipeline import AgeGenderPipeline
 
+    if out is not None:
+        check_ending(out)
     with cache_folder(cache) as folder:
         faces = load_utkface(directory, verbose=0 if quiet else 1)
         say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
@@ -88,7 +92,7 @@ def train(
         if out is not None:
             say("Training on all pictures …", quiet)
             model.fit(faces.data, faces.target, groups=faces.groups)
-            write_whole(out, lambda path: _dump(model, path))
+            save(model, out)
             say(f"Saved {out}.", quiet)
 
 
@@ -144,9 +148,3 @@ def _cross_validate(model: AgeGenderPipeline, faces: Any, folds: int, seed: int,
 def _figures(values: Any) -> list[str]:
     mae, cs5, gender = values
     return [f"{mae:.2f}", f"{100 * cs5:.1f} %", f"{100 * gender:.1f} %"]
-
-
-def _dump(model: AgeGenderPipeline, path: Path) -> None:
-    import joblib
-
-    joblib.dump(model, path)

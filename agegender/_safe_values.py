@@ -1,0 +1,166 @@
+"""Plain values as JSON and back, exactly: numbers, text, lists, tuples, dicts, arrays, paths."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender.exceptions import ModelFileError
+
+__all__ = ["Members", "decode", "encode"]
+
+_ARRAY_KINDS = "biufU"
+
+
+class Members:
+    """Bytes that stand beside the JSON, in the order in which they were put there, none of them twice."""
+
+    def __init__(self, contents: Mapping[str, bytes] | None = None) -> None:
+        self.contents = dict(contents or {})
+        self.taken: set[str] = set()
+
+    def put(self, stem: str, suffix: str, content: bytes) -> str:
+        """Keep bytes and return the name under which they are kept."""
+        for name, kept in self.contents.items():
+            if kept == content and name.endswith(suffix):
+                return name
+        name = f"{stem}-{len(self.contents)}{suffix}"
+        self.contents[name] = content
+        return name
+
+    def take(self, name: Any, suffixes: tuple[str, ...]) -> bytes:
+        """Return the bytes kept under a name that ends in one of the suffixes."""
+        if not isinstance(name, str) or name not in self.contents or not name.endswith(suffixes):
+            raise ModelFileError(f"there is no member {str(name)[:80]!r} of the kind {' or '.join(suffixes)}")
+        self.taken.add(name)
+        return self.contents[name]
+
+
+def encode(value: Any, members: Members) -> Any:
+    """Return a plain value as what JSON can hold.
+
+    Raises
+    ------
+    TypeError
+        If it is not plain.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return _encode_array(np.asarray(value), members, scalar=isinstance(value, np.generic))
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, list):
+        return [encode(item, members) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item, members) for item in value]}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: encode(item, members) for key, item in value.items()}}
+    if isinstance(value, PurePath):
+        return {"path": str(value)}
+    if isinstance(value, np.random.RandomState):
+        return {"random_state": encode(value.get_state(legacy=True), members)}
+    raise TypeError(type(value).__name__)
+
+
+def _encode_array(array: NDArray[Any], members: Members, *, scalar: bool) -> Any:
+    if array.dtype == object and all(isinstance(item, str) for item in array.ravel()):
+        return {"texts": array.tolist()}
+    if array.dtype.kind not in _ARRAY_KINDS:
+        raise TypeError(f"an array of {array.dtype}")
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    return {"scalar" if scalar else "array": members.put("array", ".npy", content.getvalue())}
+
+
+def decode(entry: Any, members: Members) -> Any:
+    """Return what `encode` was given.
+
+    Raises
+    ------
+    ModelFileError
+        If `entry` is nothing that `encode` returns.
+    """
+    if entry is None or isinstance(entry, bool | int | float | str):
+        return entry
+    if isinstance(entry, list):
+        return [decode(item, members) for item in entry]
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((kind, value),) = entry.items()
+        if kind in _DECODERS:
+            return _DECODERS[kind](value, members)
+    raise ModelFileError(f"{str(entry)[:80]} is no value that such a file has")
+
+
+def _decode_float(value: Any, members: Members) -> float:
+    if value not in ("nan", "inf", "-inf"):
+        raise ModelFileError(f"{str(value)[:80]} is no number")
+    return float(value)
+
+
+def _decode_tuple(value: Any, members: Members) -> tuple[Any, ...]:
+    return tuple(decode(item, members) for item in _expect(list, value))
+
+
+def _decode_dict(value: Any, members: Members) -> dict[str, Any]:
+    return {key: decode(item, members) for key, item in _expect(dict, value).items()}
+
+
+def _decode_path(value: Any, members: Members) -> Path:
+    return Path(_expect(str, value))
+
+
+def _decode_texts(value: Any, members: Members) -> NDArray[Any]:
+    if not all(isinstance(item, str) for item in _expect(list, value)):
+        raise ModelFileError("an array of texts holds something else")
+    return np.array(value, dtype=object)
+
+
+def _decode_random_state(value: Any, members: Members) -> Any:
+    state = np.random.RandomState()
+    state.set_state(decode(value, members))
+    return state
+
+
+def _decode_scalar(value: Any, members: Members) -> Any:
+    return _decode_array(value, members)[()]
+
+
+def _decode_array(value: Any, members: Members) -> NDArray[Any]:
+    """Read an ``.npy`` member: its header first, and the numbers only when they are there."""
+    content = io.BytesIO(members.take(value, (".npy",)))
+    version = np.lib.format.read_magic(content)
+    if version != (1, 0):
+        raise ModelFileError(f"{value} is an array in version {version} of NumPy's format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
+    size = len(content.getbuffer()) - content.tell()
+    if dtype.hasobject or dtype.kind not in _ARRAY_KINDS:
+        raise ModelFileError(f"{value} holds {dtype}, not numbers or text")
+    if math.prod(shape) * dtype.itemsize != size or any(side < 0 for side in shape):
+        raise ModelFileError(f"{value} says that it has the shape {shape}, but holds {size:,} bytes")
+    numbers = np.frombuffer(content.getvalue(), dtype, offset=content.tell())
+    return numbers.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _expect(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ModelFileError(f"{str(value)[:80]} is no {kind.__name__}")
+    return value
+
+
+_DECODERS = {
+    "float": _decode_float,
+    "tuple": _decode_tuple,
+    "dict": _decode_dict,
+    "path": _decode_path,
+    "texts": _decode_texts,
+    "random_state": _decode_random_state,
+    "scalar": _decode_scalar,
+    "array": _decode_array,
+}
