@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agegender.exceptions import ModelFileError
 
-__all__ = ["Members", "decode", "encode"]
+__all__ = ["Members", "Values"]
 
 _ARRAY_KINDS = "biufU"
 
@@ -42,110 +42,114 @@ class Members:
         return self.contents[name]
 
 
-def encode(value: Any, members: Members) -> Any:
-    """Return a plain value as what JSON can hold.
+class Values:
+    """Turns values into JSON and back; subclasses add objects to what is plain.
 
-    Raises
-    ------
-    TypeError
-        If it is not plain.
+    Parameters
+    ----------
+    members : Members
+        Where arrays stand.
     """
-    if isinstance(value, np.ndarray | np.generic):
-        return _encode_array(np.asarray(value), members, scalar=isinstance(value, np.generic))
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, list):
-        return [encode(item, members) for item in value]
-    if isinstance(value, tuple):
-        return {"tuple": [encode(item, members) for item in value]}
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: encode(item, members) for key, item in value.items()}}
-    if isinstance(value, PurePath):
-        return {"path": str(value)}
-    if isinstance(value, np.random.RandomState):
-        return {"random_state": encode(value.get_state(legacy=True), members)}
-    raise TypeError(type(value).__name__)
 
+    def __init__(self, members: Members) -> None:
+        self.members = members
 
-def _encode_array(array: NDArray[Any], members: Members, *, scalar: bool) -> Any:
-    if array.dtype == object and all(isinstance(item, str) for item in array.ravel()):
-        return {"texts": array.tolist()}
-    if array.dtype.kind not in _ARRAY_KINDS:
-        raise TypeError(f"an array of {array.dtype}")
-    content = io.BytesIO()
-    np.lib.format.write_array(content, array, allow_pickle=False)
-    return {"scalar" if scalar else "array": members.put("array", ".npy", content.getvalue())}
+    def encode(self, value: Any) -> Any:
+        """Return a value as what JSON can hold.
 
+        Raises
+        ------
+        TypeError
+            If it is not plain.
+        """
+        if isinstance(value, np.ndarray | np.generic):
+            return self._encode_array(
+                np.asarray(value), "scalar" if isinstance(value, np.generic) else "array"
+            )
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.encode(item) for item in value]}
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {"dict": {key: self.encode(item) for key, item in value.items()}}
+        if isinstance(value, PurePath):
+            return {"path": str(value)}
+        if isinstance(value, np.random.RandomState):
+            return {"random_state": self.encode(value.get_state(legacy=True))}
+        raise TypeError(type(value).__name__)
 
-def decode(entry: Any, members: Members) -> Any:
-    """Return what `encode` was given.
+    def decode(self, entry: Any) -> Any:
+        """Return what `encode` was given.
 
-    Raises
-    ------
-    ModelFileError
-        If `entry` is nothing that `encode` returns.
-    """
-    if entry is None or isinstance(entry, bool | int | float | str):
-        return entry
-    if isinstance(entry, list):
-        return [decode(item, members) for item in entry]
-    if isinstance(entry, dict) and len(entry) == 1:
-        ((kind, value),) = entry.items()
-        if kind in _DECODERS:
-            return _DECODERS[kind](value, members)
-    raise ModelFileError(f"{str(entry)[:80]} is no value that such a file has")
+        Raises
+        ------
+        ModelFileError
+            If `entry` is nothing that `encode` returns.
+        """
+        if entry is None or isinstance(entry, bool | int | float | str):
+            return entry
+        if isinstance(entry, list):
+            return [self.decode(item) for item in entry]
+        if isinstance(entry, dict) and len(entry) == 1:
+            ((kind, value),) = entry.items()
+            if kind in _DECODERS:
+                return _DECODERS[kind](self, value)
+        raise ModelFileError(f"{str(entry)[:80]} is no value that such a file has")
 
+    def _encode_array(self, array: NDArray[Any], kind: str) -> Any:
+        if array.dtype == object and all(isinstance(item, str) for item in array.ravel()):
+            return {"texts": array.tolist()}
+        if array.dtype.kind not in _ARRAY_KINDS:
+            raise TypeError(f"an array of {array.dtype}")
+        content = io.BytesIO()
+        np.lib.format.write_array(content, array, allow_pickle=False)
+        return {kind: self.members.put("array", ".npy", content.getvalue())}
 
-def _decode_float(value: Any, members: Members) -> float:
-    if value not in ("nan", "inf", "-inf"):
-        raise ModelFileError(f"{str(value)[:80]} is no number")
-    return float(value)
+    def _float(self, value: Any) -> float:
+        if value not in ("nan", "inf", "-inf"):
+            raise ModelFileError(f"{str(value)[:80]} is no number")
+        return float(value)
 
+    def _tuple(self, value: Any) -> tuple[Any, ...]:
+        return tuple(self.decode(item) for item in _expect(list, value))
 
-def _decode_tuple(value: Any, members: Members) -> tuple[Any, ...]:
-    return tuple(decode(item, members) for item in _expect(list, value))
+    def _dict(self, value: Any) -> dict[str, Any]:
+        return {key: self.decode(item) for key, item in _expect(dict, value).items()}
 
+    def _path(self, value: Any) -> Path:
+        return Path(_expect(str, value))
 
-def _decode_dict(value: Any, members: Members) -> dict[str, Any]:
-    return {key: decode(item, members) for key, item in _expect(dict, value).items()}
+    def _texts(self, value: Any) -> NDArray[Any]:
+        if not all(isinstance(item, str) for item in _expect(list, value)):
+            raise ModelFileError("an array of texts holds something else")
+        return np.array(value, dtype=object)
 
+    def _random_state(self, value: Any) -> Any:
+        state = np.random.RandomState()
+        state.set_state(self.decode(value))
+        return state
 
-def _decode_path(value: Any, members: Members) -> Path:
-    return Path(_expect(str, value))
+    def _scalar(self, value: Any) -> Any:
+        return self._array(value)[()]
 
-
-def _decode_texts(value: Any, members: Members) -> NDArray[Any]:
-    if not all(isinstance(item, str) for item in _expect(list, value)):
-        raise ModelFileError("an array of texts holds something else")
-    return np.array(value, dtype=object)
-
-
-def _decode_random_state(value: Any, members: Members) -> Any:
-    state = np.random.RandomState()
-    state.set_state(decode(value, members))
-    return state
-
-
-def _decode_scalar(value: Any, members: Members) -> Any:
-    return _decode_array(value, members)[()]
-
-
-def _decode_array(value: Any, members: Members) -> NDArray[Any]:
-    """Read an ``.npy`` member: its header first, and the numbers only when they are there."""
-    content = io.BytesIO(members.take(value, (".npy",)))
-    version = np.lib.format.read_magic(content)
-    if version != (1, 0):
-        raise ModelFileError(f"{value} is an array in version {version} of NumPy's format")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
-    size = len(content.getbuffer()) - content.tell()
-    if dtype.hasobject or dtype.kind not in _ARRAY_KINDS:
-        raise ModelFileError(f"{value} holds {dtype}, not numbers or text")
-    if math.prod(shape) * dtype.itemsize != size or any(side < 0 for side in shape):
-        raise ModelFileError(f"{value} says that it has the shape {shape}, but holds {size:,} bytes")
-    numbers = np.frombuffer(content.getvalue(), dtype, offset=content.tell())
-    return numbers.reshape(shape, order="F" if fortran else "C").copy()
+    def _array(self, value: Any) -> NDArray[Any]:
+        """Read an ``.npy`` member: its header first, and the numbers only when they are there."""
+        content = io.BytesIO(self.members.take(value, (".npy",)))
+        version = np.lib.format.read_magic(content)
+        if version != (1, 0):
+            raise ModelFileError(f"{value} is an array in version {version} of NumPy's format")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
+        size = len(content.getbuffer()) - content.tell()
+        if dtype.hasobject or dtype.kind not in _ARRAY_KINDS:
+            raise ModelFileError(f"{value} holds {dtype}, not numbers or text")
+        if math.prod(shape) * dtype.itemsize != size or any(side < 0 for side in shape):
+            raise ModelFileError(f"{value} says that it has the shape {shape}, but holds {size:,} bytes")
+        numbers = np.frombuffer(content.getvalue(), dtype, offset=content.tell())
+        return numbers.reshape(shape, order="F" if fortran else "C").copy()
 
 
 def _expect(kind: type, value: Any) -> Any:
@@ -154,13 +158,13 @@ def _expect(kind: type, value: Any) -> Any:
     return value
 
 
-_DECODERS = {
-    "float": _decode_float,
-    "tuple": _decode_tuple,
-    "dict": _decode_dict,
-    "path": _decode_path,
-    "texts": _decode_texts,
-    "random_state": _decode_random_state,
-    "scalar": _decode_scalar,
-    "array": _decode_array,
+_DECODERS: dict[str, Callable[[Values, Any], Any]] = {
+    "float": Values._float,
+    "tuple": Values._tuple,
+    "dict": Values._dict,
+    "path": Values._path,
+    "texts": Values._texts,
+    "random_state": Values._random_state,
+    "scalar": Values._scalar,
+    "array": Values._array,
 }

@@ -7,11 +7,9 @@ unpacked to a disk.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -19,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agegender._described_head import DescribedHead
 from agegender._files import write_whole
 from agegender._network_files import existing_file
 from agegender._safe_archive import pack, parse_json, unpack
-from agegender._safe_keras import check_hdf5, check_keras_file
-from agegender._safe_onnx import check_head_graph, check_network
-from agegender._safe_values import Members, decode, encode
+from agegender._safe_keras import check_keras_file
+from agegender._safe_networks import decode_network, encode_network
+from agegender._safe_onnx import check_head_graph
+from agegender._safe_values import Members, Values
 from agegender._versions import check_own_version, versions
-from agegender.backbones import CARRIED_BYTES, Backbone
+from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agegender.extractor import EmbeddingExtractor
     from agegender.pipeline import AgeGenderPipeline
 
-__all__ = ["DescribedHead", "load_model", "save_model"]
+__all__ = ["load_model", "save_model"]
 
 FORMAT = "agegender model"
 FORMAT_VERSION = 1
@@ -42,7 +42,6 @@ MOST_BYTES = 2**32
 """Larger files are refused: no model is."""
 
 _MODEL = "model.json"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
@@ -50,7 +49,8 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
 
     The network travels along when its file has at most 16 MB; of a larger one, name, size, sha256 and where it lay
     are kept, and a prediction says which file it needs where it does not find it. A folder given as ``cache`` is not
-    kept. A head that is a callable of your own is kept as trained, but not its code: see :class:`DescribedHead`.
+    kept. A head that is a callable of your own is kept as trained, but not its code: the
+    model that is loaded predicts, and cannot be trained again before ``set_params(head=…)`` gives it a head.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     ...     load_model(path).classifier.head
     DenseHead(units=(64,))
     """
-    members = Members()
-    entry = _encode(model, members, "model")
+    writer = _Writer()
+    entry = writer.encode(model)
     if not isinstance(entry, dict) or entry.get("class") not in _TOP:
         raise ModelFileError(f"save_model takes {', '.join(_TOP)}, not {type(model).__name__}.")
     text = json.dumps(entry, indent=1, allow_nan=False).encode()
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": versions()}
-    content = pack(manifest, {_MODEL: text, **members.contents})
+    content = pack(manifest, {_MODEL: text, **writer.members.contents})
     try:
         _read(content)
     except ModelFileError as error:
@@ -138,36 +138,6 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
         return _read(content)
     except ModelFileError as error:
         raise ModelFileError(f"{file} cannot be loaded: {error}") from error
-
-
-@dataclass(frozen=True)
-class DescribedHead:
-    """What a safe file has in place of a head that was a callable of somebody's own.
-
-    The trained head predicts as before; to train again, set the head again: ``set_params(classifier__head=my_head)``.
-
-    Attributes
-    ----------
-    description : str
-        What the head was called.
-    """
-
-    description: str
-
-    @property
-    def layer(self) -> str:
-        """Raise an error: which layer it read is only known to its code."""
-        raise self._gone()
-
-    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
-        """Raise an error: the code is not here."""
-        raise self._gone()
-
-    def _gone(self) -> ModelFileError:
-        return ModelFileError(
-            f"This model was trained with the head {self.description}, whose code is not kept in safe files. It "
-            "predicts; to train again, set it first: set_params(head=…), in a pipeline classifier__head=…."
-        )
 
 
 @dataclass(frozen=True)
@@ -220,12 +190,27 @@ def _check_classifier(classifier: Any) -> None:
         or np.shape(genders) != (2,)
     ):
         raise ModelFileError("its classes are not the ages 0, 1, … and two genders")
+    _check_calibration(state["calibration_"])
     if state["_onnx"] is None and state["_keras"] is None:
         raise ModelFileError("it has no trained head")
     if state["_onnx"] is not None:
         check_head_graph(state["_onnx"], "its head", shape, len(ages), len(genders))
     if state["_keras"] is not None:
         check_keras_file(state["_keras"], "its head in Keras form")
+
+
+def _check_calibration(calibration: Any) -> None:
+    from agegender.calibration import UNCALIBRATED, Calibration
+
+    if not isinstance(calibration, Calibration) or len(calibration.half_widths) != len(
+        UNCALIBRATED.half_widths
+    ):
+        raise ModelFileError("its calibration is none")
+    if (
+        not np.isfinite([*calibration.half_widths, calibration.temperature]).all()
+        or calibration.temperature <= 0
+    ):
+        raise ModelFileError("its calibration holds values that are no numbers")
 
 
 # The classes that a file may hold, by name: whoever writes a new head or part adds a line.
@@ -241,14 +226,16 @@ _CLASSES: dict[str, _Kept] = {
         "classifier",
         fitted=(
             *("classes_", "history_", "n_epochs_", "n_features_in_", "feature_names_in_"),
-            *("_row_shape", "_keras", "_onnx"),
+            *("calibration_", "_row_shape", "_keras", "_onnx"),
         ),
         dropped=("_metadata_request",),
         check=_check_classifier,
     ),
     "DenseHead": _Kept("heads"),
     "ConvHead": _Kept("heads"),
-    "DescribedHead": _Kept("persistence"),
+    "DescribedHead": _Kept("_described_head"),
+    "Calibration": _Kept("calibration"),
+    "View": _Kept("views"),
 }
 _TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor")
 # Attributes that are bytes, and how their members' names end.
@@ -256,34 +243,67 @@ _BYTES = {"_keras": ".keras", "_onnx": ".onnx"}
 _JOBLIB = "joblib.dump keeps it as it is, in a file that runs code when it is loaded."
 
 
-def _encode(value: Any, members: Members, where: str) -> Any:
-    """Return a value as JSON: an object of a class on the list, a network, or something plain."""
-    if isinstance(value, Backbone):
-        return {"network": _encode_network(value, members)}
-    kept = _CLASSES.get(type(value).__name__)
-    if kept is None or type(value).__module__ != f"agegender.{kept.module}":
+class _Writer(Values):
+    """Turns objects of the classes on the list, and networks, into JSON."""
+
+    def __init__(self) -> None:
+        super().__init__(Members())
+        self._where = ["model"]
+
+    def encode(self, value: Any) -> Any:
+        """Return a value as JSON: an object, a network, or something plain."""
+        if isinstance(value, Backbone):
+            return {"network": encode_network(value, self)}
+        if (kept := _kept(value)) is not None:
+            return self._encode_object(value, kept)
         try:
-            return encode(value, members)
+            return super().encode(value)
         except TypeError as error:
+            where = ".".join(self._where)
             raise ModelFileError(f"{where} is a {error}, which a safe file cannot hold. {_JOBLIB}") from None
-    parameters = _parameters(value)
-    state = {name: found for name, found in vars(value).items() if name not in parameters}
-    if strange := sorted(set(state) - {*kept.fitted, *kept.dropped}):
-        raise ModelFileError(
-            f"{where} has an attribute {strange[0]!r}, which a safe file has no place for; del it."
-        )
-    return {
-        "class": type(value).__name__,
-        "parameters": {
-            name: _encode(found, members, f"{where}.{name}")
-            for name, found in _storable(value, parameters).items()
-        },
-        "fitted": {
-            name: _encode_fitted(name, found, value, members, where)
-            for name, found in state.items()
-            if name in kept.fitted and not _is_outdated(name, value)
-        },
-    }
+
+    def _encode_object(self, value: Any, kept: _Kept) -> Any:
+        parameters = _parameters(value)
+        state = {name: found for name, found in vars(value).items() if name not in parameters}
+        if strange := sorted(set(state) - {*kept.fitted, *kept.dropped}):
+            where = f"{'.'.join(self._where)}.{strange[0]}"
+            raise ModelFileError(f"A safe file has no place for the attribute {where}: del {where}.")
+        parameters = _storable(parameters)
+        fitted = {
+            name: state[name] for name in kept.fitted if name in state and not _is_outdated(name, value)
+        }
+        return {
+            "class": type(value).__name__,
+            "parameters": {name: self._encode_part(name, found) for name, found in parameters.items()},
+            "fitted": {
+                name: self._encode_head(name, value) if name in _BYTES else self._encode_part(name, found)
+                for name, found in fitted.items()
+            },
+        }
+
+    def _encode_part(self, name: str, value: Any) -> Any:
+        self._where.append(name)
+        entry = self.encode(value)
+        self._where.pop()
+        return entry
+
+    def _encode_head(self, name: str, classifier: Any) -> Any:
+        content = getattr(classifier, name)
+        if content is None:
+            return None
+        if name == "_keras":
+            try:
+                check_keras_file(content, "its head")
+            except ModelFileError as error:
+                if classifier._onnx is None:
+                    raise ModelFileError(f"{error}, and ONNX has no form of it. {_JOBLIB}") from error
+                return None  # its ONNX form predicts
+        return {"bytes": self.members.put("head", _BYTES[name], content)}
+
+
+def _kept(value: Any) -> _Kept | None:
+    kept = _CLASSES.get(type(value).__name__)
+    return kept if kept is not None and type(value).__module__ == f"agegender.{kept.module}" else None
 
 
 def _parameters(value: Any) -> dict[str, Any]:
@@ -292,20 +312,15 @@ def _parameters(value: Any) -> dict[str, Any]:
     return dict(value.get_params(deep=False))
 
 
-def _storable(owner: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
     """Put what can be kept in place of what cannot: a callable's description, and no folder of this machine."""
     changed = dict(parameters)
     head = parameters.get("head")
-    if callable(head) and not _is_listed(head):
+    if callable(head) and _kept(head) is None:
         changed["head"] = DescribedHead(_describe(head))
     if parameters.get("cache") is not None:
         changed["cache"] = "auto"
     return changed
-
-
-def _is_listed(value: Any) -> bool:
-    kept = _CLASSES.get(type(value).__name__)
-    return kept is not None and type(value).__module__ == f"agegender.{kept.module}"
 
 
 def _is_outdated(name: str, owner: Any) -> bool:
@@ -316,32 +331,6 @@ def _is_outdated(name: str, owner: Any) -> bool:
 def _describe(head: Any) -> str:
     named = head if hasattr(head, "__qualname__") else type(head)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _encode_fitted(name: str, value: Any, owner: Any, members: Members, where: str) -> Any:
-    if name not in _BYTES or value is None:
-        return _encode(value, members, f"{where}.{name}")
-    if name == "_keras":
-        try:
-            check_keras_file(value, f"{where}'s head")
-        except ModelFileError as error:
-            if owner._onnx is None:
-                raise ModelFileError(f"{error}, and ONNX has no form of it. {_JOBLIB}") from error
-            return None  # its ONNX form predicts
-    return {"bytes": members.put("head", _BYTES[name], value)}
-
-
-def _encode_network(backbone: Backbone, members: Members) -> Any:
-    carried = backbone.size <= CARRIED_BYTES
-    path = backbone.path if backbone.content is None else backbone.file() if not carried else None
-    entry = {
-        field.name: encode(getattr(backbone, field.name), members)
-        for field in fields(Backbone)
-        if field.name not in ("path", "content")
-    }
-    content = backbone.with_content().content if carried else None
-    member = None if content is None else members.put("network", backbone.suffix, content)
-    return {**entry, "path": None if carried or path is None else str(path), "content": member}
 
 
 def _read(content: bytes) -> Any:
@@ -371,86 +360,44 @@ def _read(content: bytes) -> Any:
     return model
 
 
-class _Reader:
-    """Makes objects of what `_encode` returned."""
+class _Reader(Values):
+    """Makes objects of what `_Writer` returned."""
 
     def __init__(self, members: Members) -> None:
-        self.members = members
+        super().__init__(members)
         self._networks: dict[str, Backbone] = {}
 
-    def value(self, entry: Any) -> Any:
+    def decode(self, entry: Any) -> Any:
+        """Return what `_Writer.encode` was given."""
         if isinstance(entry, dict) and "class" in entry:
             return self.object(entry, _CLASSES)
         if isinstance(entry, dict) and set(entry) == {"network"}:
-            return self.network(entry["network"])
-        return decode(entry, self.members)
+            return self._network(entry["network"])
+        return super().decode(entry)
 
     def object(self, entry: Any, allowed: Collection[str]) -> Any:
+        """Return an object of one of the classes that are allowed here."""
         name = entry.get("class") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name not in allowed:
             raise ModelFileError(f"it holds {str(name)[:80]!r} where {', '.join(allowed)} may be")
         kept = _CLASSES[name]
         kind = getattr(importlib.import_module(f"agegender.{kept.module}"), name)
-        parameters = {key: self.value(found) for key, found in entry["parameters"].items()}
-        fitted = {key: self.fitted(key, found) for key, found in entry["fitted"].items()}
-        if strange := sorted(set(fitted) - set(kept.fitted)):
+        if strange := sorted(set(entry["fitted"]) - set(kept.fitted)):
             raise ModelFileError(f"{name} has no attribute {strange[0][:80]!r}")
-        made = kind(**parameters)
-        vars(made).update(fitted)
+        made = kind(**{key: self.decode(found) for key, found in entry["parameters"].items()})
+        vars(made).update({key: self._decode_fitted(key, found) for key, found in entry["fitted"].items()})
         if kept.check is not None:
             kept.check(made)
         return made
 
-    def fitted(self, name: str, entry: Any) -> Any:
+    def _decode_fitted(self, name: str, entry: Any) -> Any:
         if name in _BYTES and entry is not None:
             return self.members.take(entry["bytes"], (_BYTES[name],))
-        return self.value(entry)
+        return self.decode(entry)
 
-    def network(self, entry: dict[str, Any]) -> Backbone:
+    def _network(self, entry: Any) -> Backbone:
+        """Return a network, the same object for the same entry."""
         key = json.dumps(entry, sort_keys=True)
         if key not in self._networks:
-            self._networks[key] = self._new_network(entry)
+            self._networks[key] = decode_network(entry, self)
         return self._networks[key]
-
-    def _new_network(self, entry: dict[str, Any]) -> Backbone:
-        plain = {name: found for name, found in entry.items() if name not in ("path", "content")}
-        values = {name: decode(found, self.members) for name, found in plain.items()}
-        member, path = entry["content"], entry["path"]
-        content = None if member is None else self.members.take(member, (values["suffix"],))
-        backbone = Backbone(**values, path=None if path is None else Path(path), content=content)
-        _check_network_record(backbone)
-        return backbone
-
-
-def _check_network_record(backbone: Backbone) -> None:
-    """Check what a network says of itself, and the network where it came along."""
-    from agegender._deepface import PUBLISHED
-
-    hdf5 = backbone.suffix in (".h5", ".hdf5")
-    if backbone.suffix not in (".onnx", ".keras") and not (hdf5 and backbone.name in PUBLISHED):
-        raise ModelFileError(
-            f"it needs a network {backbone.name[:80]!r} of the kind {backbone.suffix[:80]!r}"
-        )
-    if not _SHA256.fullmatch(backbone.sha256) or type(backbone.size) is not int:
-        raise ModelFileError("its network has no proper sha256 and size")
-    numbers = [*_several(backbone.mean), *_several(backbone.scale)]
-    if backbone.color not in ("rgb", "bgr") or not all(
-        type(n) in (int, float) and np.isfinite(n) for n in numbers
-    ):
-        raise ModelFileError("its network's colours are prepared in no way that there is")
-    height, width = backbone.input_size
-    if not (0 < int(height) <= 4096 and 0 < int(width) <= 4096):
-        raise ModelFileError(f"its network takes pictures of {height}×{width} pixels")
-    if backbone.content is None:
-        return
-    if (
-        hashlib.sha256(backbone.content).hexdigest() != backbone.sha256
-        or len(backbone.content) != backbone.size
-    ):
-        raise ModelFileError("its network is not the one that it says")
-    check = {".onnx": check_network, ".keras": check_keras_file}.get(backbone.suffix, check_hdf5)
-    check(backbone.content, f"its network {backbone.name[:80]!r}")
-
-
-def _several(numbers: Any) -> tuple[Any, ...]:
-    return numbers if isinstance(numbers, tuple) else (numbers,)

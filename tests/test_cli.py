@@ -40,7 +40,7 @@ def trained(tmp_path_factory, tiny_onnx: Path, drawn_faces: Path):
         "--epochs",
         5,
         "--out",
-        folder / "model.joblib",
+        folder / "model.agegender",
     ]
     done = agegender("train", drawn_faces, *options, home=folder / "home")
     return folder, done
@@ -55,7 +55,7 @@ def test_train_prints_a_row_a_fold_and_saves_a_model(trained) -> None:
         "mean",
     ]
     assert "60 through the network" in done.stderr
-    assert (folder / "model.joblib").stat().st_size > 1000
+    assert (folder / "model.agegender").stat().st_size > 1000
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
@@ -70,10 +70,12 @@ def test_a_second_training_passes_nothing_through_the_network(trained, tiny_onnx
 def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
     folder, _ = trained
     pictures = sorted(drawn_faces.iterdir())[:3]
-    table = agegender("predict", "--model", folder / "model.joblib", *pictures, home=folder / "home").stdout
+    table = agegender(
+        "predict", "--model", folder / "model.agegender", *pictures, home=folder / "home"
+    ).stdout
     assert all(picture.name[:12] in table for picture in pictures)
     said = agegender(
-        "predict", "--model", folder / "model.joblib", "--json", drawn_faces, home=folder / "home"
+        "predict", "--model", folder / "model.agegender", "--json", drawn_faces, home=folder / "home"
     ).stdout
     records = json.loads(said)
     assert len(records) == 60
@@ -84,7 +86,7 @@ def test_predict_names_what_it_could_not_read_and_ends_with_1(trained, drawn_fac
     folder, _ = trained
     good, bad = next(drawn_faces.iterdir()), tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    arguments = ["predict", "--model", folder / "model.joblib", "--json", good, bad]
+    arguments = ["predict", "--model", folder / "model.agegender", "--json", good, bad]
     done = agegender(*arguments, home=folder / "home", check=False)
     assert done.returncode == 1
     assert "bad.jpg" in done.stderr
@@ -191,6 +193,7 @@ main()
         (["cache", "verify", "--cache", "none"], "--cache none"),
         (["train", "nowhere"], "nowhere"),
         (["predict", "--model", "no.joblib", "a.jpg"], "no.joblib"),
+        (["train", ".", "--out", "model.bin"], ".agegender"),
         (["embed", ".", "--backbone", "arcfase", "--out", "x.npz"], "arcface"),
         (["train", ".", "--backbone", "x.onnx", "--scale", "a/b"], "--scale"),
     ],
