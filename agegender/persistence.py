@@ -233,6 +233,8 @@ _CLASSES: dict[str, _Kept] = {
     ),
     "DenseHead": _Kept("heads"),
     "ConvHead": _Kept("heads"),
+    "FineTuneHead": _Kept("fine_tuning"),
+    "Augmentation": _Kept("fine_tuning"),
     "DescribedHead": _Kept("_described_head"),
     "Calibration": _Kept("calibration"),
     "View": _Kept("views"),

@@ -30,11 +30,13 @@ from agegender import (
     ConvHead,
     DenseHead,
     EmbeddingExtractor,
+    FineTuneHead,
     load_model,
     save_model,
 )
 from agegender._described_head import DescribedHead
 from agegender.exceptions import ModelFileError, ModelVersionWarning
+from agegender.fine_tuning import Augmentation
 from agegender.views import View
 
 N_ROWS = 48
@@ -208,6 +210,23 @@ def test_text_labels_columns_and_missing_numbers_come_back(rows: np.ndarray, tmp
 def test_the_keras_form_comes_back(classifier: AgeGenderClassifier, saved: Path, rows: np.ndarray) -> None:
     ages = load_model(saved).keras_model_.predict(rows, verbose=0)[0]
     np.testing.assert_allclose(ages, classifier.predict_proba(rows)[0], atol=1e-5)
+
+
+def test_a_fine_tuned_network_comes_back_in_both_forms(
+    pictures: list[str], tiny_onnx: Path, tmp_path: Path
+) -> None:
+    extractor = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx), cache=None)
+    head = FineTuneHead("input", units=(4,), augment=Augmentation(rotation=3.0))
+    model = AgeGenderPipeline(extractor, AgeGenderClassifier(head, epochs=1, random_state=0))
+    model.fit(pictures, np.column_stack([range(20, 32), [0, 1] * 6]))
+    loaded = load_model(save_model(model, tmp_path / "model.agegender"))
+    assert loaded.predict(pictures).tobytes() == model.predict(pictures).tobytes()
+    assert loaded.classifier_.head.augment == Augmentation(rotation=3.0)
+    assert loaded.classifier_.head.backbone is loaded.extractor_.backbone_
+    rows = model.extractor_.transform(pictures).astype(np.float32)
+    np.testing.assert_allclose(
+        loaded.classifier_.keras_model_(rows)[0], model.classifier_.predict_proba(rows)[0], atol=1e-5
+    )
 
 
 def test_a_head_of_ones_own_predicts_and_says_that_it_cannot_be_trained(
