@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from agegender._validation import check_choice
 
-__all__ = ["TEMPLATES", "cut_out", "reframe"]
+__all__ = ["FRAMINGS", "TEMPLATES", "Template", "cut_out", "reframe", "template_key", "usual_framing"]
 
 Matrix: TypeAlias = NDArray[np.float64]
+Template: TypeAlias = str | Matrix
 
 TEMPLATES: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
     "arcface": (
@@ -25,16 +27,33 @@ TEMPLATES: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
 """Where the five landmarks go: a square's side in pixels, and the points in it, in the order of `Face.landmarks`."""
 
 
+FRAMINGS = ("utkface",)
+"""The framings of face crops that `reframe` knows."""
+
+# A framing is one where the landmarks of the middle crop and of most others lie so near each other, of the side.
+_SCATTER = 0.08
+_FEWEST = 8
+
+
 def cut_out(
-    pixels: NDArray[np.uint8], landmarks: Matrix, input_size: tuple[int, int], template: str
+    pixels: NDArray[np.uint8],
+    landmarks: Matrix,
+    input_size: tuple[int, int],
+    template: Template,
+    margin: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Cut out the face with these five landmarks; see :func:`agegender.faces.align`."""
-    check_choice("template", template, tuple(TEMPLATES), "align")
-    return _warp(pixels, _similarity(landmarks, _place(template, input_size, min)), input_size)
+    return _warp(
+        pixels, _similarity(landmarks, _place(_points(template), input_size, min, margin)), input_size
+    )
 
 
 def reframe(
-    pixels: NDArray[np.uint8], input_size: tuple[int, int], framing: str = "utkface"
+    pixels: NDArray[np.uint8],
+    input_size: tuple[int, int],
+    framing: str = "utkface",
+    *,
+    margin: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Bring a crop of a known framing into ArcFace's framing, without detecting anything.
 
@@ -49,6 +68,8 @@ def reframe(
         Height and width of the network's input, in pixels.
     framing : {"utkface"}, default="utkface"
         How the crop is framed.
+    margin : float, default=0.0
+        As in :func:`agegender.faces.align`.
 
     Returns
     -------
@@ -60,19 +81,72 @@ def reframe(
     ValueError
         If the framing is not known.
     """
-    check_choice("framing", framing, ("utkface",), "reframe")
+    check_choice("framing", framing, FRAMINGS, "reframe")
     height, width = pixels.shape[:2]
-    here, there = _place(framing, (height, width), max), _place("arcface", input_size, min)
+    here, there = (
+        _place(_points(framing), (height, width), max),
+        _place(_points("arcface"), input_size, min, margin),
+    )
     return _warp(pixels, _similarity(here, there), input_size)
 
 
-def _place(name: str, size: tuple[int, int], fit: Callable[[int, int], int]) -> Matrix:
+def usual_framing(found: Sequence[tuple[Matrix, tuple[int, int]]], n_crops: int) -> Matrix | None:
+    """Return where the landmarks lie in crops that are framed alike, or None where they are not.
+
+    Parameters
+    ----------
+    found : sequence of (landmarks, (height, width))
+        The five landmarks found in a crop, in pixels, and the crop's size.
+    n_crops : int
+        How many crops were searched.
+
+    Returns
+    -------
+    ndarray of shape (5, 2) or None
+        Medians, in thousandths of the side of a square around the crop; None where a face was found in less than
+        half of the crops or in fewer than eight, or where the landmarks scatter widely.
+    """
+    if len(found) < max(_FEWEST, n_crops / 2):
+        return None
+    placed = np.array(
+        [
+            (landmarks - [width / 2, height / 2]) / max(height, width) + 0.5
+            for landmarks, (height, width) in found
+        ]
+    )
+    middle: Matrix = np.median(placed, axis=0).round(3)
+    scatter = np.median(np.hypot(*np.moveaxis(placed - middle, -1, 0)))
+    return middle if scatter <= _SCATTER else None
+
+
+def template_key(template: Template) -> str:
+    """Return a template's name in cache keys."""
+    if isinstance(template, str):
+        return template
+    return f"points-{zlib.crc32(_points(template).round(6).astype('<f8').tobytes()):08x}"
+
+
+def _points(template: Template) -> Matrix:
+    """Return a template's points in fractions of a square's side."""
+    if isinstance(template, str):
+        check_choice("template", template, tuple(TEMPLATES), "align")
+        side, points = TEMPLATES[template]
+        return np.array(points) / side
+    given = np.asarray(template, dtype=np.float64)
+    if given.shape != (5, 2) or not np.isfinite(given).all():
+        raise ValueError(
+            f"align: template has shape {given.shape}; pass one of {', '.join(map(repr, TEMPLATES))}, or five points "
+            "(5, 2) in fractions of the side."
+        )
+    return given
+
+
+def _place(
+    points: Matrix, size: tuple[int, int], fit: Callable[[int, int], int], margin: float = 0.0
+) -> Matrix:
     """Return a template's points in the middle of a picture whose shorter (min) or longer (max) side it fits."""
-    side, points = TEMPLATES[name]
     height, width = size
-    fitted = fit(height, width)
-    corner = np.array([width - fitted, height - fitted]) / 2
-    placed: Matrix = np.array(points) * (fitted / side) + corner
+    placed: Matrix = (points - 0.5) * (fit(height, width) / (1 + 2 * margin)) + np.array([width, height]) / 2
     return placed
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
+from agegender._framing import Framing
 from agegender._progress import progress_bar
 from agegender._rows import release
 from agegender.backbones import Backbone
@@ -92,8 +93,8 @@ class Extraction:
     layer : str
         The tensor's own name.
     views : tuple of View
-    crop : float
-        Fraction trimmed from every side.
+    framing : Framing
+        How each picture becomes a face, and what is trimmed from its sides.
     rows : ndarray of shape (n_samples, n_views, ...)
         Filled by the call; a memory map's pages are let go of as they are filled.
     dtype : {"float32", "float16", "uint8"}
@@ -110,7 +111,7 @@ class Extraction:
     backbone: Backbone
     layer: str
     views: tuple[View, ...]
-    crop: float
+    framing: Framing
     rows: NDArray[Any]
     dtype: str
     cache: EmbeddingCache | None
@@ -132,8 +133,8 @@ class Extraction:
             color="rgb" if pixels else self.backbone.color,
             mean=0.0 if pixels else self.backbone.mean,
             scale=1.0 if pixels else self.backbone.scale,
-            crop=self.crop,
-            faces=None,
+            crop=self.framing.crop,
+            faces=self.framing.key,
             preprocessing=images.PREPROCESSING_VERSION,
             dtype=self.dtype,
         )
@@ -278,12 +279,12 @@ class Extraction:
             content = images.read(picture)
             if images.digest(content) != self._digests[index]:
                 raise PictureError(images.describe(picture), "it changed while it was read; run again.")
-            pixels = images.decode(content)
+            pixels = self.framing(images.decode(content), self._digests[index])
             # Before the crop: a view that is shifted or turned shows what a crop would have cut off.
-            trimmed = [images.trim(seen, self.crop) for seen in look(pixels, views)]
+            trimmed = [images.trim(seen, self.framing.trimmed) for seen in look(pixels, views)]
             return [images.letterbox(seen, self.backbone.input_size) for seen in trimmed]
         except PictureError as error:
-            return PictureError(images.describe(picture), error.reason)
+            return type(error)(images.describe(picture), error.reason)
 
     def _fail(self, index: int, error: PictureError) -> None:
         if not self.skip_failures:

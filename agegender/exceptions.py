@@ -7,8 +7,10 @@ __all__ = [
     "CacheError",
     "CacheWarning",
     "EnvironmentWarning",
+    "FramingWarning",
     "ModelFileError",
     "ModelVersionWarning",
+    "NoFaceError",
     "PictureError",
     "PictureWarning",
     "WeightsError",
@@ -38,6 +40,10 @@ class PictureError(AgeGenderError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.picture}: {self.reason}"
+
+
+class NoFaceError(PictureError):
+    """No face is found in a picture that can be read."""
 
 
 class WeightsError(AgeGenderError):
@@ -73,3 +79,7 @@ class PictureWarning(UserWarning):
 
 class EnvironmentWarning(UserWarning):
     """The installation is not as the library needs it; the message has the commands that mend it."""
+
+
+class FramingWarning(UserWarning):
+    """It is not known how the face crops that a model was trained on are framed; its ages may be off."""

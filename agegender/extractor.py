@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +18,23 @@ from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
 from agegender._environment import check_opencv
+from agegender._every_face import EveryFace
 from agegender._extraction import Extraction, ExtractionReport, Failure
+from agegender._framing import FaceFinder, Framing, measure_framing
 from agegender._pictures import check_pictures
 from agegender._threads import resolve_threads
 from agegender._validation import check_choice
 from agegender._versions import VersionedState
 from agegender.backbones import Backbone
-from agegender.cache import open_cache
+from agegender.cache import EmbeddingCache, open_cache
+from agegender.exceptions import FramingWarning, WeightsError
+from agegender.faces import FRAMINGS, Detector, Face, Template, load_detector
 from agegender.heads import DenseHead, head_layer
 from agegender.views import View, resolve_views, view_axis
 
-__all__ = ["EmbeddingExtractor", "ExtractionReport", "Failure"]
+__all__ = ["EmbeddingExtractor", "ExtractionReport", "FacesParameter", "Failure"]
+
+FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
 
 
 class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
@@ -47,10 +55,16 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for.
     weights : path, default=None
         The weights file of a network given by name; None looks in deepface's folder, then downloads.
-    faces : None
-        Each picture is a face crop and is taken as it is.
+    faces : {"auto", "yunet", "mtcnn"}, path, Detector or None, default=None
+        None: each picture is a face crop. Otherwise what finds faces in photographs, as in
+        :func:`agegender.faces.load_detector`; the largest face of each is aligned by its landmarks to the template
+        of face recognition, scaled to the network's input. What "auto" stands for is decided at ``fit``.
+    framing : {"utkface"} or None, default=None
+        How face crops are framed. None: they are shown to the network as they are. ``"utkface"``: they are tight, as
+        UTKFace's are, and are brought into the framing of aligned faces by one similarity.
     crop : float, default=0.0
-        Fraction trimmed from every side of the picture; negative pads it with black.
+        Fraction trimmed from every side of the face: of the picture where it is a face crop, of the template's square
+        where a face is aligned. Negative shows more: of a photograph what is there, around a face crop black.
     views : int, str, View or tuple of str and View, default=1
         Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see :mod:`agegender.views`. A
         number stands for the first so many of `agegender.views.ORDER`. A tuple, and a number above 1, give one more
@@ -72,7 +86,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     n_jobs : int, default=None
         Threads for decoding and for the network; None takes every core.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of a picture that cannot be read: an error, or a row of NaN and a line in ``report_``.
+        What becomes of a picture that cannot be read, or in which no face is found: an error, or a row of NaN and a
+        line in ``report_``.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -82,6 +97,10 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         What the last ``transform`` on this object did.
     backbone_ : Backbone
         The network that ``fit`` found; saved with a fitted extractor when its file has at most 16 MB.
+    detector_ : Detector
+        What "auto" stands for since ``fit``, or the detector that `faces` names; saved with the extractor.
+    framing_ : ndarray of shape (5, 2) or None
+        Where the landmarks lie in the face crops that :meth:`measure_framing` was shown, in fractions of their side.
 
     Examples
     --------
@@ -93,7 +112,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     2
     """
 
-    __metadata_request__transform: ClassVar = {"out": UNUSED}
+    __metadata_request__transform: ClassVar = {"out": UNUSED, "faces": UNUSED}
 
     def __init__(
         self,
@@ -101,7 +120,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         *,
         layer: str = "auto",
         weights: str | os.PathLike[str] | None = None,
-        faces: None = None,
+        faces: FacesParameter = None,
+        framing: str | None = None,
         crop: float = 0.0,
         views: int | str | View | Sequence[str | View] = 1,
         engine: Literal["auto", "onnx", "keras"] = "auto",
@@ -117,6 +137,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.layer = layer
         self.weights = weights
         self.faces = faces
+        self.framing = framing
         self.crop = crop
         self.views = views
         self.engine = engine
@@ -144,9 +165,31 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.backbone_ = self.resolve_backbone()
         self._fitted_with = (self.backbone, self.weights, self.engine)
         self.backbone_.resolve_layer(self._layer(self.backbone_))
+        self._find_detector()
         return self
 
-    def transform(self, X: Any, *, out: NDArray[Any] | None = None) -> Any:
+    def measure_framing(self, X: Any) -> Self:
+        """Find out how face crops are framed, so that faces found in photographs can be shown in the same framing.
+
+        The landmarks of 32 of the pictures are found, once where there is a cache, and their medians kept as
+        ``framing_``. :class:`~agegender.AgeGenderPipeline` does so at ``fit`` when `faces` and `framing` are None.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+            Those that a head is trained on.
+
+        Returns
+        -------
+        self : EmbeddingExtractor
+        """
+        detector = self._detector("auto")
+        self.framing_ = measure_framing(check_pictures(X), FaceFinder(detector, self._open_cache()))
+        return self
+
+    def transform(
+        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Literal["own"] = "own"
+    ) -> Any:
         """Return one row of activations a picture, in the order of X.
 
         Parameters
@@ -155,6 +198,9 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             Paths, ``bytes``, PIL images or RGB ``uint8`` arrays, mixed as you like.
         out : ndarray or memmap of shape (n_samples, ...), default=None
             Where to write, for outputs larger than memory; float32 or float16, for pixels uint8 too.
+        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+            Overrides the parameter `faces` in this call. Where `framing_` is known and `framing` is None, a found
+            face is aligned to it.
 
         Returns
         -------
@@ -165,7 +211,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Raises
         ------
         PictureError
-            If a picture cannot be read and ``on_error="raise"``.
+            If a picture cannot be read and ``on_error="raise"``; a NoFaceError, if no face is found in it.
         CacheError
             If the cache cannot be used and ``on_cache_error="raise"``.
         ValueError
@@ -181,15 +227,16 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         shape = (len(pictures), *view_axis(self.views), *backbone.output_shape(layer))
         self._check_output(shape)
         rows = _output(out, shape, self._dtypes(layer))
+        cache = self._open_cache()
         report = ExtractionReport(n_images=len(pictures))
         extract = Extraction(
             pictures=pictures,
             backbone=backbone,
             layer=layer,
             views=resolve_views(self.views),
-            crop=float(self.crop),
+            framing=self._framing(backbone, self.faces if faces == "own" else faces, cache),
             rows=rows if view_axis(self.views) else rows[:, np.newaxis],
-            cache=open_cache(self.cache, on_error=self.on_cache_error),
+            cache=cache,
             dtype="uint8" if layer == "input" else self.dtype,
             batch_size=int(self.batch_size),
             n_threads=resolve_threads(self.n_jobs),
@@ -205,7 +252,9 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             self.report_ = report
         return rows
 
-    def transform_blocks(self, X: Any, max_bytes: float) -> Iterator[Any]:
+    def transform_blocks(
+        self, X: Any, max_bytes: float, *, faces: FacesParameter | Literal["own"] = "own"
+    ) -> Iterator[Any]:
         """Yield the rows of ``transform`` a block at a time, in order.
 
         ``report_`` is of all blocks so far; a copy in a later block than its first counts as another picture.
@@ -215,6 +264,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         X : sequence of pictures
         max_bytes : float
             The most bytes that a block takes; one picture's row at least.
+        faces : default="own"
+            As in :meth:`transform`.
 
         Yields
         ------
@@ -226,7 +277,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         size = int(max(1, min(len(pictures), max_bytes // row_bytes)))
         report = ExtractionReport()
         for start in range(0, len(pictures), size):
-            rows = self.transform([pictures[i] for i in range(start, min(start + size, len(pictures)))])
+            block = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
+            rows = self.transform(block, faces=faces)
             self.report_ = report = report.followed_by(self.report_)
             yield rows
 
@@ -238,6 +290,44 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def row_dtype(self) -> str:
         """Return the type of the numbers that ``transform`` gives."""
         return self._dtypes(self._layer(self.resolve_backbone()))[0]
+
+    def transform_faces(
+        self, X: Any, *, faces: FacesParameter | Literal["own"] = "own"
+    ) -> tuple[list[list[Face]], NDArray[Any]]:
+        """Find every face of every picture, and return one row of activations a face.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+            What finds faces; "own" is the parameter `faces`, or "auto" where that is None.
+
+        Returns
+        -------
+        found : list of lists of Face
+            The faces of each picture, the largest first; an empty list where there is none.
+        rows : ndarray of shape (n_faces, ...)
+            A row a face, picture by picture, in the order of `found`. ``report_`` counts faces; its failures are
+            pictures that could not be read.
+
+        Raises
+        ------
+        PictureError
+            If a picture cannot be read and ``on_error="raise"``.
+        ValueError
+            If `faces` is None: then there is nothing to find.
+        """
+        started = time.perf_counter()
+        self._check_parameters()
+        if faces is None:
+            raise ValueError("faces=None finds no faces; pass a detector, or use transform on face crops.")
+        wanted = "auto" if faces == "own" and self.faces is None else self.faces if faces == "own" else faces
+        framing = self._framing(self.resolve_backbone(), wanted, self._open_cache())
+        every = EveryFace(check_pictures(X), framing, resolve_threads(self.n_jobs), self.on_error == "nan")
+        squares = copy.copy(self).set_params(faces=None, framing=None, crop=framing.trimmed, verbose=0)
+        rows, self.report_ = every(squares, self.verbose)
+        self.report_.seconds = time.perf_counter() - started
+        return every.found, rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name a column: backbone, layer, number.
@@ -270,6 +360,46 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             return self.backbone
         return Backbone.load(self.backbone, weights=self.weights, engine=self.engine)
 
+    def _find_detector(self) -> None:
+        """Keep the detector that `faces` names; what "auto" stands for where it is None, if that is to be had."""
+        try:
+            self.detector_ = load_detector("auto" if self.faces is None else self.faces)
+        except WeightsError:
+            if self.faces is not None:
+                raise
+        self._detects = self.faces
+
+    def _detector(self, faces: str | os.PathLike[str] | Detector) -> Detector:
+        """Return a detector: the fitted one for "auto" and for what it was fitted with."""
+        if hasattr(self, "detector_") and (faces == "auto" or faces == self._detects):
+            return self.detector_
+        return load_detector(faces)
+
+    def _framing(self, backbone: Backbone, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
+        crop = float(self.crop)
+        if faces is None:
+            return Framing(backbone.input_size, crop, source=self.framing)
+        finder = FaceFinder(self._detector(faces), cache)
+        return Framing(backbone.input_size, crop, finder=finder, template=self._template())
+
+    def _template(self) -> Template:
+        """Return where a found face's landmarks go: where they lay in the crops that a head was trained on."""
+        if self.framing is not None or not hasattr(self, "framing_"):
+            return "arcface"
+        if self.framing_ is None:
+            warnings.warn(
+                "It is not known how the faces that this model was trained on are framed: hardly any were found, or "
+                "each lies elsewhere. Faces are aligned as for face recognition, and ages may be off; train with "
+                'faces="auto", or framing="utkface" on crops framed like that.',
+                FramingWarning,
+                stacklevel=4,
+            )
+            return "arcface"
+        return self.framing_
+
+    def _open_cache(self) -> EmbeddingCache | None:
+        return open_cache(self.cache, on_error=self.on_cache_error)
+
     def _layer(self, backbone: Backbone) -> str:
         return head_layer(DenseHead(), backbone) if self.layer == "auto" else self.layer
 
@@ -285,12 +415,9 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         check_choice("on_error", self.on_error, ("raise", "nan"), owner)
         check_choice("on_cache_error", self.on_cache_error, ("warn", "raise"), owner)
         check_choice("engine", self.engine, ("auto", "onnx", "keras"), owner)
+        check_choice("framing", self.framing, (None, *FRAMINGS), owner)
         check_choice("dtype", self.dtype, ("float32", "float16"), owner)
         resolve_views(self.views)
-        if self.faces is not None:
-            raise ValueError(
-                f"{owner}: faces={self.faces!r} is not None; this version reads face crops only."
-            )
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
             raise ValueError(f"{owner}: batch_size={self.batch_size!r} is not a whole number of at least 1.")
         if not -1 <= self.crop < 0.5:

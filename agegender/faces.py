@@ -13,28 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._alignment import TEMPLATES, cut_out, reframe
+from agegender._alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
 from agegender._validation import did_you_mean
-from agegender.exceptions import PictureError
+from agegender.exceptions import NoFaceError
 
 __all__ = [
     "DETECTORS",
+    "FRAMINGS",
     "TEMPLATES",
     "Detector",
     "Face",
+    "Template",
     "align",
     "detect",
     "detector_key",
     "largest_face",
     "load_detector",
     "reframe",
+    "template_key",
 ]
 
 DETECTORS = ("auto", "yunet", "mtcnn")
 """The names that a detector may be asked for by; the path of a YuNet file is the fourth way."""
 
 DETECTION_VERSION = 1
-"""Part of every `detector_key`: raised whenever the same picture would give another face or another crop."""
+"""Part of every `detector_key`: raised whenever the same picture would give another face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,19 +191,24 @@ def largest_face(
 
     Raises
     ------
-    PictureError
-        If no face is found, or the picture cannot be read.
-    WeightsNotFoundError, ValueError
+    NoFaceError
+        If no face is found.
+    PictureError, WeightsNotFoundError, ValueError
         As in `detect`.
     """
     finder = load_detector(detector)
     faces = detect(picture, detector=finder, min_score=min_score, max_side=max_side)
     if not faces:
-        raise PictureError(
-            images.describe(picture),
-            f"has no face that {finder.name} finds; if it is a face crop already, use it with faces=None",
-        )
+        raise no_face(picture, finder)
     return faces[0]
+
+
+def no_face(picture: object, detector: Detector) -> NoFaceError:
+    """Return the error that names a picture without a face."""
+    return NoFaceError(
+        images.describe(picture),
+        f"has no face that {detector.name} finds; if it is a face crop already, use it with faces=None",
+    )
 
 
 def _bounded(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
@@ -305,9 +313,8 @@ def detector_key(
     *,
     min_score: float | None = None,
     max_side: int | None = None,
-    template: str = "arcface",
 ) -> str:
-    """Return everything that decides which face is found and how it is cut out, as one short text for cache keys.
+    """Return everything that decides which faces are found, as one short text for cache keys.
 
     Parameters
     ----------
@@ -315,26 +322,29 @@ def detector_key(
         From `load_detector`.
     min_score, max_side
         As in `detect`.
-    template : str, default="arcface"
-        As in `align`.
 
     Returns
     -------
     str
-        Equal for equal crops; it holds the weights' identity, not merely the detector's name.
+        Equal for equal faces; it holds the weights' identity, not merely the detector's name.
 
     Examples
     --------
     >>> detector_key(load_detector("mtcnn"))
-    'mtcnn-94f6ea2f4cf98527-0.9-640-arcface-1'
+    'mtcnn-94f6ea2f4cf98527-0.9-640-1'
     """
     least = detector.min_score if min_score is None else float(min_score)
     side = detector.max_side if max_side is None else int(max_side)
-    return f"{detector.name}-{detector.sha256[:16]}-{least:g}-{side}-{template}-{DETECTION_VERSION}"
+    return f"{detector.name}-{detector.sha256[:16]}-{least:g}-{side}-{DETECTION_VERSION}"
 
 
 def align(
-    pixels: NDArray[np.uint8], face: Face, input_size: tuple[int, int], template: str = "arcface"
+    pixels: NDArray[np.uint8],
+    face: Face,
+    input_size: tuple[int, int],
+    template: Template = "arcface",
+    *,
+    margin: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Cut a face out of a picture, turned and scaled so that its landmarks lie where a network wants them.
 
@@ -346,9 +356,11 @@ def align(
         From `detect`.
     input_size : tuple of int
         Height and width of the network's input, in pixels.
-    template : {"arcface", "utkface"}, default="arcface"
-        Where the landmarks go: as ArcFace's training faces have them (the standard of face recognition), or as in
-        UTKFace's tighter crops, for a predictor that was trained on such crops as they are.
+    template : {"arcface", "utkface"} or ndarray of shape (5, 2), default="arcface"
+        Where the landmarks go: as ArcFace's training faces have them (the standard of face recognition), as in
+        UTKFace's tighter crops, or five points of your own, x and y in fractions of the square's side.
+    margin : float, default=0.0
+        How much more of the picture is shown on every side, in fractions of the template's square.
 
     Returns
     -------
@@ -366,4 +378,4 @@ def align(
     transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991). A face larger than the input is
     averaged down, not sampled.
     """
-    return cut_out(pixels, face.landmarks, input_size, template)
+    return cut_out(pixels, face.landmarks, input_size, template, margin)

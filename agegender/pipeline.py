@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from agegender._pictures import check_pictures
@@ -16,7 +17,7 @@ from agegender._spill import room
 from agegender._validation import check_bytes, check_target, gender_labels
 from agegender._versions import VersionedState
 from agegender.classifier import AgeGenderClassifier
-from agegender.extractor import EmbeddingExtractor, ExtractionReport
+from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.metrics import age_mae
 
@@ -66,6 +67,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     0  42.3     30.1      55.0       1          0.98
     """
 
+    __metadata_request__predict: ClassVar = {"faces": UNUSED}
+    __metadata_request__predict_proba: ClassVar = {"faces": UNUSED}
+
     def __init__(
         self,
         extractor: EmbeddingExtractor | None = None,
@@ -107,42 +111,53 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         shape = (len(pictures), *extractor.row_shape())
         with room(shape, extractor.row_dtype(), self._limit()) as rows:
             features = extractor.transform(pictures, out=rows)
+            if extractor.faces is None and extractor.framing is None:
+                extractor.measure_framing(pictures)
             classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
         self.extractor_, self.classifier_ = extractor, classifier
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any, *, faces: FacesParameter | Literal["own"] = "own") -> NDArray[Any]:
         """Return age and gender of each picture.
 
         Parameters
         ----------
         X : sequence of pictures
+        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+            What finds the face in each picture, in this call: "auto" the detector that the model keeps, None takes
+            pictures as face crops, "own" does what the model was trained with. A found face is shown to the network
+            in the framing of the faces that the model was trained on.
 
         Returns
         -------
         ndarray of shape (n_samples, 2)
             The age in years, the weighted average over its distribution, and the likelier gender.
         """
-        return np.concatenate(self._blockwise("predict", X))
+        return np.concatenate(self._blockwise("predict", X, faces))
 
-    def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
+    def predict_proba(
+        self, X: Any, *, faces: FacesParameter | Literal["own"] = "own"
+    ) -> list[NDArray[np.float32]]:
         """Return the distributions over ages and genders.
 
         Parameters
         ----------
         X : sequence of pictures
+        faces : default="own"
+            As in :meth:`predict`.
 
         Returns
         -------
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
-        ages, genders = zip(*self._blockwise("predict_proba", X), strict=True)
+        ages, genders = zip(*self._blockwise("predict_proba", X, faces), strict=True)
         return [np.concatenate(ages), np.concatenate(genders)]
 
     def predict_frame(
         self,
         X: Any,
         *,
+        faces: FacesParameter | Literal["own"] = "own",
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
@@ -152,6 +167,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
+        faces : default="own"
+            As in :meth:`predict`.
         coverage : float, default=0.9
             The fraction of pictures whose true age is to lie between age_low and age_high.
         max_age_range : float, default=None
@@ -169,11 +186,60 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         frames = self._blockwise(
             "predict_frame",
             X,
+            faces,
             coverage=coverage,
             max_age_range=max_age_range,
             min_gender_proba=min_gender_proba,
         )
         return pd.concat(frames, ignore_index=True)
+
+    def predict_faces(
+        self,
+        X: Any,
+        *,
+        faces: FacesParameter | Literal["own"] = "own",
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+    ) -> Any:
+        """Return a table with a row for every face of every picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+            What finds faces; "own" is the detector that the model was trained with, or "auto" where that was none.
+        coverage, max_age_range, min_gender_proba
+            As in :meth:`predict_frame`.
+
+        Returns
+        -------
+        DataFrame
+            picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and the
+            columns of :meth:`predict_frame`; picture by picture, the largest face first. A picture without a face has
+            no row.
+
+        Raises
+        ------
+        PictureError
+            If a picture cannot be read, unless the extractor's ``on_error`` is ``"nan"``.
+        """
+        import pandas as pd
+
+        check_is_fitted(self, "classifier_")
+        found, rows = self.extractor_.transform_faces(X, faces=faces)
+        boxes = [
+            (index, face.x, face.y, face.width, face.height, face.score)
+            for index, of_picture in enumerate(found)
+            for face in of_picture
+        ]
+        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
+        # The head takes no empty array; one made-up row gives the columns their types.
+        known = rows if boxes else np.zeros((1, *rows.shape[1:]), np.float32)
+        predicted = self.classifier_.predict_frame(
+            known, coverage=coverage, max_age_range=max_age_range, min_gender_proba=min_gender_proba
+        )
+        return table.join(predicted.iloc[: len(boxes)])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -265,11 +331,14 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
                 f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
             )
 
-    def _blockwise(self, method: str, X: Any, **params: Any) -> list[Any]:
+    def _blockwise(
+        self, method: str, X: Any, faces: FacesParameter | Literal["own"] = "own", **params: Any
+    ) -> list[Any]:
         """Return what a method of the classifier gives for each block of pictures that memory_limit allows."""
         check_is_fitted(self, "classifier_")
         read = getattr(self.classifier_, method)
-        return [read(rows, **params) for rows in self.extractor_.transform_blocks(X, self._limit())]
+        blocks = self.extractor_.transform_blocks(X, self._limit(), faces=faces)
+        return [read(rows, **params) for rows in blocks]
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)

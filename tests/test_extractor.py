@@ -263,7 +263,8 @@ def test_an_x_that_is_no_list_of_pictures_is_refused_by_name(backbone, X, messag
         ({"crop": 0.5}, "crop"),
         ({"dtype": "half"}, "float16"),
         ({"batch_size": 0}, "batch_size"),
-        ({"faces": "yunet"}, "faces"),
+        ({"faces": "mctnn"}, "Did you mean 'mtcnn'"),
+        ({"framing": "utkfaces"}, "framing"),
     ],
     ids=lambda value: str(value),
 )

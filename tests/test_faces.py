@@ -432,7 +432,6 @@ def test_the_key_tells_apart_all_that_changes_a_crop(yunet: Path) -> None:
         detector_key(load_detector(yunet)),
         detector_key(mtcnn, min_score=0.5),
         detector_key(mtcnn, max_side=1000),
-        detector_key(mtcnn, template="utkface"),
     ]
     assert len(set(keys)) == len(keys)
     assert detector_key(mtcnn, min_score=mtcnn.min_score, max_side=mtcnn.max_side) == keys[0]
