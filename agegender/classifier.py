@@ -284,7 +284,10 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return split_pictures(data, self.calibration_fraction, np.random.default_rng(seed))
 
     def _calibrate(self, X: NDArray[Any], data: TrainingData, aside: NDArray[np.int64]) -> Calibration:
-        parts = [self._probabilities(X[aside[part]]) for part in blocks(len(aside), X.shape[1:])]
+        parts = []
+        for part in blocks(len(aside), X.shape[1:]):
+            parts.append(self._probabilities(X[aside[part]]))
+            release(X)
         if not parts:
             return UNCALIBRATED
         ages, genders = (np.concatenate(output) for output in zip(*parts, strict=True))
