@@ -365,14 +365,17 @@ def _recipe_checksum(digest: bytes, fields: str, shape: str) -> int:
 
 def _find_keys(db: sqlite3.Connection, recipe_id: int, contents: list[bytes]) -> Iterator[Key]:
     for part in _chunks(contents, PARAMETERS):
-        yield from map(
-            Key._make,
-            db.execute(
-                "SELECT row, content, checksum, used FROM keys"
-                f" WHERE recipe=? AND content IN ({_marks(part)}) AND typeof(row)='integer'",
-                (recipe_id, *part),
-            ).fetchall(),
-        )
+        asked = set(part)
+        for key in db.execute(
+            "SELECT row, content, checksum, used FROM keys"
+            f" WHERE recipe=? AND content IN ({_marks(part)}) AND typeof(row)='integer'",
+            (recipe_id, *part),
+        ).fetchall():
+            # SQLite believes a damaged index: it may find another key than it was asked for, or one twice.
+            if key[1] not in asked:
+                raise sqlite3.DatabaseError("its index finds keys that were not asked for")
+            asked.remove(key[1])
+            yield Key._make(key)
 
 
 def _drop(db: sqlite3.Connection, keys: Sequence[tuple[int, bytes, int]]) -> None:

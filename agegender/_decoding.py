@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
+from agegender._avif import check_frames
 from agegender._formats import Unreadable, exif_orientation, measure, sniff
 
 __all__ = ["check_header", "decode_bytes", "open_bytes", "to_pixels"]
@@ -88,6 +89,8 @@ def open_bytes(content: bytes, max_pixels: int) -> ImageFile.ImageFile:
         _check_size(size, max_pixels)
     image = _opener(name)(io.BytesIO(content))
     check_header(image, max_pixels)
+    if name == "AVIF":
+        check_frames(content, *image.size)
     # Pillow would then take the end of these files for black or grey; the other formats are walked, or strict.
     if ImageFile.LOAD_TRUNCATED_IMAGES and name in ("BMP", "GIF", "TIFF"):
         image.fp = _Strict(content)

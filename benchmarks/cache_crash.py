@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,18 @@ RECIPE = Recipe(
     preprocessing=1,
 )  # fmt: skip
 WRITERS, BATCH, WIDTH = 3, 64, 512
+
+
+class Losses(NamedTuple):
+    n_stored: int  # batches
+    n_rows: int
+    n_missing: int
+    n_wrong: int
+    n_broken: int
+    n_aside: int
+
+    def found(self) -> bool:
+        return bool(self.n_missing or self.n_wrong or self.n_broken or self.n_aside)
 
 
 def name(i: int) -> bytes:
@@ -90,20 +103,13 @@ def is_whole(directory: str) -> bool:
     return answer == [("ok",)] and orphans == (0,)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", nargs=2, metavar=("DIRECTORY", "FIRST"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.write:
-        write(arguments.write[0], int(arguments.write[1]))
-    rng = random.Random(arguments.seed)
+def crash(rounds: int, seed: int) -> Losses:
+    """Kill the writers again and again; each round goes on in the file that the last one left."""
+    rng = random.Random(seed)
     promised: set[int] = set()
     n_said = n_there = n_missing = n_wrong = n_broken = first = 0
     with tempfile.TemporaryDirectory() as directory:
-        for _ in range(arguments.rounds):
-            # Each round goes on in the file that the last one left.
+        for _ in range(rounds):
             said = kill_writers(directory, first, rng)
             n_said += len(said)
             promised.update(i for start in said for i in batch(start))
@@ -112,15 +118,28 @@ def main() -> int:
             n_missing, n_wrong = n_missing + missing, n_wrong + wrong
             n_broken += not is_whole(directory)
         n_aside = len(list(Path(directory).glob("*.damaged-*")))
+    return Losses(n_said, n_there, n_missing, n_wrong, n_broken, n_aside)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", nargs=2, metavar=("DIRECTORY", "FIRST"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.write:
+        write(arguments.write[0], int(arguments.write[1]))
+    lost = crash(arguments.rounds, arguments.seed)
     print(
         f"{arguments.rounds} rounds of SIGKILL under {WRITERS} concurrent writers, batches of {BATCH} x {WIDTH}"
     )
-    print(f"batches stored before a kill: {n_said:,}; rows in the file at the end: {n_there:,}")
+    print(f"batches stored before a kill: {lost.n_stored:,}; rows in the file at the end: {lost.n_rows:,}")
     print(
-        f"stored rows missing: {n_missing}; wrong rows: {n_wrong}; files failing integrity_check: {n_broken}"
+        f"stored rows missing: {lost.n_missing}; wrong rows: {lost.n_wrong}; "
+        f"files failing integrity_check: {lost.n_broken}"
     )
-    print(f"files set aside as damaged: {n_aside}")
-    return int(bool(n_missing or n_wrong or n_broken or n_aside))
+    print(f"files set aside as damaged: {lost.n_aside}")
+    return int(lost.found())
 
 
 if __name__ == "__main__":

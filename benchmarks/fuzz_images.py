@@ -18,10 +18,12 @@ import random
 import resource
 import struct
 import sys
+import tempfile
 import time
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -47,6 +49,15 @@ class Outcome(NamedTuple):
     detail: str
     seconds: float
     peak: int
+    n_bytes: int = 0
+
+
+class Sums(NamedTuple):
+    counts: Counter[str]
+    n_bytes: int
+    found: list[Outcome]
+    slowest: Outcome
+    highest: Outcome
 
 
 @cache
@@ -164,7 +175,7 @@ def judge(number: int, content: bytes) -> Outcome:
     seconds, peak = time.perf_counter() - started, resident("VmHWM") - before
     if peak > FIXED_BYTES + BYTES_A_PIXEL * claimed(content):
         kind, detail = "too much memory", f"{peak / 1e6:.0f} MB for {claimed(content):,} pixels"
-    return Outcome(number, kind, detail, seconds, peak)
+    return Outcome(number, kind, detail, seconds, peak, len(content))
 
 
 def work(connection: Connection) -> None:
@@ -213,11 +224,12 @@ def collect(worker: Worker, ready: bool, limit: float) -> Outcome | None:
     return Outcome(worker.number, "hang", f"no answer in {limit} s", spent, 0) if spent > limit else None
 
 
-def fuzz(minutes: float, n_workers: int, first: int, limit: float) -> list[Outcome]:
-    """Run for some minutes, print the sums and return what was found."""
+def fuzz(minutes: float, n_workers: int, first: int, limit: float) -> Sums:
+    """Run for some minutes; print what is found at once, and return the sums."""
     counts: Counter[str] = Counter()
     found: list[Outcome] = []
     slowest = highest = Outcome(-1, "", "", 0.0, 0)
+    n_bytes = 0
     numbers, until = iter(range(first, sys.maxsize)), time.monotonic() + 60 * minutes
     workers = [Worker() for _ in range(n_workers)]
     for worker in workers:
@@ -229,11 +241,12 @@ def fuzz(minutes: float, n_workers: int, first: int, limit: float) -> list[Outco
             if outcome is None:
                 continue
             counts[outcome.kind] += 1
+            n_bytes += outcome.n_bytes
             slowest = max(slowest, outcome, key=lambda each: each.seconds)
             highest = max(highest, outcome, key=lambda each: each.peak)
             if outcome.kind not in ("pixels", "refused"):
                 found.append(outcome)
-                print(f"FOUND {outcome.kind}: input {outcome.number}: {outcome.detail}", flush=True)
+                print(f"FOUND {outcome.kind}: input {outcome.number}: {outcome.detail}", file=sys.stderr)
             if outcome.kind in ("crash", "hang") or time.monotonic() > until:
                 worker.end()
                 workers.remove(worker)
@@ -241,12 +254,7 @@ def fuzz(minutes: float, n_workers: int, first: int, limit: float) -> list[Outco
                     workers.append(worker := Worker())
             if worker in workers:
                 worker.begin(next(numbers))
-    print(f"{sum(counts.values()):,} inputs from number {first}: {dict(counts)}")
-    print(f"slowest {slowest.seconds:.2f} s (input {slowest.number})")
-    print(
-        f"highest peak {highest.peak / 1e6:.0f} MB (input {highest.number}: {highest.kind} {highest.detail})"
-    )
-    return found
+    return Sums(counts, n_bytes, found, slowest, highest)
 
 
 def large_pictures() -> dict[str, bytes]:
@@ -278,11 +286,9 @@ def measure_large(connection: Connection, name: str) -> None:
     connection.send(judge(0, content))
 
 
-def show_large() -> bool:
-    """Print the peak of each large picture, each in a process of its own; True where all keep to the bound."""
-    import tempfile
-
-    context, kept = multiprocessing.get_context("spawn"), True
+def decode_large() -> Iterator[tuple[str, Outcome]]:
+    """Decode each large picture in a process of its own."""
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         for name, content in large_pictures().items():
             path = Path(folder) / "picture"
@@ -292,10 +298,17 @@ def show_large() -> bool:
             process.start()
             outcome = ours.recv()
             process.join()
-            kept = kept and outcome.kind == "pixels"
-            print(
-                f"{name:28s}{outcome.kind:16s}{outcome.peak / 16e6:5.1f} bytes a pixel {outcome.seconds:6.2f} s"
-            )
+            yield name, outcome
+
+
+def show_large() -> bool:
+    """Print the peak of each large picture; True where all keep to the bound."""
+    kept = True
+    for name, outcome in decode_large():
+        kept = kept and outcome.kind == "pixels"
+        print(
+            f"{name:28s}{outcome.kind:16s}{outcome.peak / 16e6:5.1f} bytes a pixel {outcome.seconds:6.2f} s"
+        )
     return kept
 
 
@@ -316,8 +329,16 @@ def main() -> int:
         Path(options.show[1]).write_bytes(mutated(int(options.show[0])))
         return 0
     kept = show_large() if options.large else True
-    found = fuzz(options.minutes, options.workers, options.first, options.limit)
-    return 0 if kept and not found else 1
+    sums = fuzz(options.minutes, options.workers, options.first, options.limit)
+    slowest, highest = sums.slowest, sums.highest
+    print(
+        f"{sums.counts.total():,} inputs from number {options.first}, {sums.n_bytes / 1e6:,.0f} MB: {sums.counts}"
+    )
+    print(f"slowest {slowest.seconds:.2f} s (input {slowest.number})")
+    print(
+        f"highest peak {highest.peak / 1e6:.0f} MB (input {highest.number}: {highest.kind} {highest.detail})"
+    )
+    return 0 if kept and not sums.found else 1
 
 
 if __name__ == "__main__":

@@ -197,6 +197,11 @@ def _web() -> dict[str, Encoded]:
             shown,
         ),
         "AVIF": Encoded(encode(photo, "AVIF", quality=95), rgb(), 3),
+        "AVIF, animated": Encoded(
+            encode(clear, "AVIF", quality=95, save_all=True, append_images=[clear.rotate(180)]),
+            on_white(rgb(), alpha()),
+            3,
+        ),
         "AVIF, transparent": Encoded(encode(clear, "AVIF", quality=95), on_white(rgb(), alpha()), 3),
     }
 

@@ -587,6 +587,23 @@ def recover(directory: Path) -> list[str]:
     return said
 
 
+@pytest.mark.parametrize("seed", range(8, 16))
+def test_an_index_that_finds_other_keys_than_it_was_asked_for_is_found_out(sound, tmp_path, seed) -> None:
+    rng = random.Random(seed)
+    directory = shutil.copytree(sound, tmp_path / "cache")
+    file = directory / "embeddings.sqlite"
+    # The log has a newer copy of the page that matters: the one in which most keys stand.
+    (directory / "embeddings.sqlite-wal").unlink()
+    content = file.read_bytes()
+    starts = range(0, len(content), 16384)
+    page = max(
+        starts, key=lambda start: sum(content.count(name(i), start, start + 16384) for i in range(100, 300))
+    )
+    for _ in range(10):
+        damage(file, page + rng.randrange(16384), rng.randbytes(1))
+    recover(directory)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_bytes_flipped_anywhere_never_make_a_wrong_row(sound, tmp_path, seed) -> None:
     rng = random.Random(seed)

@@ -39,7 +39,8 @@ from picture_encodings import (
 from PIL import Image, ImageFile
 from unprivileged import not_root
 
-from agegender import _decoding, images
+from agegender import _avif, _decoding, images
+from agegender._formats import Unreadable
 from agegender.exceptions import PictureError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "pictures.md"
@@ -342,6 +343,13 @@ def tiff_of_many_values(tag: int, n_values: int, *, kind: int = 4) -> bytes:
     return bytes(content).ljust(4 * n_values, b"\0") if n_values < 10**6 else bytes(content)
 
 
+def avif_of_larger_frames() -> bytes:
+    """A flat picture of nine million pixels that claims to be one of 64 × 64."""
+    content = bytearray(encode(Image.new("RGB", (3000, 3000)), "AVIF", speed=10))
+    struct.pack_into(">II", content, content.index(b"ispe") + 8, 64, 64)
+    return bytes(content)
+
+
 REFUSED = {
     "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawing"),
     "PDF": (b"%PDF-1.7\n", "PDF document"),
@@ -376,6 +384,14 @@ REFUSED = {
     "TIFF with a tag of many values": (tiff_of_many_values(258, 300_000), "tag 258 has 300,000 values"),
     "TIFF with a tag of many bytes": (tiff_of_many_values(258, 2**26 + 1, kind=7), "67,108,865 values"),
     "TIFF in huge tiles": (tiled_tiff(20_000), "in tiles of 20000 × 20000, made to take memory"),
+    "AVIF with frames larger than it claims": (
+        avif_of_larger_frames(),
+        "claims 64 × 64 pixels and has frames of 9,000,000 pixels",
+    ),
+    "AVIF, damaged": (
+        encodings()["AVIF"].content.replace(b"\x0a\x09\x18", b"\x0a\x01\x18"),
+        "boxes or frames are not complete",
+    ),
     "TIFF, floats": (grey_tiff(bytes(4 * HEIGHT * WIDTH), 32, sample_format=3), "floating-point"),
     "TIFF, 32-bit integers": (grey_tiff(bytes(4 * HEIGHT * WIDTH), 32), "integers of 32 bits"),
     "A side of no pixels": (png(0, 5, (b"IDAT", zlib.compress(b""))), "0 × 5 pixels"),
@@ -388,6 +404,15 @@ def test_what_is_no_picture_is_refused_with_its_own_reason(name: str) -> None:
     assert reason in refusal(content)
     with pytest.raises(PictureError, match=re.escape(reason)):
         images.check(content, full=True)
+
+
+def test_the_frames_of_an_animated_avif_are_measured_in_its_tracks_too() -> None:
+    photo = Image.new("RGB", (3000, 3000))
+    content = encode(photo, "AVIF", speed=10, save_all=True, append_images=[photo])
+    _avif.check_frames(content, 3000, 3000)
+    for kind in (b"meta", b"moov"):
+        with pytest.raises(Unreadable, match="frames of 9,000,000 pixels"):
+            _avif.check_frames(content.replace(kind, b"free", 1), 64, 64)
 
 
 def test_pixel_data_that_unfold_to_a_hundred_times_the_claim_are_not_unfolded() -> None:
