@@ -98,7 +98,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     backbone_ : Backbone
         The network that ``fit`` found; saved with a fitted extractor when its file has at most 16 MB.
     detector_ : Detector
-        What "auto" stands for since ``fit``, or the detector that `faces` names; saved with the extractor.
+        What "auto" stands for since ``fit``, or the detector that `faces` names. Pickled with the extractor; a safe
+        file (:func:`agegender.save_model`) keeps its name.
     framing_ : ndarray of shape (5, 2) or None
         Where the landmarks lie in the face crops that :meth:`measure_framing` was shown, in fractions of their side.
 
@@ -367,13 +368,15 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         except WeightsError:
             if self.faces is not None:
                 raise
-        self._detects = self.faces
+            return
+        self._detects, self._detector_name = self.faces, self.detector_.name
 
     def _detector(self, faces: str | os.PathLike[str] | Detector) -> Detector:
         """Return a detector: the fitted one for "auto" and for what it was fitted with."""
         if hasattr(self, "detector_") and (faces == "auto" or faces == self._detects):
             return self.detector_
-        return load_detector(faces)
+        # A safe file keeps the name alone: what it held would be a program for OpenCV to read.
+        return load_detector(getattr(self, "_detector_name", "auto") if faces == "auto" else faces)
 
     def _framing(self, backbone: Backbone, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
         crop = float(self.crop)

@@ -28,6 +28,7 @@ from agegender._safe_values import Members, Values
 from agegender._versions import check_own_version, versions
 from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
+from agegender.faces import DETECTORS
 
 if TYPE_CHECKING:
     from agegender.classifier import AgeGenderClassifier
@@ -175,6 +176,11 @@ def _check_extractor(extractor: Any) -> None:
         if not isinstance(extractor.backbone_, Backbone):
             raise ModelFileError("its fitted backbone is no network")
         extractor._fitted_with = (extractor.backbone, extractor.weights, extractor.engine)
+    if vars(extractor).get("_detector_name", "mtcnn") not in DETECTORS:
+        raise ModelFileError(f"it finds faces with {str(extractor._detector_name)[:80]!r}")
+    framing = vars(extractor).get("framing_")
+    if framing is not None and (np.shape(framing) != (5, 2) or not np.isfinite(framing).all()):
+        raise ModelFileError("the framing of its faces is not five points")
 
 
 def _check_classifier(classifier: Any) -> None:
@@ -218,8 +224,8 @@ _CLASSES: dict[str, _Kept] = {
     "AgeGenderPipeline": _Kept("pipeline", fitted=("extractor_", "classifier_"), check=_check_pipeline),
     "EmbeddingExtractor": _Kept(
         "extractor",
-        fitted=("backbone_", "_sklearn_output_config"),
-        dropped=("report_", "_fitted_with", "_metadata_request"),
+        fitted=("backbone_", "framing_", "_detector_name", "_sklearn_output_config"),
+        dropped=("report_", "detector_", "_detects", "_fitted_with", "_metadata_request"),
         check=_check_extractor,
     ),
     "AgeGenderClassifier": _Kept(

@@ -26,8 +26,9 @@ from agegender._alignment import TEMPLATES, usual_framing
 from agegender._framing import FaceFinder
 from agegender.cache import EmbeddingCache
 from agegender.datasets import make_faces
-from agegender.exceptions import FramingWarning, NoFaceError
+from agegender.exceptions import FramingWarning, ModelFileError, NoFaceError
 from agegender.faces import Face, align, detect, largest_face, load_detector, reframe
+from agegender.persistence import load_model, save_model
 
 N = 24
 
@@ -229,6 +230,23 @@ def test_the_detector_of_auto_is_kept_with_the_model(
     changed = clone(loaded.extractor).set_params(faces="yunet").fit()
     assert changed.detector_.name == "yunet"
     assert changed.set_params(faces="mtcnn")._detector("mtcnn").name == "mtcnn"
+
+
+def test_a_safe_file_keeps_the_framing_and_the_name_of_the_detector(
+    on_crops, photographs, shared: Path, own_home: Path, tmp_path: Path
+) -> None:
+    model = pickle.loads(pickle.dumps(on_crops))
+    model.extractor_.cache = None
+    loaded = load_model(save_model(model, tmp_path / "model.agegender"))
+    folder = own_home / ".deepface" / "weights"
+    folder.mkdir(parents=True)
+    shutil.copy(shared / "weights" / "face_detection_yunet_2026may.onnx", folder)
+    np.testing.assert_array_equal(
+        loaded.predict(photographs[:3], faces="auto"), on_crops.predict(photographs[:3], faces="mtcnn")
+    )
+    model.extractor_.framing_ = np.zeros((4, 2))
+    with pytest.raises(ModelFileError, match="not five points"):
+        save_model(model, tmp_path / "bad.agegender")
 
 
 def test_crops_whose_framing_cannot_be_known_are_warned_of(tiny, drawn_faces, photographs) -> None:
