@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LEAST_FOR_INTERVAL", "age_bands", "band_name", "mean_interval", "share_interval"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "LEAST_FOR_INTERVAL",
+    "age_bands",
+    "band_name",
+    "calibration_bins",
+    "mean_interval",
+    "share_interval",
+]
 
 BAND_YEARS = 10
 LEAST_FOR_INTERVAL = 10
@@ -73,3 +85,25 @@ def share_interval(n_hits: int, n: int, *, level: float = 0.95) -> tuple[float, 
         return np.nan, np.nan
     interval = binomtest(int(n_hits), int(n)).proportion_ci(confidence_level=level, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def calibration_bins(
+    is_label: NDArray[np.bool_], proba: NDArray[np.float64], n_bins: int = 10
+) -> pd.DataFrame:
+    """Return what was predicted and what was so in each bin of probability that occurs.
+
+    Returns
+    -------
+    DataFrame
+        Columns n, mean_proba, share, low and high.
+    """
+    import pandas as pd
+
+    places = np.minimum((proba * n_bins).astype(np.int64), n_bins - 1)
+    rows = []
+    for place in np.unique(places):
+        hits = is_label[places == place]
+        low, high = share_interval(int(hits.sum()), len(hits))
+        mean = float(proba[places == place].mean())
+        rows.append({"n": len(hits), "mean_proba": mean, "share": hits.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["n", "mean_proba", "share", "low", "high"])

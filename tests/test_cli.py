@@ -82,6 +82,23 @@ def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
     assert set(records[0]) == {"picture", "age", "age_low", "age_high", "gender", "gender_proba"}
 
 
+def test_evaluate_writes_a_report_by_group(trained, drawn_faces, tmp_path) -> None:
+    folder, _ = trained
+    model, out = folder / "model.agegender", tmp_path / "report"
+    done = agegender("evaluate", model, drawn_faces, "--out", out, home=folder / "home")
+    assert "Mean absolute error" in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "report.html", "report.json"]
+    data = json.loads((out / "report.json").read_text("utf-8"))
+    assert data["counts"]["with_age"] == 60
+    assert {row["grouping"] for row in data["by_group"]} >= {"race", "gender", "race × age band"}
+    assert [row["gender"] for row in data["genders"]] == ["female", "male"]
+    done = agegender(
+        "evaluate", model, drawn_faces, "--out", out, "--by", "rase", home=folder / "home", check=False
+    )
+    assert done.returncode == 2
+    assert "no such column" in done.stderr
+
+
 def test_predict_names_what_it_could_not_read_and_ends_with_1(trained, drawn_faces, tmp_path) -> None:
     folder, _ = trained
     good, bad = next(drawn_faces.iterdir()), tmp_path / "bad.jpg"
@@ -208,5 +225,5 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, dra
 
 
 def test_the_help_shows_an_example_a_command(tmp_path) -> None:
-    for command in ("train", "predict", "embed"):
+    for command in ("train", "predict", "evaluate", "embed"):
         assert f"agegender {command}" in agegender(command, "--help", home=tmp_path).stdout

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, embed, predict, train
+from agegender.cli import cache, embed, evaluate, predict, train
 from agegender.cli._output import err_console
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(train.train)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(embed.embed)
 app.add_typer(cache.app, name="cache")
 

@@ -7,11 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agegender._figures import share_interval
+from agegender._figures import calibration_bins
 from agegender.metrics import target_column
 from agegender.plots._axes import BLUE, GREY, INK, new_axes, tidy
 
-__all__ = ["GenderCalibrationDisplay", "calibration_bins"]
+__all__ = ["GenderCalibrationDisplay"]
 
 
 class GenderCalibrationDisplay:
@@ -150,23 +150,3 @@ class GenderCalibrationDisplay:
         self.ax_.legend(frameon=False, fontsize="small", loc="upper left")
         tidy(self.ax_)
         return self
-
-
-def calibration_bins(is_label: NDArray[np.bool_], proba: NDArray[np.float64], n_bins: int = 10) -> Any:
-    """Return what was predicted and what was so in each bin of probability that occurs.
-
-    Returns
-    -------
-    DataFrame
-        Columns n, mean_proba, share, low and high.
-    """
-    import pandas as pd
-
-    places = np.minimum((proba * n_bins).astype(np.int64), n_bins - 1)
-    rows = []
-    for place in np.unique(places):
-        hits = is_label[places == place]
-        low, high = share_interval(int(hits.sum()), len(hits))
-        mean = float(proba[places == place].mean())
-        rows.append({"n": len(hits), "mean_proba": mean, "share": hits.mean(), "low": low, "high": high})
-    return pd.DataFrame(rows, columns=["n", "mean_proba", "share", "low", "high"])

@@ -1,0 +1,89 @@
+"""``agegender evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agegender.cli._models import load
+from agegender.cli._options import QuietOption
+from agegender.cli._output import end_with_failures, gender_word, out_console, say
+
+ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
+
+
+def evaluate(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A model saved by `agegender train`. Loading a .joblib file runs the code in it."
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Argument(help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.json and predictions.csv.")],
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column to break figures down by; repeat it for more.")
+    ] = None,
+    path: ColumnOption = "path",
+    age: ColumnOption = "age",
+    gender: ColumnOption = "gender",
+    coverage: Annotated[float, typer.Option(help="How often the age's interval is to hold the truth.")] = 0.9,
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    quiet: QuietOption = False,
+) -> None:
+    """Predict labelled pictures that a model has not seen, and report how well, by group.
+
+    Example: `agegender evaluate model.agegender UTKFace/ --out report/`
+    """
+    from agegender.reports import evaluation_report
+
+    if not model.is_file():
+        raise FileNotFoundError(
+            f"There is no model {str(model)!r}; `agegender train … --out {model}` makes one."
+        )
+    faces = _load(data, path, age, gender, quiet)
+    groups = {name: faces.frame[name] for name in _groupings(by, faces.frame, data)}
+    fitted = load(model)
+    fitted.extractor_.set_params(on_error="nan", verbose=0 if quiet else 1)
+    report = evaluation_report(
+        fitted,
+        faces.data,
+        faces.target,
+        groups=groups,
+        gender_names={label: gender_word(label) for label in (0, 1)},
+        coverage=coverage,
+        title=title or f"{model.name} on {data.name}",
+    )
+    failures = fitted.report_.failures
+    page = report.save(out)
+    out_console.print(report)
+    say(f"Saved {page}.", quiet)
+    end_with_failures(failures)
+
+
+def _load(data: Path, path: str, age: str, gender: str, quiet: bool) -> Any:
+    from agegender.datasets import load_table, load_utkface
+
+    if data.is_dir():
+        faces = load_utkface(data, verbose=0 if quiet else 1)
+    else:
+        faces = load_table(data, path=path, age=age, gender=gender)
+    say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
+    for name, reason in faces.excluded.head(5).itertuples(index=False):
+        say(f"  {name}: {reason}", quiet)
+    return faces
+
+
+def _groupings(by: list[str] | None, frame: Any, data: Path) -> list[str]:
+    if by is None:
+        return ["race"] if "race" in frame else []
+    for name in by:
+        if name not in frame:
+            raise ValueError(
+                f"--by {name!r}: {str(data)!r} has no such column; it has {list(map(str, frame))}."
+            )
+    return by

@@ -1,0 +1,83 @@
+"""A report as one HTML page that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from agegender import __version__
+from agegender._validation import optional_import
+from agegender.exceptions import PictureError
+from agegender.reports._charts import charts
+from agegender.reports._words import figure_text, figure_title, figure_unit, interval_text
+
+if TYPE_CHECKING:
+    from agegender.reports._report import EvaluationReport
+
+__all__ = ["render"]
+
+THUMBNAIL = 144
+LISTED_GAPS = 8
+
+
+def render(report: EvaluationReport) -> str:
+    """Return the page."""
+    jinja2 = optional_import("jinja2", "reports")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"text": figure_text, "interval": interval_text}
+    environment.globals |= {"title_of": figure_title, "unit_of": figure_unit}
+    template = environment.from_string(files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
+    page: str = template.render(
+        report=report,
+        version=__version__,
+        charts=charts(report),
+        overall=report.overall.to_dict("index"),
+        groupings=[(name, table.to_dict("records")) for name, table in _groupings(report)],
+        gaps=_clear_gaps(report),
+        genders=report.genders.to_dict("records"),
+        worst=_worst(report),
+        isnan=lambda value: isinstance(value, float) and math.isnan(value),
+    )
+    return page
+
+
+def _groupings(report: EvaluationReport) -> Any:
+    return report.by_group.groupby("grouping", sort=False)
+
+
+def _clear_gaps(report: EvaluationReport) -> list[dict[Any, Any]]:
+    """Return the widest gaps that are more than chance, of single groupings first."""
+    clear = report.gaps[report.gaps["clear"]]
+    crossed = clear["grouping"].str.contains(" × ")
+    single = clear[~crossed].to_dict("records")
+    return (single + clear[crossed].to_dict("records"))[: max(LISTED_GAPS, len(single))]
+
+
+def _worst(report: EvaluationReport) -> list[dict[Any, Any]]:
+    """Return the worst predictions whose picture can be shown, or all of them where none was given."""
+    records: list[dict[Any, Any]] = report.worst.to_dict("records")
+    if not len(report.worst_pictures):
+        return [record | {"thumbnail": None} for record in records]
+    shown = [_thumbnail(picture) for picture in report.worst_pictures]
+    found = [record | {"thumbnail": image} for record, image in zip(records, shown, strict=True) if image]
+    return found or [record | {"thumbnail": None} for record in records]
+
+
+def _thumbnail(picture: Any) -> str | None:
+    from PIL import Image
+
+    from agegender.images import load
+
+    try:
+        image = Image.fromarray(load(picture))
+    except (PictureError, TypeError):
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, format="JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,346 @@
+"""The report: made from a model or from predictions, kept as tables, written as JSON, HTML or for the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from agegender import __version__
+from agegender._files import write_whole
+from agegender._prediction_frame import prediction_frame
+from agegender.calibration import UNCALIBRATED, Calibration, calibration_of, check_coverage
+from agegender.metrics import target_column
+from agegender.reports import _tables
+from agegender.reports._inputs import complete_frame, gender_labels, group_labels, years
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["EvaluationReport", "evaluation_report"]
+
+SCHEMA_VERSION = 1
+
+
+def evaluation_report(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    gender_names: Mapping[Any, str] | None = None,
+    coverage: float = 0.9,
+    n_worst: int = 24,
+    n_resamples: int = 1000,
+    random_state: int = 0,
+    title: str = "How well ages and genders are predicted",
+) -> EvaluationReport:
+    """Predict pictures whose age and gender are known, and report how well.
+
+    Parameters
+    ----------
+    model : AgeGenderPipeline, AgeGenderClassifier, or another fitted estimator that predicts probabilities
+        It should have seen none of these pictures.
+    X : sequence of pictures, or of whatever the model reads
+    y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+        True ages in years and genders. Either may be missing (NaN, None): the row counts for the other.
+    groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
+        Labels by which every figure is broken down: a column of race labels, say. Gender and age band always are,
+        and every crossing of two. A missing label stands in no group.
+    gender_names : dict, default=None
+        What to call the genders: ``{0: "male", 1: "female"}`` for the labels of the loaders.
+    coverage : float, default=0.9
+        How often the age's interval is to hold the truth, from 0.01 to 0.99.
+    n_worst : int, default=24
+        Pictures shown whose age is furthest off.
+    n_resamples : int, default=1000
+        Resamples of the bootstrap behind the intervals of mean errors. Those of shares are Wilson's.
+    random_state : int, default=0
+        Seeds the bootstrap.
+    title : str
+        Of the page.
+
+    Returns
+    -------
+    EvaluationReport
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a grouping has more than 50 labels, or nothing was predicted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from agegender import AgeGenderClassifier
+    >>> from agegender.reports import evaluation_report
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = np.column_stack([np.clip(40 + 10 * X[:, 0], 0, 100), X[:, 1] > 0])
+    >>> model = AgeGenderClassifier(epochs=20, learning_rate=0.03, random_state=0).fit(X[:300], y[:300])
+    >>> report = evaluation_report(model, X[300:], y[300:])
+    >>> report.overall.index.tolist()
+    ['age_mae', 'age_bias', 'age_cs5', 'age_coverage', 'gender_accuracy']
+    >>> report.save("report/")  # doctest: +SKIP
+    """
+    check_coverage(coverage)
+    age_proba, gender_proba = model.predict_proba(X)
+    labels, calibration = model.classes_[1], calibration_of(model)
+    frame = prediction_frame(age_proba, gender_proba, labels, calibration=calibration, coverage=coverage)
+    ages, genders = target_column(y, "age"), target_column(y, "gender")
+    if len(ages) != len(frame):
+        raise ValueError(f"X has {len(frame)} pictures and y {len(ages)} rows; they should be as many.")
+    return EvaluationReport.from_predictions(
+        frame.assign(true_age=years(ages), true_gender=genders),
+        groups=groups,
+        pictures=X,
+        age_proba=age_proba,
+        calibration=calibration,
+        gender_names=gender_names,
+        coverage=coverage,
+        n_worst=n_worst,
+        n_resamples=n_resamples,
+        random_state=random_state,
+        title=title,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationReport:
+    """How well ages and genders are predicted, over all and by group. Made by `evaluation_report`.
+
+    Every share and mean has the ends of a 95 % interval beside it (``…_low``, ``…_high``); these are NaN where there
+    are too few pictures to tell (ten, for a mean).
+
+    Attributes
+    ----------
+    title : str
+    coverage : float
+        How often ``age_low`` … ``age_high`` was to hold the truth.
+    counts : dict of str to int
+        ``pictures``, ``predicted`` (the others could not be read), and of these ``with_age`` and ``with_gender``:
+        those whose truth is known.
+    overall : DataFrame
+        value, low, high and n of ``age_mae`` and ``age_bias`` (years; positive: predicted too old), ``age_cs5``
+        (share within five years), ``age_coverage`` and ``gender_accuracy``.
+    by_group : DataFrame
+        The same figures for each group, with the columns ``grouping``, ``group`` and ``n`` first.
+    gaps : DataFrame
+        For each grouping and figure the best and the worst group of at least 30 pictures; ``clear`` where their
+        intervals do not meet.
+    cumulative_score : DataFrame
+        CS@k for k = 0 … 20 years.
+    genders : DataFrame
+        Recall and precision of each gender.
+    gender_calibration : DataFrame
+        Predicted probability of the second gender, and its observed share, in ten bins.
+    age_calibration : DataFrame
+        Level, share covered, and mean width (years) of intervals; empty where only predictions were given.
+    age_positions : DataFrame
+        How many true ages lie in each tenth of their predicted distribution; empty likewise.
+    worst : DataFrame
+        The pictures whose age is furthest off, with their row number in the predictions.
+    predictions : DataFrame
+        What all of this is counted from, a row a picture, the groups last.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from agegender.reports import EvaluationReport
+    >>> frame = pd.DataFrame(
+    ...     {"true_age": [30, 41, 8], "age": [33, 40, 10], "true_gender": [0, 1, 1], "gender": [0, 0, 1]}
+    ... )
+    >>> report = EvaluationReport.from_predictions(frame)
+    >>> float(report.overall.value["age_mae"])
+    2.0
+    """
+
+    title: str
+    coverage: float
+    counts: dict[str, int]
+    overall: pd.DataFrame
+    by_group: pd.DataFrame
+    gaps: pd.DataFrame
+    cumulative_score: pd.DataFrame
+    genders: pd.DataFrame
+    gender_calibration: pd.DataFrame
+    age_calibration: pd.DataFrame
+    age_positions: pd.DataFrame
+    worst: pd.DataFrame
+    predictions: pd.DataFrame
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    worst_pictures: Sequence[Any] = field(default=(), repr=False)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        groups: Any = None,
+        pictures: Sequence[Any] | None = None,
+        age_proba: ArrayLike | None = None,
+        calibration: Calibration = UNCALIBRATED,
+        gender_names: Mapping[Any, str] | None = None,
+        coverage: float = 0.9,
+        n_worst: int = 24,
+        n_resamples: int = 1000,
+        random_state: int = 0,
+        title: str = "How well ages and genders are predicted",
+    ) -> EvaluationReport:
+        """Report on predictions, such as those of `cross_val_predict_frame`.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            Columns true_age, true_gender, age, gender; age_low, age_high and gender_proba where they are known.
+        groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
+            Labels by which every figure is broken down.
+        pictures : sequence of pictures, default=None
+            For the names of the worst, and to show them.
+        age_proba : array-like of shape (n_samples, n_ages), default=None
+            Predicted distributions, to tell at every level how often intervals hold the truth.
+        calibration : Calibration, default=UNCALIBRATED
+            Of these intervals.
+        gender_names : dict, default=None
+            What to call the genders.
+        coverage : float, default=0.9
+            What age_low and age_high promise.
+        n_worst, n_resamples, random_state, title
+            See `evaluation_report`.
+
+        Returns
+        -------
+        EvaluationReport
+        """
+        predictions = complete_frame(frame, gender_names)
+        labels = group_labels(groups, predictions)
+        rows = _tables.row_figures(predictions)
+        options = {"n_resamples": n_resamples, "seed": random_state}
+        by_group = _tables.figures_by_group(rows, labels, **options)
+        labels_of_gender = gender_labels(predictions)
+        distributions = np.empty((len(frame), 1)) * np.nan if age_proba is None else np.asarray(age_proba)
+        truth = predictions["true_age"].to_numpy()
+        furthest = np.argsort(-rows["absolute"].to_numpy(), kind="stable")[:n_worst]
+        furthest = furthest[rows["absolute"].notna().to_numpy()[furthest]]
+        return cls(
+            title=title,
+            coverage=coverage,
+            counts=_counts(predictions, rows),
+            overall=_tables.overall_figures(rows, **options),
+            by_group=by_group,
+            gaps=_tables.largest_gaps(by_group),
+            cumulative_score=_tables.cumulative_scores(rows),
+            genders=_tables.genders(predictions, labels_of_gender),
+            gender_calibration=_tables.gender_bins(predictions, labels_of_gender),
+            age_calibration=_tables.coverage_by_level(truth, distributions, calibration),
+            age_positions=_tables.position_counts(truth, distributions),
+            worst=_worst(predictions, rows, furthest, pictures),
+            predictions=predictions.join(labels.add_prefix("group: ")),
+            worst_pictures=() if pictures is None else _picked(pictures, furthest),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the single predictions as numbers, text, lists and dicts.
+
+        Returns
+        -------
+        dict
+            ``schema_version`` (1), ``agegender_version``, ``created``, and the attributes; a table is a list of
+            records, and what is unknown is None.
+        """
+        tables = {
+            name: _records(getattr(self, name))
+            for name in (
+                *("by_group", "gaps", "cumulative_score", "genders", "gender_calibration"),
+                *("age_calibration", "age_positions", "worst"),
+            )
+        }
+        overall = dict(zip(self.overall.index, _records(self.overall), strict=True))
+        heading = {"schema_version": SCHEMA_VERSION, "agegender_version": __version__}
+        return heading | {
+            "created": self.created,
+            "title": self.title,
+            "coverage": self.coverage,
+            "counts": self.counts,
+            "overall": overall,
+            **tables,
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_html(self) -> str:
+        """Return one HTML page with plots and pictures inside; it loads nothing from anywhere.
+
+        Needs ``pip install 'agegender[reports]'``.
+        """
+        from agegender.reports._page import render
+
+        return render(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``report.html``, ``report.json`` and ``predictions.csv``, each whole or not at all.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it is not there; files of these names are replaced.
+
+        Returns
+        -------
+        Path
+            That of ``report.html``.
+        """
+        target = Path(folder).expanduser()
+        page, data = self.to_html(), self.to_json()
+        write_whole(target / "report.json", lambda path: path.write_text(data, encoding="utf-8"))
+        write_whole(target / "predictions.csv", lambda path: self.predictions.to_csv(path, index=False))
+        return write_whole(target / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+    def __rich__(self) -> Any:
+        from agegender.reports._terminal import overview
+
+        return overview(self)
+
+
+def _counts(predictions: pd.DataFrame, rows: pd.DataFrame) -> dict[str, int]:
+    return {
+        "pictures": len(predictions),
+        "predicted": int(predictions["age"].notna().sum()),
+        "with_age": int(rows["error"].notna().sum()),
+        "with_gender": int(rows["right"].notna().sum()),
+    }
+
+
+def _picked(pictures: Any, places: NDArray[np.int64]) -> list[Any]:
+    return [pictures.iloc[i] if hasattr(pictures, "iloc") else pictures[i] for i in places.tolist()]
+
+
+def _worst(
+    predictions: pd.DataFrame, rows: pd.DataFrame, places: NDArray[np.int64], pictures: Any
+) -> pd.DataFrame:
+    worst = predictions.iloc[places].assign(error=rows["error"].iloc[places])
+    named = [None] * len(places) if pictures is None else _picked(pictures, places)
+    names = [_name(picture, row) for picture, row in zip(named, places.tolist(), strict=True)]
+    worst.insert(0, "row", places)
+    worst.insert(1, "picture", names)
+    return worst.reset_index(drop=True)
+
+
+def _name(picture: Any, row: int) -> str:
+    from agegender.images import describe
+
+    return describe(picture) if isinstance(picture, str | os.PathLike) else f"row {row}"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=10))
+    return records

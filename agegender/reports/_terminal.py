@@ -1,0 +1,48 @@
+"""A report as tables in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agegender.reports._tables import FIGURES
+from agegender.reports._words import figure_text, figure_title, interval_text
+
+if TYPE_CHECKING:
+    from agegender.reports._report import EvaluationReport
+
+__all__ = ["overview"]
+
+
+def overview(report: EvaluationReport) -> Any:
+    """Return the figures over all, and by each single grouping, for rich to print."""
+    from rich.console import Group
+    from rich.text import Text
+
+    counts = report.counts
+    heading = Text(f"{report.title}: {counts['predicted']:,} of {counts['pictures']:,} pictures")
+    names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
+    return Group(heading, _overall(report), *(_by_group(report, name) for name in names))
+
+
+def _overall(report: EvaluationReport) -> Any:
+    from rich.table import Table
+
+    table = Table("figure", "value", "95 % interval", "pictures")
+    for figure, row in report.overall.iterrows():
+        name = str(figure)
+        interval = interval_text(name, row["low"], row["high"])
+        table.add_row(figure_title(name), figure_text(name, row["value"]), interval, f"{int(row['n']):,}")
+    return table
+
+
+def _by_group(report: EvaluationReport, grouping: str) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = [name for name in FIGURES if report.by_group[name].notna().any()]
+    table = Table(escape(grouping), "pictures", *(figure_title(name) for name in shown))
+    part = report.by_group[report.by_group["grouping"] == grouping]
+    for record in part.to_dict("records"):
+        cells = [figure_text(name, record[name]) for name in shown]
+        table.add_row(escape(record["group"]), f"{record['n']:,}", *cells)
+    return table

@@ -1,0 +1,57 @@
+"""How figures are named and written, on the page and in the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from agegender.reports._tables import FIGURES
+
+__all__ = ["figure_text", "figure_title", "figure_unit", "interval_text"]
+
+TITLES = {
+    "age_mae": "Mean absolute error",
+    "age_bias": "Bias",
+    "age_cs5": "Within 5 years",
+    "age_coverage": "Inside the interval",
+    "gender_accuracy": "Gender right",
+}
+
+
+def figure_title(figure: str) -> str:
+    """Return what a figure is called."""
+    return TITLES[figure]
+
+
+def figure_unit(figure: str) -> str:
+    """Return what a figure is counted in; of one that is not in `FIGURES`, a share."""
+    return "%" if FIGURES.get(figure, ("", True))[1] else "years"
+
+
+def figure_text(figure: str, value: float, *, unit: bool = True) -> str:
+    """Return a figure with its unit.
+
+    Examples
+    --------
+    >>> figure_text("age_mae", 4.518), figure_text("age_cs5", 0.664), figure_text("age_bias", float("nan"))
+    ('4.52 years', '66.4 %', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    ending = f" {figure_unit(figure)}" if unit else ""
+    if figure_unit(figure) == "%":
+        return f"{100 * value:.1f}{ending}"
+    sign = "+" if figure == "age_bias" else ""
+    return f"{value:{sign}.2f}{ending}".replace("-", "−")
+
+
+def interval_text(figure: str, low: float, high: float) -> str:
+    """Return the ends of an interval without their unit.
+
+    Examples
+    --------
+    >>> interval_text("age_cs5", 0.6579, 0.6714)
+    '65.8 … 67.1'
+    """
+    if math.isnan(low):
+        return ""
+    return f"{figure_text(figure, low, unit=False)} … {figure_text(figure, high, unit=False)}"
