@@ -22,6 +22,7 @@ from agegender._threads import resolve_threads
 __all__ = ["from_keras_bytes", "run_keras", "run_onnx", "to_keras_bytes", "to_onnx"]
 
 TOLERANCE = 1e-5
+MAPS_A_THREAD = 4
 
 
 def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
@@ -53,7 +54,12 @@ def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
 def run_onnx(content: bytes, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the age and gender probabilities of rows, by ONNX Runtime."""
     session = _session(content)
-    return tuple(session.run(None, {session.get_inputs()[0].name: rows}))
+    name = session.get_inputs()[0].name
+    # Whole blocks of a network on many maps at once would not stay in the processor's cache.
+    at_once = MAPS_A_THREAD * resolve_threads() if rows.ndim > 2 else len(rows)
+    parts = [session.run(None, {name: rows[i : i + at_once]}) for i in range(0, len(rows), at_once)]
+    ages, genders = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return ages, genders
 
 
 # A few heads are kept open, for loops of small calls.

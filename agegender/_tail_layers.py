@@ -33,7 +33,10 @@ class FusedPReLU(keras.layers.PReLU):
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         """Scale what is negative by the slope."""
-        if not training or max(self.alpha.shape[:-1], default=1) > 1:
+        if not training:
+            # The same numbers in two operations less than Keras' own, which is what an exported graph runs.
+            return ops.relu(inputs) * (1 - self.alpha) + inputs * self.alpha
+        if max(self.alpha.shape[:-1], default=1) > 1:
             return super().call(inputs)
         return _fused_prelu()(inputs, ops.reshape(self.alpha, (-1,)))
 
