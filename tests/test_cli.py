@@ -214,7 +214,7 @@ main()
         (["embed", ".", "--backbone", "arcfase", "--out", "x.npz"], "arcface"),
         (["train", ".", "--backbone", "x.onnx", "--scale", "a/b"], "--scale"),
     ],
-    ids=["size", "cache", "folder", "model", "backbone", "scale"],
+    ids=["size", "cache", "folder", "model", "ending", "backbone", "scale"],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, drawn_faces) -> None:
     arguments = [drawn_faces if argument == "." else argument for argument in arguments]
