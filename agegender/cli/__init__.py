@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, embed, evaluate, predict, train
+from agegender.cli import cache, demo, embed, evaluate, predict, train
 from agegender.cli._output import err_console
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -38,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command()(demo.demo)
 app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from agegender.cli._models import check_ending, save
 from agegender.cli._options import (
@@ -24,7 +22,7 @@ from agegender.cli._options import (
     make_extractor,
     parse_units,
 )
-from agegender.cli._output import account, out_console, say
+from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -86,7 +84,7 @@ def train(
             classifier.set_params(head__units=parse_units(units))
         model = AgeGenderPipeline(extractor, classifier)
         _warm(model, faces.data, quiet)
-        _import_tensorflow()
+        import_tensorflow()
         if folds:
             _cross_validate(model, faces, folds, seed, quiet)
         if out is not None:
@@ -104,28 +102,12 @@ def _warm(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:
     model.set_params(extractor__verbose=0)
 
 
-def _import_tensorflow() -> None:
-    """Import it without what its C++ parts print, before they can be told not to, of graphics cards not found."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import tensorflow
-
-            tensorflow.config.list_physical_devices()
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def _cross_validate(model: AgeGenderPipeline, faces: Any, folds: int, seed: int, quiet: bool) -> None:
-    import numpy as np
     from sklearn.base import clone
 
     from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy
     from agegender.model_selection import AgeGenderKFold
 
-    table = Table("fold", "age MAE", "CS@5", "gender accuracy")
     figures = []
     splits = AgeGenderKFold(folds, random_state=seed).split(faces.data, faces.target, faces.groups)
     for number, (train_rows, test_rows) in enumerate(splits, 1):
@@ -137,14 +119,4 @@ def _cross_validate(model: AgeGenderPipeline, faces: Any, folds: int, seed: int,
         figures.append(
             [metric(truth, predicted) for metric in (age_mae, age_cumulative_score, gender_accuracy)]
         )
-        table.add_row(str(number), *_figures(figures[-1]))
-    table.add_section()
-    means, spreads = np.mean(figures, axis=0), np.std(figures, axis=0)
-    cells = zip(_figures(means), _figures(spreads), strict=True)
-    table.add_row("mean ± sd", *(f"{mean} ± {spread}" for mean, spread in cells))
-    out_console.print(table)
-
-
-def _figures(values: Any) -> list[str]:
-    mae, cs5, gender = values
-    return [f"{mae:.2f}", f"{100 * cs5:.1f} %", f"{100 * gender:.1f} %"]
+    out_console.print(fold_table(figures))

@@ -17,12 +17,15 @@ def tones(person: Person) -> list[Colour]:
     """Return the colours of single strands, some grey before others."""
     hair = person.hair
     greying = np.clip(hair.grey * 1.5 - np.array([0.0, 0.35, 0.05, 0.45, 0.2, 0.1]), 0, 1)
-    return [shade(mix(hair.colour, GREY_HAIR, g), f) for g, f in zip(greying, TONES, strict=True)]
+    # What looks alive in dark hair looks like white lines in grey.
+    evenness = 1 - 0.5 * hair.grey
+    return [shade(mix(hair.colour, GREY_HAIR, g), f**evenness) for g, f in zip(greying, TONES, strict=True)]
 
 
 def base_colour(person: Person) -> Colour:
     """Return the colour of hair in the shade of other hair."""
-    return shade(mix(person.hair.colour, GREY_HAIR, 0.9 * person.hair.grey), 0.74)
+    grey = person.hair.grey
+    return shade(mix(person.hair.colour, GREY_HAIR, 0.9 * grey), between(0.74, 0.88, grey))
 
 
 def draw_hair_behind(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
@@ -112,7 +115,8 @@ def _hairline(person: Person) -> NDArray[np.float64]:
     temple = 0.14 * (1 - person.childhood) * (0.4 if hair.style in LONG else 1) + 0.3 * hair.receded
     low = shape.eye_line + (0.12 if hair.style in ("cropped", "short", "swept", "curls") else 0.3)
     if hair.fringe and hair.receded < 0.4:
-        y, temple = brow - (0.55 - hair.fringe) * 0.55 * room, -0.05
+        # It ends above the eyes, and falls beside them.
+        y, temple, long = brow - 0.03 - (0.55 - hair.fringe) * 0.55 * room, -0.05, False
     right = [
         (0.0, y),
         (0.34 * shape.width, y - 0.35 * temple + (0.1 if long else 0)),

@@ -1,0 +1,150 @@
+"""``agegender demo``."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agegender._files import write_whole
+from agegender.cli._options import QuietOption
+from agegender.cli._output import account, fold_table, gender_word, import_tensorflow, out_console, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agegender.backbones import Backbone
+    from agegender.pipeline import AgeGenderPipeline
+
+FOLDS = 5
+SHOWN = 24
+CAUTION = (
+    "The faces are drawings and the network's filters are random: these figures show that everything runs, "
+    "and say nothing about people."
+)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("agegender-demo"),
+    n: Annotated[int, typer.Option("--n", min=50, help="How many faces are drawn.")] = 800,
+    seed: Annotated[int, typer.Option(help="Random state of drawings, folds and training.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw faces, train and test on them in five folds, save the model and show what it says.
+
+    Needs no pictures, no downloaded network and no internet; takes a minute or two.
+
+    Example: `agegender demo`
+    """
+    from agegender.datasets import make_faces
+    from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
+
+    started = time.perf_counter()
+    faces = make_faces(n, out / "faces", random_state=seed, verbose=0 if quiet else 1)
+    import_tensorflow()
+    with tempfile.TemporaryDirectory(prefix="agegender-") as cache:
+        model = _make_model(cache, seed)
+        _embed(model, faces.data, quiet)
+        say(f"Training {FOLDS} times, each time without the fifth of the faces that is predicted …", quiet)
+        folds = AgeGenderKFold(FOLDS, random_state=seed)
+        frame = cross_val_predict_frame(model, faces.data, faces.target, groups=faces.groups, cv=folds)
+        out_console.print(fold_table([_figures(part) for _, part in frame.groupby("fold")]))
+        out_console.print(CAUTION, soft_wrap=True)
+        say("Training on all faces, saving and loading the model …", quiet)
+        model.fit(faces.data, faces.target, groups=faces.groups)
+        _save_and_check(model, faces.data, out / "model.agegender")
+    _draw_sheet(faces.data, frame, out / "contact_sheet.png")
+    _draw_errors(frame, out / "age_errors.png")
+    say(f"Done in {time.perf_counter() - started:.0f} s.", quiet)
+    for made, what in (
+        ("faces", f"{n:,} drawn faces, named as in UTKFace"),
+        ("model.agegender", "the model; `agegender predict --model` takes it"),
+        ("contact_sheet.png", "faces with true and predicted age and gender"),
+        ("age_errors.png", "every error against the true age"),
+    ):
+        out_console.print(f"{out / made}: {what}", soft_wrap=True, highlight=False)
+
+
+def _backbone() -> Backbone:
+    """Return the network that the faces pass through: filters drawn at random, trained by nobody."""
+    import keras
+
+    from agegender.backbones import Backbone
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(channels, 3, strides=2, activation="relu") for channels in (16, 32, 64)]
+    layers += [keras.layers.AveragePooling2D(2), keras.layers.Flatten(), keras.layers.Dense(32)]
+    network = keras.Sequential([keras.Input((64, 64, 3)), *layers])
+    return Backbone.from_keras(network, name="random filters")
+
+
+def _make_model(cache: str, seed: int) -> AgeGenderPipeline:
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.extractor import EmbeddingExtractor
+    from agegender.heads import DenseHead
+    from agegender.pipeline import AgeGenderPipeline
+
+    extractor = EmbeddingExtractor(_backbone(), cache=cache)
+    return AgeGenderPipeline(extractor, AgeGenderClassifier(DenseHead(units=(64,)), random_state=seed))
+
+
+def _embed(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:
+    """Pass every picture through the network once; training finds them in the cache."""
+    extractor = model.resolve_extractor()
+    extractor.transform(pictures)
+    say(account(extractor.report_), quiet)
+
+
+def _figures(frame: pd.DataFrame) -> tuple[float, float, float]:
+    from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy
+
+    truth, predicted = frame[["true_age", "true_gender"]].to_numpy(), frame[["age", "gender"]].to_numpy()
+    mae, cs5, gender = (
+        metric(truth, predicted) for metric in (age_mae, age_cumulative_score, gender_accuracy)
+    )
+    return mae, cs5, gender
+
+
+def _save_and_check(model: AgeGenderPipeline, pictures: Any, path: Path) -> None:
+    """Save the model, and predict with what is read back to see that it is the same."""
+    import numpy as np
+
+    from agegender.exceptions import ModelFileError
+    from agegender.persistence import load_model, save_model
+
+    loaded = load_model(save_model(model, path))
+    loaded.extractor_.set_params(cache=None)
+    if not np.array_equal(loaded.predict(pictures), model.predict(pictures)):
+        raise ModelFileError(f"{path} predicts other than the model that was saved in it.")
+
+
+def _draw_sheet(pictures: Any, frame: pd.DataFrame, path: Path) -> None:
+    """Draw a page of faces of all ages."""
+    import numpy as np
+
+    from agegender.plots._contact_sheet import contact_sheet
+
+    by_age = frame["true_age"].to_numpy().argsort(kind="stable")
+    shown = by_age[np.linspace(0, len(by_age) - 1, SHOWN).astype(int)]
+    sheet = contact_sheet(
+        pictures[shown],
+        frame.iloc[shown],
+        title="Drawn faces, not people",
+        note="On the left what a model predicted that had not seen the face, on the right what was drawn.",
+        gender_names={label: gender_word(label) for label in (0, 1)},
+    )
+    write_whole(path, lambda arriving: sheet.save(arriving, "PNG"))
+
+
+def _draw_errors(frame: pd.DataFrame, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from agegender.plots import AgeErrorDisplay
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(title="Drawn faces: errors of age, each by a model that had not seen the face")
+    AgeErrorDisplay.from_predictions(frame["true_age"], frame["age"], kind="by_age", ax=axes)
+    write_whole(path, lambda arriving: figure.savefig(arriving, dpi=150, format="png"))
