@@ -1,4 +1,4 @@
-"""Plots of how well ages and genders are predicted, in scikit-learn's manner (``pip install 'agegender[plots]'``).
+"""Plots of how well ages and genders are predicted, in scikit-learn's manner.
 
 Each display is made by ``from_estimator`` or ``from_predictions``, draws on the axes given or on new ones, and keeps
 them as ``ax_`` and ``figure_``.

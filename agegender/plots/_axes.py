@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from agegender._validation import optional_import
-
 __all__ = ["BLUE", "GREEN", "GREY", "INK", "LINES", "ORANGE", "SKY", "VERMILION", "new_axes", "tidy"]
 
 BLUE, ORANGE, VERMILION, GREEN, SKY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9"
@@ -17,7 +15,8 @@ def new_axes(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Any:
     """Return the axes given, or those of a new figure."""
     if ax is not None:
         return ax
-    pyplot = optional_import("matplotlib.pyplot", "plots")
+    from matplotlib import pyplot
+
     return pyplot.subplots(figsize=figsize, layout="constrained")[1]
 
 

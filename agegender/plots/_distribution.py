@@ -194,11 +194,12 @@ class AgeDistributionDisplay:
             self.ax_.plot(self.true_age[row], base, linestyle="", **mark, **above)
 
     def _legend(self) -> None:
-        lines = optional_import("matplotlib.lines", "plots").Line2D
-        mean = lines([], [], marker="o", linestyle="", color="white", markeredgecolor=BLUE, label="mean")
-        interval = lines([], [], color=BLUE, linewidth=4, label=f"{100 * self.coverage:g} % interval")
+        from matplotlib.lines import Line2D
+
+        mean = Line2D([], [], marker="o", linestyle="", color="white", markeredgecolor=BLUE, label="mean")
+        interval = Line2D([], [], color=BLUE, linewidth=4, label=f"{100 * self.coverage:g} % interval")
         handles = [mean, interval]
         if self.true_age is not None:
-            handles.append(lines([], [], marker="D", linestyle="", color=VERMILION, label="truth"))
+            handles.append(Line2D([], [], marker="D", linestyle="", color=VERMILION, label="truth"))
         place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(handles)}
         self.ax_.legend(handles=handles, frameon=False, fontsize="small", **place)
