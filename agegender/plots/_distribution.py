@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agegender._validation import optional_import
 from agegender.calibration import UNCALIBRATED, Calibration, age_interval, calibration_of
 from agegender.metrics import expected_age, target_column
 from agegender.plots._axes import BLUE, SKY, VERMILION, new_axes, tidy

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agegender._validation import optional_import
 from agegender.plots import AgeCumulativeScoreDisplay, AgeErrorDisplay
 from agegender.plots._axes import BLUE, GREY, INK, VERMILION, tidy
 
@@ -43,8 +42,9 @@ def charts(report: EvaluationReport) -> dict[str, str]:
 
 
 def _draw(plot: Any, size: tuple[float, float] = SIZE) -> str:
-    figures = optional_import("matplotlib.figure", "reports")
-    figure = figures.Figure(figsize=size, layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
     plot(figure.subplots())
     content = io.BytesIO()
     # Hexagons by the thousand are smaller as pixels.
