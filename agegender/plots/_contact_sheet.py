@@ -124,7 +124,7 @@ def _draw_heading(sheet: _Sheet, width: int, title: str, note: str) -> None:
 
 
 def _draw_card(
-    sheet: _Sheet, x: int, y: int, picture: images.Picture, row: dict[str, Any], names: Mapping[Any, str]
+    sheet: _Sheet, x: int, y: int, picture: images.Picture, row: Mapping[Any, Any], names: Mapping[Any, str]
 ) -> None:
     sheet.box(x - 1, y - 1, x + FACE + 1, y + FACE + BELOW + 1, LINE, CORNER + 1)
     sheet.box(x, y, x + FACE, y + FACE + BELOW, CARD, CORNER)
@@ -138,7 +138,7 @@ def _draw_card(
     _draw_ages(sheet, left, right, base + 22, row)
 
 
-def _draw_ages(sheet: _Sheet, left: float, right: float, y: float, row: dict[str, Any]) -> None:
+def _draw_ages(sheet: _Sheet, left: float, right: float, y: float, row: Mapping[Any, Any]) -> None:
     """Draw the line of ages from 0 to 100."""
 
     def place(age: float) -> float:

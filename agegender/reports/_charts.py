@@ -48,7 +48,8 @@ def _draw(plot: Any, size: tuple[float, float] = SIZE) -> str:
     plot(figure.subplots())
     content = io.BytesIO()
     # Hexagons by the thousand are smaller as pixels.
-    for collection in figure.axes[0].collections:
+    collections: list[Any] = list(figure.axes[0].collections)
+    for collection in collections:
         collection.set_rasterized(len(collection.get_paths()) > 1 or len(collection.get_offsets()) > 200)
     figure.savefig(content, format="svg", dpi=160, metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(content.getvalue()).decode()
