@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import threading
@@ -11,8 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agegender._keras import check_keras, check_weights_are_numbers, name_layers_by_order, quiet_keras
+from agegender._keras import (
+    check_keras,
+    check_weights_are_from,
+    check_weights_are_numbers,
+    name_layers_by_order,
+    quiet_keras,
+)
+from agegender._network_files import sha256_of
 from agegender._onnx_reading import looks_like_html
+from agegender._weights_record import notice_change
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = [
@@ -22,6 +29,7 @@ __all__ = [
     "check_file",
     "download",
     "locate",
+    "mirrored",
     "offline",
     "weights_folder",
 ]
@@ -79,7 +87,7 @@ class Published:
 
     def urls(self, suffix: str) -> list[str]:
         """Return the addresses of the weights file with this suffix, the first being the main one."""
-        return [f"{source}{self.stem}{suffix}" for source in _SOURCES]
+        return [f"{source}{self.stem}{suffix}" for source in mirrored(_SOURCES)]
 
 
 _FACENET_LICENCE = (
@@ -155,6 +163,12 @@ def weights_folder() -> Path:
     return Path(folder_utils.get_deepface_home()) / ".deepface" / "weights"
 
 
+def mirrored(sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what ``AGEGENDER_MIRROR`` names, a folder with files of the same names, in place of all addresses."""
+    mirror = os.environ.get("AGEGENDER_MIRROR", "").strip()
+    return (f"{mirror.rstrip('/')}/",) if mirror else sources
+
+
 def offline() -> bool:
     """Tell whether ``AGEGENDER_OFFLINE`` forbids downloads."""
     return os.environ.get("AGEGENDER_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
@@ -173,7 +187,7 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
     folder = weights_folder()
     for suffix in _SUFFIXES[engine]:
         if (path := folder / f"{published.stem}{suffix}").is_file():
-            return check_file(path, published.urls(suffix))
+            return _check_present(path, published)
     if offline():
         raise _not_found(published, engine, folder, "AGEGENDER_OFFLINE forbids to download them")
     failures = []
@@ -183,6 +197,17 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
         except (OSError, ValueError, WeightsError) as error:
             failures.append(str(error).strip())
     raise _not_found(published, engine, folder, f"they could not be downloaded ({'; '.join(failures)})")
+
+
+def _check_present(path: Path, published: Published) -> Path:
+    """Check a file that lies in deepface's folder, under the name that deepface gives to the published one."""
+    try:
+        check_file(path, published.urls(path.suffix), expected=published.known.get(path.suffix))
+    except WeightsError as error:
+        raise WeightsError(f"{error} Weights of your own are named with weights=….") from error
+    if path.suffix not in published.known:
+        notice_change(path)
+    return path
 
 
 def download(published: Published, suffix: str) -> Path:
@@ -234,9 +259,7 @@ def check_file(path: Path, urls: list[str], *, expected: tuple[str, int] | None 
     sha256, size = expected
     if (found := path.stat().st_size) != size:
         raise WeightsError(f"{path} has {found:,} bytes where the published file has {size:,}. {remedy}")
-    with path.open("rb") as file:
-        came = hashlib.file_digest(file, "sha256").hexdigest()
-    if came != sha256:
+    if (came := sha256_of(path)) != sha256:
         raise WeightsError(f"{path} has sha256 {came} where the published file has {sha256}. {remedy}")
     return path
 
@@ -276,6 +299,7 @@ def build_keras(published: Published, path: Path) -> Any:
             f"deepface built {published.name} without asking for its weights; nothing was loaded."
         )
     check_weights_are_numbers(model, str(path))
+    check_weights_are_from(model, path)
     name_layers_by_order(model)
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from agegender.exceptions import WeightsError
 __all__ = [
     "KerasGraph",
     "check_keras",
+    "check_weights_are_from",
     "check_weights_are_numbers",
     "keras_layers",
     "keras_snapshot",
@@ -193,6 +195,31 @@ def check_weights_are_numbers(model: Any, source: str) -> None:
             raise WeightsError(
                 f"{source} is damaged: {weight.path} holds values that are no numbers. Fetch it again."
             )
+
+
+def check_weights_are_from(model: Any, path: Path) -> None:
+    """Raise an error where a weight is not one of those in an HDF5 file: it would be a random one."""
+    import h5py
+
+    held: set[tuple[tuple[int, ...], bytes]] = set()
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            held.add(_fingerprint(item[()]))
+
+    with h5py.File(path, "r") as file:
+        file.visititems(note)
+    lacking = [weight.path for weight in model.weights if _fingerprint(weight) not in held]
+    if lacking:
+        raise WeightsError(
+            f"{path} does not hold {len(lacking)} of the network's {len(model.weights)} weights, {lacking[0]} among "
+            "them, and nothing is predicted with weights that were not loaded. Delete it and fetch it again."
+        )
+
+
+def _fingerprint(values: Any) -> tuple[tuple[int, ...], bytes]:
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    return array.shape, hashlib.sha256(array.data).digest()
 
 
 def _without_addresses(entry: dict[str, Any]) -> dict[str, Any]:

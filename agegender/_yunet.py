@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._deepface import Published, check_file, download, offline, weights_folder
+from agegender._deepface import Published, check_file, download, mirrored, offline, weights_folder
 from agegender._fork import after_fork
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["YuNet", "find_yunet", "locate_yunet"]
 
+_SOURCES = (
+    "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/",
+    "https://huggingface.co/opencv/face_detection_yunet/resolve/main/",
+)
 OVERLAP = 0.3
 MOST = 5000
 # Settings of a cv2.FaceDetectorYN last from call to call, so that each thread has its own.
@@ -30,10 +34,7 @@ class _Published(Published):
 
     def urls(self, suffix: str) -> list[str]:
         """Return the addresses of the file, the main one first."""
-        return [
-            f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{self.stem}{suffix}",
-            f"https://huggingface.co/opencv/face_detection_yunet/resolve/main/{self.stem}{suffix}",
-        ]
+        return [f"{source}{self.stem}{suffix}" for source in mirrored(_SOURCES)]
 
 
 PUBLISHED = _Published(

@@ -15,6 +15,7 @@ __all__ = [
     "PictureWarning",
     "WeightsError",
     "WeightsNotFoundError",
+    "WeightsWarning",
 ]
 
 
@@ -83,3 +84,7 @@ class EnvironmentWarning(UserWarning):
 
 class FramingWarning(UserWarning):
     """It is not known how the face crops that a model was trained on are framed; its ages may be off."""
+
+
+class WeightsWarning(UserWarning):
+    """A weights file is no longer what it was when it was first used."""

@@ -121,9 +121,40 @@ def damage(file: Path, rng: random.Random) -> None:
     file.write_bytes(content)
 
 
+def damaged_models(effort: Effort) -> Figures:
+    from long_runs import damage_models, fit
+
+    n_files = 40 * effort.rounds
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = damage_models(fit(folder), folder, n_files, seed=random.SystemRandom().randrange(10**9))
+    figures = (
+        f"{found.n_refused:,} refused, {found.n_same:,} predict the same (the damage lies where nothing is read), "
+        f"{found.n_other} predict something else or raise another error"
+    )
+    return Figures(f"Damage to saved models, {n_files:,} files", figures, not found.n_other)
+
+
+def looped_predictions(effort: Effort) -> Figures:
+    """Predict picture by picture; a kilobyte a prediction would be seen."""
+    from long_runs import fit, predict_in_a_loop
+
+    n_predictions = 2000 * effort.rounds
+    with tempfile.TemporaryDirectory() as name:
+        megabytes = predict_in_a_loop(fit(Path(name)), n_predictions)
+    growth = megabytes[-1] - megabytes[0]
+    figures = (
+        f"{megabytes[0]:.0f} MB resident after the first tenth, {megabytes[-1]:.0f} MB at the end "
+        f"({growth / (0.9 * n_predictions) * 1e6:.0f} bytes a prediction)"
+    )
+    return Figures(f"{n_predictions:,} predictions in a loop", figures, growth < 30)
+
+
 SECTIONS: dict[str, list[Callable[[Effort], Figures]]] = {
     "Pictures": [mutated_pictures, large_pictures],
     "Cache": [killed_writers, damaged_files],
+    "Models": [damaged_models],
+    "Long runs": [looped_predictions],
 }
 
 
@@ -151,7 +182,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--minutes", type=float, default=2.0, help="of fuzzing")
-    parser.add_argument("--rounds", type=int, default=50, help="of killing; 20 damaged files each")
+    parser.add_argument(
+        "--rounds", type=int, default=50, help="of killing; 20 damaged files and 2,000 predictions each"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     options = parser.parse_args()
     unknown = sorted(set(options.sections) - set(SECTIONS))

@@ -93,7 +93,7 @@ def measure(folder: Path) -> dict:
     from deepface.modules import representation
 
     from agegender import images
-    from agegender._deepface import weights_folder
+    from agegender._deepface import PUBLISHED, weights_folder
     from agegender.backbones import Backbone
     from agegender.runtime import open_network
 
@@ -102,6 +102,7 @@ def measure(folder: Path) -> dict:
     for name, their_name, normalization in NETWORKS:
         model = deepface_networks.build(name)
         deepface_networks.save(model, weights_folder() / f"{name}_weights.h5")
+        PUBLISHED[name].known.clear()  # these weights are random
         backbone = Backbone.load(name)
         batch = np.stack(
             [images.letterbox(images.load(file), backbone.input_size) for file in files.values()]

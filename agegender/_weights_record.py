@@ -1,0 +1,48 @@
+"""A record of weights files whose right content nobody publishes: what they held when they were first used."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from agegender._files import write_whole
+from agegender._network_files import sha256_of
+from agegender._validation import home
+from agegender.exceptions import WeightsWarning
+
+__all__ = ["notice_change", "record_path"]
+
+
+def record_path() -> Path:
+    """Return where the record lies: ``$AGEGENDER_HOME/networks/seen.json``."""
+    return home() / "networks" / "seen.json"
+
+
+def notice_change(path: Path) -> None:
+    """Note the sha256 of a file, or warn once where it is not the one that was noted."""
+    seen, found = _read(), sha256_of(path)
+    before = seen.get(str(path))
+    if before == found:
+        return
+    # A home that cannot be written to keeps no record; the weights are good all the same.
+    with suppress(OSError):
+        text = json.dumps({**seen, str(path): found}, indent=1, sort_keys=True)
+        write_whole(record_path(), lambda arriving: arriving.write_text(text, encoding="utf-8"))
+    if before is not None:
+        warnings.warn(
+            f"{path} has changed since it was first used here: its sha256 was {before} and is {found}. Its numbers "
+            "are others now, and models trained on the former ones will not take it. Put the former file back if you "
+            "did not mean this; you are told once.",
+            WeightsWarning,
+            stacklevel=5,
+        )
+
+
+def _read() -> dict[str, str]:
+    try:
+        record = json.loads(record_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
