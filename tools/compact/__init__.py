@@ -1,0 +1,1 @@
+"""How the network `agegender/pretrained/compact.onnx` is made; started by `tools/train_compact.py`."""
