@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agegender.heads import ConvHead, DenseHead
     from agegender.persistence import load_model, save_model
     from agegender.pipeline import AgeGenderPipeline
+    from agegender.pretrained import load_pretrained
 
 __all__ = [
     "AgeGenderClassifier",
@@ -29,6 +30,7 @@ __all__ = [
     "FineTuneHead",
     "__version__",
     "load_model",
+    "load_pretrained",
     "save_model",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = {
     "EmbeddingExtractor": "extractor",
     "FineTuneHead": "fine_tuning",
     "load_model": "persistence",
+    "load_pretrained": "pretrained",
     "save_model": "persistence",
 }
 

@@ -47,7 +47,7 @@ class NetworkFile:
         WeightsNotFoundError
             If there is neither file nor content, and deepface does not publish it.
         """
-        for path in (self.path, self.kept, self.published_path):
+        for path in (self.path, self.shipped_path, self.kept, self.published_path):
             if path is not None and path.is_file() and sha256_of(path) == self.sha256:
                 return path
         if content is not None:
@@ -60,6 +60,13 @@ class NetworkFile:
     def kept(self) -> Path:
         """Where a network that came with a model is kept, and where a person may put one."""
         return home() / "networks" / f"{self.sha256}{self.suffix}"
+
+    @property
+    def shipped_path(self) -> Path | None:
+        """Where it lies in this installation, if it is one of those that come with the package."""
+        from agegender._shipped import SHIPPED
+
+        return SHIPPED[self.name].path if self.name in SHIPPED else None
 
     @property
     def published_path(self) -> Path | None:

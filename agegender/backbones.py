@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agegender._network_files import NetworkFile, existing_file, sha256_of
+from agegender._shipped import SHIPPED, Shipped
 from agegender._validation import check_choice, did_you_mean
 from agegender.exceptions import WeightsError
 
@@ -83,7 +84,7 @@ class Backbone:
         weights: str | os.PathLike[str] | None = None,
         engine: Literal["auto", "onnx", "keras"] = "auto",
     ) -> Backbone:
-        """Find one of deepface's networks, or read an ONNX file.
+        """Find one of deepface's networks or the one inside the package, or read an ONNX file.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class Backbone:
         weights : path, default=None
             The weights file, ``.onnx`` or ``.h5``. None looks in deepface's folder
             (``$DEEPFACE_HOME/.deepface/weights``, by default in the home directory), then downloads through deepface
-            unless ``AGEGENDER_OFFLINE=1`` is set.
+            unless ``AGEGENDER_OFFLINE=1`` is set. ``compact`` comes with its own.
         engine : {"auto", "onnx", "keras"}, default="auto"
             Which form of the weights: the ``.onnx`` file, which ONNX Runtime runs, or the ``.h5`` file, which Keras
             runs. "auto" takes the first where it is there, and the second otherwise.
@@ -110,13 +111,15 @@ class Backbone:
         --------
         >>> Backbone.load("arcfase")
         Traceback (most recent call last):
-        ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, and any .onnx \
-file. Did you mean 'arcface'?
+        ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, \
+compact, and any .onnx file. Did you mean 'arcface'?
         """
         from agegender._deepface import PUBLISHED, check_file, locate
 
         check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
         name = os.fspath(name_or_path)
+        if name in SHIPPED:
+            return _load_shipped(SHIPPED[name], weights, engine)
         published = PUBLISHED.get(name)
         if published is None:
             return _load_file(name, weights)
@@ -382,11 +385,33 @@ def known_backbones() -> tuple[str, ...]:
     Examples
     --------
     >>> known_backbones()
-    ('arcface', 'facenet', 'facenet512', 'openface')
+    ('arcface', 'facenet', 'facenet512', 'openface', 'compact')
     """
     from agegender._deepface import PUBLISHED
 
-    return tuple(PUBLISHED)
+    return (*PUBLISHED, *SHIPPED)
+
+
+def _load_shipped(shipped: Shipped, weights: object, engine: str) -> Backbone:
+    if weights is not None:
+        raise ValueError(
+            f"{shipped.name} comes with its weights, and weights={weights!r} cannot replace them; "
+            "Backbone.from_onnx reads other files."
+        )
+    if engine == "keras":
+        raise ValueError(f"{shipped.name} has no Keras form; use engine='auto' or 'onnx'.")
+    return Backbone(
+        name=shipped.name,
+        path=shipped.checked_path(),
+        sha256=shipped.sha256,
+        size=shipped.size,
+        color=shipped.color,
+        mean=shipped.mean,
+        scale=shipped.scale,
+        input_size=shipped.input_size,
+        licence=shipped.licence,
+        suffix=".onnx",
+    )
 
 
 def _load_file(name: str, weights: object) -> Backbone:

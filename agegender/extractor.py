@@ -46,8 +46,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     Parameters
     ----------
     backbone : str or Backbone, default="arcface"
-        A network of deepface's by name (``arcface``, ``facenet``, ``facenet512``, ``openface``) or any other
-        as a :class:`~agegender.backbones.Backbone`.
+        A network of deepface's by name (``arcface``, ``facenet``, ``facenet512``, ``openface``), the one in the
+        package (``compact``), or any other as a :class:`~agegender.backbones.Backbone`.
     layer : str, default="auto"
         ``embedding``, ``penultimate`` (what the last dense layer reads), ``pooled`` (the feature map averaged
         over space), ``feature_map`` (height, width, channels), ``input`` (the pixels that the network is given,

@@ -80,7 +80,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> list
 
 
 def test_deepface_s_networks_are_known_with_what_they_need() -> None:
-    assert known_backbones() == ("arcface", "facenet", "facenet512", "openface")
+    assert known_backbones() == ("arcface", "facenet", "facenet512", "openface", "compact")
     put("arcface_weights.onnx")
     put("facenet_weights.onnx")
     arcface, facenet = Backbone.load("arcface"), Backbone.load("facenet")

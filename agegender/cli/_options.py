@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from agegender.extractor import EmbeddingExtractor
 
 BackboneOption = Annotated[
-    str, typer.Option(help="A network by name (arcface, facenet, facenet512, openface) or an .onnx file.")
+    str,
+    typer.Option(
+        help="A network by name (arcface, facenet, facenet512, openface, compact) or an .onnx file."
+    ),
 ]
 ColorOption = Annotated[str, typer.Option(help="Colour order that an .onnx file takes: rgb or bgr.")]
 MeanOption = Annotated[float, typer.Option(help="An .onnx file is fed (pixel − mean) · scale.")]

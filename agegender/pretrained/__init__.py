@@ -1,0 +1,100 @@
+"""What is trained already: models that come with the package, and the pictures that they may be judged by."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from agegender._alignment import TEMPLATES
+from agegender._shipped import SHIPPED
+from agegender._validation import check_choice
+
+if TYPE_CHECKING:
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.pipeline import AgeGenderPipeline
+
+__all__ = ["kept_out_names", "load_pretrained"]
+
+
+def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
+    """Return a model that is trained already; no download, no TensorFlow.
+
+    For non-commercial research only: see ``docs/compact.md`` for its terms, how it was trained, and how well it
+    does by age, gender and race.
+
+    Parameters
+    ----------
+    name : {"compact"}, default="compact"
+        Which one: the small network in the package with a dense head, trained on UTKFace.
+
+    Returns
+    -------
+    AgeGenderPipeline
+        Fitted: it predicts as it is, and can be cloned and trained on other pictures. Genders are 0 male, 1 female.
+
+    Raises
+    ------
+    ValueError
+        If there is no model of this name.
+    WeightsError
+        If the installation is damaged.
+
+    Examples
+    --------
+    >>> from agegender import load_pretrained
+    >>> model = load_pretrained("compact")
+    >>> model.extractor
+    EmbeddingExtractor('compact')
+    >>> model.predict_frame(["holiday.jpg"])  # doctest: +SKIP
+        age  age_low  age_high  gender  gender_proba
+    0  42.3     30.1      55.0       1          0.98
+    """
+    from sklearn.base import clone
+
+    from agegender.extractor import EmbeddingExtractor
+    from agegender.persistence import load_model
+    from agegender.pipeline import AgeGenderPipeline
+
+    check_choice("name", name, tuple(SHIPPED), "load_pretrained")
+    with resources.as_file(resources.files(__name__) / f"{name}.agegender") as file:
+        classifier = cast("AgeGenderClassifier", load_model(file))
+    model = AgeGenderPipeline(EmbeddingExtractor(name), clone(classifier))
+    model.extractor_, model.classifier_ = model.resolve_extractor().fit(), classifier
+    side, points = TEMPLATES["utkface"]
+    model.extractor_.framing_ = (
+        np.array(points) / side
+    )  # what measure_framing finds on what it was trained on
+    return model
+
+
+def kept_out_names(name: str = "compact") -> frozenset[str]:
+    """Return the names of UTKFace's files from which a model learnt nothing: scores on any others flatter it.
+
+    Parameters
+    ----------
+    name : {"compact"}, default="compact"
+        The model; see :func:`load_pretrained`.
+
+    Returns
+    -------
+    frozenset of str
+        File names without folders. None of these pictures has a copy, or a near-copy, among those learnt from.
+
+    Raises
+    ------
+    ValueError
+        If there is no model of this name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from agegender.datasets import load_utkface
+    >>> from agegender.pretrained import kept_out_names
+    >>> faces = load_utkface("UTKFace/")  # doctest: +SKIP
+    >>> honest = [Path(path).name in kept_out_names() for path in faces.data]  # doctest: +SKIP
+    """
+    check_choice("name", name, tuple(SHIPPED), "kept_out_names")
+    text = (resources.files(__name__) / f"{name}_kept_out.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())

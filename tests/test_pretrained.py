@@ -1,0 +1,134 @@
+"""The network inside the package, its head, and the terms that go with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agegender import Backbone, EmbeddingExtractor, load_pretrained
+from agegender._network_files import NetworkFile
+from agegender._shipped import SHIPPED
+from agegender.datasets import load_utkface, make_faces
+from agegender.exceptions import WeightsError
+from agegender.pretrained import kept_out_names
+from agegender.runtime import open_network
+
+COMPACT = SHIPPED["compact"]
+
+
+@pytest.fixture
+def drawn(tmp_path) -> list[str]:
+    return list(make_faces(3, tmp_path).data)
+
+
+def test_the_file_is_the_one_on_record_and_small() -> None:
+    backbone = Backbone.load("compact")
+    assert backbone.sha256 == COMPACT.sha256
+    assert COMPACT.path.stat().st_size == backbone.size <= 4_000_000
+    assert "non-commercial" in backbone.licence
+
+
+def test_a_wheel_holds_the_files_and_their_terms(tmp_path) -> None:
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+        (described,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        assert "License-File: agegender/pretrained/LICENSE-compact.txt" in packed.read(described).decode()
+        assert hashlib.sha256(packed.read("agegender/pretrained/compact.onnx")).hexdigest() == COMPACT.sha256
+    files = {"compact.agegender", "compact_kept_out.txt", "LICENSE-compact.txt"}
+    assert {f"agegender/pretrained/{file}" for file in files} <= names
+
+
+def test_its_layers_are_those_of_any_network() -> None:
+    backbone = Backbone.load("compact")
+    shapes = {
+        name: backbone.output_shape(name) for name in ("embedding", "penultimate", "pooled", "feature_map")
+    }
+    assert shapes == {
+        "embedding": (128,),
+        "penultimate": (384,),
+        "pooled": (384,),
+        "feature_map": (5, 5, 384),
+    }
+    picture = np.random.default_rng(0).integers(0, 256, (1, 80, 80, 3), np.uint8)
+    rows = {name: open_network(backbone, name, n_threads=1)(picture) for name in shapes}
+    np.testing.assert_allclose(rows["pooled"], rows["feature_map"].mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    assert {name: row.shape[1:] for name, row in rows.items()} == shapes
+
+
+def test_the_extractor_knows_it_by_name_and_gives_the_same_each_time(drawn) -> None:
+    extractor = EmbeddingExtractor("compact", layer="embedding", cache=None)
+    rows = extractor.transform(drawn)
+    np.testing.assert_array_equal(rows, extractor.transform(drawn))
+    assert not np.allclose(rows[0], rows[1], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"weights": "other.onnx"}, "comes with its weights"), ({"engine": "keras"}, "no Keras form")],
+)
+def test_what_it_has_not_is_an_error(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Backbone.load("compact", **options)
+
+
+def test_a_damaged_installation_says_so(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "compact.onnx"
+    file.write_bytes(b"\x08 something else")
+    monkeypatch.setattr(type(COMPACT), "path", property(lambda self: file))
+    with pytest.raises(WeightsError, match="install agegender again"):
+        Backbone.load("compact")
+
+
+def test_a_model_from_another_machine_finds_it_in_this_installation() -> None:
+    backbone = Backbone.load("compact")
+    elsewhere = NetworkFile(
+        "compact", Path("/another/machine/compact.onnx"), backbone.sha256, backbone.size, ".onnx"
+    )
+    assert elsewhere.find() == COMPACT.path
+    assert pickle.loads(pickle.dumps(backbone)) == backbone
+
+
+def test_the_pretrained_model_predicts_without_tensorflow(drawn) -> None:
+    script = (
+        "import sys; from agegender import load_pretrained; model = load_pretrained();"
+        "model.extractor_.set_params(cache=None); print(model.predict(sys.argv[1:]).tolist());"
+        "assert not {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules), 'imported'"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", script, *drawn], capture_output=True, text=True, check=True
+    )
+    model = load_pretrained("compact")
+    found = model.predict(drawn)
+    np.testing.assert_allclose(found, json.loads(printed.stdout))
+    ages, genders = model.predict_proba(drawn)
+    np.testing.assert_allclose(ages @ np.arange(101), found[:, 0], rtol=1e-4)
+    np.testing.assert_array_equal(genders.argmax(1), found[:, 1])
+
+
+def test_kept_out_pictures_are_predicted_about_as_the_card_says(shared) -> None:
+    faces = load_utkface(shared / "data" / "utkface_mini")
+    honest = [i for i, path in enumerate(faces.data) if Path(path).name in kept_out_names()]
+    assert len(honest) >= 20
+    predicted = load_pretrained().predict(list(faces.data[honest]))
+    # Balanced over the decades, so with more of the old, whose ages are harder, than the card's pictures.
+    assert np.abs(predicted[:, 0] - faces.target[honest, 0]).mean() < 9
+    assert (predicted[:, 1] == faces.target[honest, 1]).mean() > 0.8
+
+
+def test_an_unknown_model_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="compact"):
+        load_pretrained("large")
+    with pytest.raises(ValueError, match="compact"):
+        kept_out_names("large")
