@@ -71,11 +71,18 @@ def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
     folder, _ = trained
     pictures = sorted(drawn_faces.iterdir())[:3]
     table = agegender(
-        "predict", "--model", folder / "model.agegender", *pictures, home=folder / "home"
+        "predict", "--faces", "none", "--model", folder / "model.agegender", *pictures, home=folder / "home"
     ).stdout
     assert all(picture.name[:12] in table for picture in pictures)
     said = agegender(
-        "predict", "--model", folder / "model.agegender", "--json", drawn_faces, home=folder / "home"
+        "predict",
+        "--faces",
+        "none",
+        "--model",
+        folder / "model.agegender",
+        "--json",
+        drawn_faces,
+        home=folder / "home",
     ).stdout
     records = json.loads(said)
     assert len(records) == 60
@@ -103,7 +110,7 @@ def test_predict_names_what_it_could_not_read_and_ends_with_1(trained, drawn_fac
     folder, _ = trained
     good, bad = next(drawn_faces.iterdir()), tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    arguments = ["predict", "--model", folder / "model.agegender", "--json", good, bad]
+    arguments = ["predict", "--faces", "none", "--model", folder / "model.agegender", "--json", good, bad]
     done = agegender(*arguments, home=folder / "home", check=False)
     assert done.returncode == 1
     assert "bad.jpg" in done.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, embed, evaluate, predict, train
+from agegender.cli import cache, demo, download, embed, evaluate, predict, train, video
 from agegender.cli._output import err_console
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -42,7 +42,9 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(video.video)
 app.command()(embed.embed)
+app.command()(download.download)
 app.add_typer(cache.app, name="cache")
 
 

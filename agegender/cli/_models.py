@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agegender._files import write_whole
+from agegender.exceptions import ModelFileError
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")
@@ -43,3 +44,29 @@ def load(path: Path) -> Any:
     import joblib
 
     return joblib.load(path)
+
+
+def load_or_pretrained(path: Path | None) -> Any:
+    """Load a model, or without a path the one that comes with the package.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If no model comes with this version of the package.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
+            )
+        return load(path)
+    import agegender
+
+    load_pretrained = getattr(agegender, "load_pretrained", None)
+    if load_pretrained is None:
+        raise ModelFileError(
+            "No model comes with this version; name one: --model model.agegender (`agegender train` makes it)."
+        )
+    return load_pretrained("compact")

@@ -34,6 +34,19 @@ LayerOption = Annotated[
 CropOption = Annotated[float, typer.Option(help="Fraction trimmed from every side of the pictures.")]
 CacheOption = Annotated[str, typer.Option(help="Folder of the cache, 'auto' or 'none'.")]
 BatchOption = Annotated[int, typer.Option(help="Pictures that pass through the network at once.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A model saved by `agegender train`; without it, the one that comes with the package. "
+        "Loading a .joblib file runs the code in it."
+    ),
+]
+FacesOption = Annotated[
+    str,
+    typer.Option(
+        help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file; or none: each picture is a face crop."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 

@@ -1,0 +1,49 @@
+"""``agegender download``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from agegender.cli._options import QuietOption
+from agegender.cli._output import out_console, say
+
+
+def download(
+    networks: Annotated[
+        list[str], typer.Argument(help="arcface, facenet, facenet512, openface or yunet; several as well.")
+    ],
+    engine: Annotated[
+        Literal["auto", "onnx", "keras"],
+        typer.Option(help="Which form of a network's weights: auto takes the .onnx form where there is one."),
+    ] = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch weights beforehand, verify them, and say where they lie; what is there already is verified.
+
+    For containers and machines without a connection later on. DEEPFACE_HOME moves the folder.
+
+    Example: `agegender download arcface yunet`
+    """
+    from agegender._network_files import sha256_of
+    from agegender._validation import check_choice
+    from agegender._yunet import PUBLISHED as YUNET
+    from agegender._yunet import locate_yunet
+    from agegender.backbones import Backbone, known_backbones
+    from agegender.faces import load_detector
+
+    for name in networks:
+        check_choice("NETWORK", name, (*known_backbones(), YUNET.name), "download")
+    for name in networks:
+        say(f"{name} …", quiet)
+        if name == YUNET.name:
+            path = locate_yunet()
+            load_detector(path)
+        else:
+            path = Backbone.load(name, engine=engine).file()
+        out_console.print(
+            f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}",
+            soft_wrap=True,
+            highlight=False,
+        )
