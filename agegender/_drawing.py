@@ -118,4 +118,5 @@ def _hidden(place: tuple[float, float], label: tuple[float, float], others: list
 
 @functools.lru_cache(maxsize=32)
 def _font(size: int) -> Any:
+    """Return the font inside Pillow, which has the letters of Latin-1: no dashes but the hyphen."""
     return ImageFont.load_default(size)

@@ -36,7 +36,7 @@ N = 24
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Drawn portraits in which MTCNN finds a face."""
-    faces = make_faces(N + 2, tmp_path_factory.mktemp("portraits"), random_state=3)
+    faces = make_faces(N + 6, tmp_path_factory.mktemp("portraits"), random_state=3)
     shown = [bool(detect(path, detector="mtcnn")) for path in faces.data]
     assert sum(shown) >= N
     return SimpleNamespace(data=faces.data[shown][:N], target=faces.target[shown][:N])

@@ -87,12 +87,12 @@ def _print_table(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]
     boxed = "x" in frame
     table = Table(Column("picture", overflow="fold"))
     for title in (*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=True)
     for row in _rows(frame, paths, failures):
         if "error" in row:
             table.add_row(row["picture"], *(["–"] if boxed else []), "–", "–", "–", "–")
             continue
-        where = [f"{row['x']:.0f}, {row['y']:.0f}, {row['width']:.0f} × {row['height']:.0f}"] if boxed else []
+        where = [f"{row['x']:.0f},{row['y']:.0f} {row['width']:.0f}×{row['height']:.0f}"] if boxed else []
         table.add_row(
             row["picture"],
             *where,
@@ -120,7 +120,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
             marked = [
                 Marked(
                     (row["x"], row["y"], row["width"], row["height"]) if "x" in row else whole,
-                    f"{row['age']:.0f} ({row['age_low']:.0f}–{row['age_high']:.0f}) {gender_word(row['gender'])}",
+                    f"{row['age']:.0f} ({row['age_low']:.0f}-{row['age_high']:.0f}) {gender_word(row['gender'])}",
                     COLORS[number % len(COLORS)],
                 )
                 for number, row in enumerate(frame[frame["picture"] == index].to_dict("records"))
