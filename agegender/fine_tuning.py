@@ -93,7 +93,7 @@ class FineTuneHead(BaseEstimator):
         L2 penalty on the dense layers' kernels.
     backbone : Backbone, str or None, default=None
         The network. The pipeline hands over its own; without a pipeline it is a parameter.
-    backbone_rate : float, default=0.1
+    backbone_rate : float, default=0.5
         Learning rate of the blocks as a multiple of the classifier's. With 0 they stay frozen.
     backbone_batch_norm : {"frozen", "affine", "trained"}, default="frozen"
         What of the blocks' batch normalisation is trained. "frozen" is nothing: a small, one-sided set of faces
@@ -145,7 +145,7 @@ own, or set backbone=Backbone.load(…).
         activation: str = "relu",
         weight_decay: float = 0.0,
         backbone: Backbone | str | None = None,
-        backbone_rate: float = 0.1,
+        backbone_rate: float = 0.5,
         backbone_batch_norm: str = "frozen",
         train_from: str | None = None,
         augment: Any = "auto",
