@@ -16,14 +16,13 @@ from agegender.cli._output import account, fold_table, gender_word, import_tenso
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agegender.backbones import Backbone
     from agegender.pipeline import AgeGenderPipeline
 
 FOLDS = 5
 SHOWN = 24
 CAUTION = (
-    "The faces are drawings and the network's filters are random: these figures show that everything runs, "
-    "and say nothing about people."
+    "The faces are drawings: these figures show that everything runs, and say nothing about people. The network in "
+    "the package is for non-commercial research only."
 )
 
 
@@ -68,26 +67,13 @@ def demo(
         out_console.print(f"{out / made}: {what}", soft_wrap=True, highlight=False)
 
 
-def _backbone() -> Backbone:
-    """Return the network that the faces pass through: filters drawn at random, trained by nobody."""
-    import keras
-
-    from agegender.backbones import Backbone
-
-    keras.utils.set_random_seed(0)
-    layers = [keras.layers.Conv2D(channels, 3, strides=2, activation="relu") for channels in (16, 32, 64)]
-    layers += [keras.layers.AveragePooling2D(2), keras.layers.Flatten(), keras.layers.Dense(32)]
-    network = keras.Sequential([keras.Input((64, 64, 3)), *layers])
-    return Backbone.from_keras(network, name="random filters")
-
-
 def _make_model(cache: str, seed: int) -> AgeGenderPipeline:
     from agegender.classifier import AgeGenderClassifier
     from agegender.extractor import EmbeddingExtractor
     from agegender.heads import DenseHead
     from agegender.pipeline import AgeGenderPipeline
 
-    extractor = EmbeddingExtractor(_backbone(), cache=cache)
+    extractor = EmbeddingExtractor("compact", cache=cache)
     return AgeGenderPipeline(extractor, AgeGenderClassifier(DenseHead(units=(64,)), random_state=seed))
 
 
