@@ -41,6 +41,10 @@ def check_pictures(X: Any) -> Sequence[Any]:
     if isinstance(X, (str, bytes, os.PathLike)):
         short = repr(X) if len(repr(X)) < 80 else f"{repr(X)[:60]}…"
         raise TypeError(f"X is one picture ({short}); pass a list of pictures: [{short}].")
+    if hasattr(X, "tocsr"):
+        raise TypeError(
+            f"X is a sparse {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays)."
+        )
     if hasattr(X, "columns"):
         X = _only_column(X)
     if not hasattr(X, "__len__") and hasattr(X, "__iter__"):
