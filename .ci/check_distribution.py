@@ -1,0 +1,51 @@
+"""Check what a built wheel and sdist hold: what they should, and nothing else."""
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+# .onnx, .json and their notices: networks that the wheel carries.
+PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".json", ".md", ".txt"}
+SOURCE = PACKAGE | {".toml"}
+FOLDERS = {"agegender", "tests", "examples", "benchmarks", "docs"}
+PICTURES = {".svg", ".png"}  # of docs/ only
+TOP = {"PKG-INFO", "pyproject.toml", ".gitignore", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
+
+
+def strangers_in_wheel(names: list[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if not (name.startswith("agegender/") and PurePosixPath(name).suffix in PACKAGE)
+        and not (name.startswith("agegender-") and ".dist-info/" in name)
+    ]
+
+
+def strangers_in_sdist(names: list[str]) -> list[str]:
+    found = []
+    for name in names:
+        path = PurePosixPath(*PurePosixPath(name).parts[1:])
+        allowed = SOURCE | (PICTURES if path.parts[0] == "docs" else set())
+        inside = path.parts[0] in FOLDERS and path.suffix in allowed
+        if not inside and str(path) not in TOP:
+            found.append(name)
+    return found
+
+
+dist = Path(sys.argv[1])
+(wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+in_wheel = zipfile.ZipFile(wheel).namelist()
+with tarfile.open(sdist) as archive:
+    in_sdist = [member.name for member in archive.getmembers() if member.isfile()]
+strangers = strangers_in_wheel(in_wheel) + strangers_in_sdist(in_sdist)
+needed = ("agegender/__init__.py", "agegender/py.typed", "licenses/LICENSE", "entry_points.txt")
+missing = [name for name in needed if not any(entry.endswith(name) for entry in in_wheel)]
+missing += [
+    name
+    for name in ("/tests/conftest.py", "/docs/backbones.md", "/LICENSE")
+    if not any(entry.endswith(name) for entry in in_sdist)
+]
+if strangers or missing:
+    sys.exit(f"not expected in the distributions: {strangers}; missing: {missing}")
+print(f"{wheel.name}: {len(in_wheel)} files; {sdist.name}: {len(in_sdist)} files")
