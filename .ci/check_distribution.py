@@ -5,11 +5,11 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# .onnx, .json and their notices: networks that the wheel carries.
-PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".json", ".md", ".txt"}
-SOURCE = PACKAGE | {".toml"}
-FOLDERS = {"agegender", "tests", "examples", "benchmarks", "docs"}
-PICTURES = {".svg", ".png"}  # of docs/ only
+# .onnx, .agegender, .txt: the network and model that the wheel carries, their licence and kept-out names.
+PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt"}
+SOURCE = PACKAGE | {".md", ".toml"}
+FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
+PICTURES = {".svg", ".png", ".csv"}  # of docs/ only
 TOP = {"PKG-INFO", "pyproject.toml", ".gitignore", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
 
 
@@ -39,7 +39,10 @@ in_wheel = zipfile.ZipFile(wheel).namelist()
 with tarfile.open(sdist) as archive:
     in_sdist = [member.name for member in archive.getmembers() if member.isfile()]
 strangers = strangers_in_wheel(in_wheel) + strangers_in_sdist(in_sdist)
-needed = ("agegender/__init__.py", "agegender/py.typed", "licenses/LICENSE", "entry_points.txt")
+needed = (
+    "agegender/__init__.py", "agegender/py.typed", "agegender/pretrained/compact.onnx", "licenses/LICENSE",
+    "entry_points.txt",
+)  # fmt: skip
 missing = [name for name in needed if not any(entry.endswith(name) for entry in in_wheel)]
 missing += [
     name
