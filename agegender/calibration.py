@@ -91,7 +91,7 @@ def calibrate(
     >>> low, high = age_interval(certain[:1], 0.8, found)
     >>> round(float(low[0]), 3), round(float(high[0]), 3)
     (0.0, 4.0)
-    >>> found.temperature > 5
+    >>> found.temperature > 2
     True
     """
     scores = np.sort(np.abs(age_position(age_proba, ages) - 0.5))

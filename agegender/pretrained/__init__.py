@@ -46,7 +46,7 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
     >>> from agegender import load_pretrained
     >>> model = load_pretrained("compact")
     >>> model.extractor
-    EmbeddingExtractor('compact')
+    EmbeddingExtractor(backbone='compact')
     >>> model.predict_frame(["holiday.jpg"])  # doctest: +SKIP
         age  age_low  age_high  gender  gender_proba
     0  42.3     30.1      55.0       1          0.98
