@@ -22,6 +22,7 @@ from agegender.cli import app
 from agegender.datasets import make_faces
 from agegender.faces import load_detector
 from agegender.persistence import save_model
+from agegender.pretrained import load_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,12 @@ def test_predict_names_pictures_without_a_face_and_ends_with_1(given, tmp_path) 
     assert second["picture"] == str(given.portrait)
     crop = json.loads(agegender("predict", "--model", given.model, "--faces", "none", "--json", wall).stdout)
     assert set(crop[0]) == {"picture", "age", "age_low", "age_high", "gender", "gender_proba"}
+
+
+def test_predict_without_a_model_uses_the_one_in_the_package(given) -> None:
+    (told,) = json.loads(agegender("predict", "--faces", "mtcnn", "--json", given.portrait).stdout)
+    expected = load_pretrained().predict_faces([given.portrait], faces="mtcnn")
+    assert told["age"] == pytest.approx(expected["age"][0], abs=1e-3)
 
 
 def test_predict_imports_no_tensorflow(given) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from agegender._files import write_whole
-from agegender.exceptions import ModelFileError
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")
@@ -53,8 +52,6 @@ def load_or_pretrained(path: Path | None) -> Any:
     ------
     FileNotFoundError
         If there is no such file.
-    ModelFileError
-        If no model comes with this version of the package.
     """
     if path is not None:
         if not path.is_file():
@@ -62,11 +59,6 @@ def load_or_pretrained(path: Path | None) -> Any:
                 f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
             )
         return load(path)
-    import agegender
+    from agegender.pretrained import load_pretrained
 
-    load_pretrained = getattr(agegender, "load_pretrained", None)
-    if load_pretrained is None:
-        raise ModelFileError(
-            "No model comes with this version; name one: --model model.agegender (`agegender train` makes it)."
-        )
-    return load_pretrained("compact")
+    return load_pretrained()
