@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blocks", "find_missing", "moments", "release", "row_groups"]
+__all__ = ["blocks", "find_missing", "moments", "release", "row_groups", "take"]
 
 BLOCK_BYTES = 32 * 2**20
+TAKEN_BYTES = 4 * 2**20
 SAMPLED_VALUES = 512
 SAMPLED_ROWS = 20_000
 
@@ -27,15 +28,35 @@ def blocks(n_rows: int, row_shape: tuple[int, ...]) -> Iterator[slice]:
 
 def release(X: NDArray[Any]) -> None:
     """Let go of the pages of a memory map that were read; they stay in the system's cache, not in this process."""
-    base: Any = X
-    while not isinstance(base, np.memmap):
-        if base is None:
-            return
-        base = getattr(base, "base", None)
+    base = _memory_map(X)
     mapped = getattr(base, "_mmap", None)
     # A copy-on-write map (mode "c") would lose what was written to it.
-    if mapped is not None and base.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+    if base is not None and mapped is not None and base.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def take(X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return a copy of some rows, given in ascending order, that keeps no pages of a memory map.
+
+    The system maps much around each row that is read: of rows spread over a file, in the end the whole file. So the
+    pages are let go of after every few megabytes.
+    """
+    if _memory_map(X) is None:
+        return X[rows]
+    values = np.empty((len(rows), *X.shape[1:]), X.dtype)
+    step = max(1, TAKEN_BYTES // (X.itemsize * max(1, math.prod(X.shape[1:]))))
+    for start in range(0, len(rows), step):
+        values[start : start + step] = X[rows[start : start + step]]
+        release(X)
+    return values
+
+
+def _memory_map(X: NDArray[Any]) -> np.memmap[Any, Any] | None:
+    """Return the memory map that an array is, or is a view of."""
+    base: Any = X
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    return base
 
 
 def find_missing(X: NDArray[Any]) -> NDArray[np.bool_]:

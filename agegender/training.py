@@ -21,7 +21,7 @@ from agegender._adam import Adam, learning_rate_factors
 from agegender._fork import check_tensorflow
 from agegender._head_model import build
 from agegender._holdout import balance_weights, split
-from agegender._rows import moments, release
+from agegender._rows import moments, take
 from agegender._threads import limit_tensorflow
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
@@ -295,8 +295,7 @@ class Trainer:
         def read(part: slice) -> tuple[Any, NDArray[np.int64], slice]:
             # In ascending order, a disk is read in one sweep.
             wanted, picks = np.unique(rows[part], return_inverse=True)
-            values = _tensor(X[wanted])
-            release(X)
+            values = _tensor(take(X, wanted))
             return values, picks, part
 
         with ThreadPoolExecutor(1) as reader:

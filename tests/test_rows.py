@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from agegender import _rows
-from agegender._rows import blocks, find_missing, moments, release, row_groups
+from agegender._rows import blocks, find_missing, moments, release, row_groups, take
 
 
 @pytest.fixture
@@ -89,3 +89,18 @@ def test_releasing_a_memory_map_loses_nothing(tmp_path, mode):
         X[1] = 2
     release(np.asarray(X)[1:])
     assert X.sum() == (20_000 if mode == "r" else 25_000)
+
+
+def test_rows_taken_from_a_map_let_go_of_its_pages_on_the_way(tmp_path, monkeypatch):
+    written = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (100, 6))
+    written[:] = np.arange(600).reshape(100, 6)
+    written.flush()
+    X = np.load(tmp_path / "rows.npy", mmap_mode="r").reshape(100, 2, 3)
+    rows = np.arange(1, 100, 3)
+    released = []
+    monkeypatch.setattr(_rows, "TAKEN_BYTES", 10 * 24)
+    monkeypatch.setattr(_rows, "release", released.append)
+    taken = take(X, rows)
+    np.testing.assert_array_equal(taken, np.arange(600).reshape(100, 2, 3)[rows])
+    assert not isinstance(taken, np.memmap)
+    assert len(released) == 4
