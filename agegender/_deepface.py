@@ -6,6 +6,7 @@ import importlib
 import os
 import threading
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from agegender._keras import (
 from agegender._network_files import sha256_of
 from agegender._onnx_reading import looks_like_html
 from agegender._weights_record import notice_change
-from agegender.exceptions import WeightsError, WeightsNotFoundError
+from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 
 __all__ = [
     "PUBLISHED",
@@ -200,13 +201,20 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
 
 
 def _check_present(path: Path, published: Published) -> Path:
-    """Check a file that lies in deepface's folder, under the name that deepface gives to the published one."""
-    try:
-        check_file(path, published.urls(path.suffix), expected=published.known.get(path.suffix))
-    except WeightsError as error:
-        raise WeightsError(f"{error} Weights of your own are named with weights=….") from error
-    if path.suffix not in published.known:
+    """Check a file that lies in deepface's folder, under the name that deepface gives to the published one.
+
+    One that is not the published one may be a network of the user's own training: deepface would take it too. It is
+    said aloud, and whether it fits the network is seen when it is read.
+    """
+    check_file(path, published.urls(path.suffix))
+    expected = published.known.get(path.suffix)
+    if expected is None:
         notice_change(path)
+        return path
+    try:
+        check_file(path, published.urls(path.suffix), expected=expected)
+    except WeightsError as error:
+        warnings.warn(f"{error} Weights of your own are named with weights=….", WeightsWarning, stacklevel=4)
     return path
 
 

@@ -122,13 +122,13 @@ def test_an_unknown_name_is_answered_with_those_there_are(name, message) -> None
 
 
 def test_the_onnx_form_goes_first_and_the_engine_chooses() -> None:
-    put("arcface_weights.h5", HDF5)
-    assert Backbone.load("arcface").format == "keras"
-    put("arcface_weights.onnx")
-    assert Backbone.load("arcface").format == "onnx"
-    assert Backbone.load("arcface", engine="keras").path.suffix == ".h5"
+    put("openface_weights.h5", HDF5)
+    assert Backbone.load("openface").format == "keras"
+    put("openface_weights.onnx")
+    assert Backbone.load("openface").format == "onnx"
+    assert Backbone.load("openface", engine="keras").path.suffix == ".h5"
     with pytest.raises(ValueError, match="engine='tensorflow'"):
-        Backbone.load("arcface", engine="tensorflow")
+        Backbone.load("openface", engine="tensorflow")
 
 
 def test_weights_named_by_their_path_are_taken(tmp_path) -> None:
@@ -574,13 +574,13 @@ def test_a_keras_model_that_cannot_serve_is_refused_at_once(make, message) -> No
 
 
 def test_naming_a_network_imports_no_framework(own_home) -> None:
-    put("arcface_weights.h5", HDF5)
+    put("openface_weights.h5", HDF5)
     script = """
 import sys
 import agegender.backbones, agegender.runtime
 heavy = {"tensorflow", "keras", "onnx", "onnxruntime", "deepface", "cv2", "pandas", "h5py"}
 print(sorted(heavy & set(sys.modules)))
-agegender.backbones.Backbone.load("arcface")
+agegender.backbones.Backbone.load("openface")
 print(sorted((heavy - {"deepface"}) & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

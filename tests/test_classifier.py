@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 
 from agegender import AgeGenderClassifier, ConvHead, DenseHead
-from agegender.calibration import scale_genders
+from agegender.calibration import Calibration, scale_genders
 from agegender.exceptions import PictureWarning
 from agegender.metrics import SCORERS, age_mae, expected_age, gender_accuracy
 
@@ -381,7 +381,7 @@ def test_a_pickled_model_predicts_the_same_where_tensorflow_is_never_imported(fi
 
 
 def test_a_fitted_model_holds_nothing_but_plain_state(fitted):
-    plain = (bytes, int, float, str, tuple, list, dict, np.ndarray, DenseHead, type(None))
+    plain = (bytes, int, float, str, tuple, list, dict, np.ndarray, DenseHead, Calibration, type(None))
     assert all(isinstance(value, plain) for value in vars(fitted).values())
     assert np.array_equal(copy.deepcopy(fitted).predict(faces(5)[0]), fitted.predict(faces(5)[0]))
 
