@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender._extraction import ExtractionReport, Failure
 from agegender._framing import Framing
+from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender.exceptions import PictureError
 from agegender.faces import Face
@@ -69,7 +69,7 @@ class EveryFace:
         report = ExtractionReport()
         parts = []
         with (
-            ThreadPoolExecutor(self.n_threads, thread_name_prefix="agegender-find") as pool,
+            reading_threads(self.n_threads) as pool,
             progress_bar(len(self.pictures), "faces", verbose) as bar,
         ):
             for start in range(0, len(self.pictures), _BLOCK):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._framing import Framing
+from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender._rows import release
 from agegender.backbones import Backbone
@@ -142,7 +143,7 @@ class Extraction:
 
     def __call__(self) -> None:
         with (
-            ThreadPoolExecutor(self.n_threads, thread_name_prefix="agegender-read") as pool,
+            reading_threads(self.n_threads) as pool,
             progress_bar(len(self.pictures), self.backbone.name, self.verbose) as bar,
         ):
             try:
@@ -151,10 +152,8 @@ class Extraction:
                 bar.update(len(self.pictures) - len(missing))
                 for done in self._compute(missing, pool):
                     bar.update(done)
-            except BaseException as error:
-                pool.shutdown(wait=False, cancel_futures=True)
-                if isinstance(error, KeyboardInterrupt):
-                    error.add_note(self._how_to_go_on())
+            except KeyboardInterrupt as error:
+                error.add_note(self._how_to_go_on())
                 raise
         self._scatter(first_of)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from agegender import (
     load_model,
     save_model,
 )
+from agegender.exceptions import PictureError
 
 N_THREADS = 8
 
@@ -91,3 +93,26 @@ def test_predicting_in_a_loop_does_not_grow_memory(model: AgeGenderPipeline) -> 
 
     before = predict(300)
     assert predict(1500) - before < 30 * 2**20  # 20 kB a prediction would be a leak of 30 MB
+
+
+def test_calls_one_after_another_use_the_same_threads(model: AgeGenderPipeline, pictures: list[str]) -> None:
+    """OpenCV keeps a little memory for ever of each thread that has once used it."""
+
+    def readers() -> set[int | None]:
+        return {thread.ident for thread in threading.enumerate() if thread.name.startswith("agegender-read")}
+
+    model.predict(pictures)
+    before = readers()
+    for _ in range(5):
+        model.predict(pictures)
+    assert readers() == before != set()
+
+
+def test_threads_that_an_error_stopped_are_not_lent_again(
+    model: AgeGenderPipeline, pictures: list[str]
+) -> None:
+    expected = model.predict(pictures).tobytes()
+    for _ in range(3):
+        with pytest.raises(PictureError):
+            model.predict([*pictures, b"no picture"])
+        assert model.predict(pictures).tobytes() == expected
