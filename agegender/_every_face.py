@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction import ExtractionReport, Failure
-from agegender._framing import Framing
+from agegender._photographs.framing import Framing
 from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender.exceptions import PictureError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._framing import Framing
+from agegender._photographs.framing import Framing
 from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender._rows import release

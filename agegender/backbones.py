@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agegender._network_files import NetworkFile, existing_file, sha256_of
-from agegender._shipped import SHIPPED, Shipped
+from agegender._networks.files import NetworkFile, existing_file, sha256_of
+from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._validation import check_choice, did_you_mean
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
-    from agegender._layers import Layers
+    from agegender._networks.layers import Layers
 
 __all__ = ["CARRIED_BYTES", "Backbone", "known_backbones"]
 
@@ -114,7 +114,7 @@ class Backbone:
         ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, \
 compact, and any .onnx file. Did you mean 'arcface'?
         """
-        from agegender._deepface import PUBLISHED, check_file, locate
+        from agegender._networks.deepface import PUBLISHED, check_file, locate
 
         check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
         name = os.fspath(name_or_path)
@@ -175,8 +175,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         WeightsError
             If it is not an ONNX network, or not one that takes pictures.
         """
-        from agegender._networks import keep_network
-        from agegender._onnx_reading import read_graph
+        from agegender._networks.onnx_files import read_graph
+        from agegender._networks.opening import keep_network
 
         file = existing_file(path)
         content = file.read_bytes()
@@ -226,7 +226,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
         WeightsError
             If Keras could not load the model again from a file.
         """
-        from agegender._keras import keras_snapshot, picture_size
+        from agegender._networks.keras import keras_snapshot, picture_size
 
         size = picture_size(model)
         content = keras_snapshot(model)
@@ -337,7 +337,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
         return self.sha256, self.input_size, self.name if self.suffix in _HDF5 else ""
 
     def _layers(self) -> Layers:
-        from agegender._networks import layers_of
+        from agegender._networks.opening import layers_of
 
         return layers_of(self)
 
@@ -387,7 +387,7 @@ def known_backbones() -> tuple[str, ...]:
     >>> known_backbones()
     ('arcface', 'facenet', 'facenet512', 'openface', 'compact')
     """
-    from agegender._deepface import PUBLISHED
+    from agegender._networks.deepface import PUBLISHED
 
     return (*PUBLISHED, *SHIPPED)
 

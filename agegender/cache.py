@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender import _cache_rows
-from agegender._cache_file import CacheFile, tell
+from agegender._cache import rows as statements
+from agegender._cache.file import CacheFile, tell
 from agegender._validation import check_choice, home
 
 __all__ = ["CacheInfo", "EmbeddingCache", "Recipe", "RecipeInfo", "open_cache"]
@@ -264,7 +264,7 @@ class EmbeddingCache:
         _check_rows(contents, out)
         found = np.zeros(len(contents), dtype=bool)
         if os.path.exists(self.path):
-            work = functools.partial(_cache_rows.load, recipe=recipe, contents=contents, out=out, found=found)
+            work = functools.partial(statements.load, recipe=recipe, contents=contents, out=out, found=found)
             damaged = self._file.attempt("read", work)
             if damaged:
                 tell(
@@ -299,7 +299,7 @@ class EmbeddingCache:
         _check_rows(contents, rows)
         if not len(contents):
             return True
-        work = functools.partial(_cache_rows.store, recipe=recipe, contents=contents, rows=rows)
+        work = functools.partial(statements.store, recipe=recipe, contents=contents, rows=rows)
         return bool(self._file.attempt("written", work))
 
     def info(self) -> CacheInfo:
@@ -337,7 +337,7 @@ class EmbeddingCache:
         """
         if not os.path.exists(self.path):
             return 0
-        return self._file.attempt("verified", _cache_rows.verify) or 0
+        return self._file.attempt("verified", statements.verify) or 0
 
     def prune(self, max_bytes: int) -> int:
         """Drop the rows used longest ago until the file takes `max_bytes` at most.
@@ -366,7 +366,7 @@ class EmbeddingCache:
             raise ValueError(f"max_bytes={max_bytes} should not be negative; 0 drops every row.")
         if not os.path.exists(self.path):
             return 0
-        work = functools.partial(_cache_rows.prune, max_bytes=max_bytes)
+        work = functools.partial(statements.prune, max_bytes=max_bytes)
         return self._file.attempt("pruned", work) or 0
 
     def clear(self) -> None:
@@ -378,7 +378,7 @@ class EmbeddingCache:
             If the file cannot be written.
         """
         if os.path.exists(self.path):
-            self._file.attempt("cleared", _cache_rows.clear)
+            self._file.attempt("cleared", statements.clear)
         for file in self._file.set_aside():
             file.unlink(missing_ok=True)
 
@@ -394,10 +394,10 @@ def _recipes(db: sqlite3.Connection) -> tuple[RecipeInfo, ...]:
             recipe := Recipe(**json.loads(fields)),
             shape,
             n_rows,
-            n_rows * _cache_rows.row_bytes(recipe.dtype, shape),
+            n_rows * statements.row_bytes(recipe.dtype, shape),
             epoch + datetime.timedelta(days=day),
         )
-        for fields, shape, n_rows, day in _cache_rows.recipes(db)
+        for fields, shape, n_rows, day in statements.recipes(db)
     )
 
 

@@ -17,14 +17,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from agegender import _onnx_head
-from agegender._head_model import average
-from agegender._holdout import BALANCES
+from agegender._fitting import onnx_head
+from agegender._fitting.head_model import average
+from agegender._fitting.holdout import BALANCES
 from agegender._prediction_frame import likelier_labels, prediction_frame
 from agegender._progress import progress_bar
 from agegender._rows import blocks, find_missing, release, row_groups
+from agegender._safe.versions import VersionedState
 from agegender._validation import check_choice, check_target, gender_labels
-from agegender._versions import VersionedState
 from agegender.calibration import UNCALIBRATED, Calibration, calibrate, check_coverage, scale_genders
 from agegender.exceptions import ModelFileError, PictureWarning
 from agegender.heads import HEADS, make_head
@@ -273,8 +273,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.n_epochs_ = len(self.history_)
         model = average(members)
         sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
-        self._keras = _onnx_head.to_keras_bytes(model)
-        self._onnx = _onnx_head.to_onnx(model, sample)
+        self._keras = onnx_head.to_keras_bytes(model)
+        self._onnx = onnx_head.to_onnx(model, sample)
         self.calibration_ = self._calibrate(X, data, aside)
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -483,12 +483,12 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
                 "This model was saved by save_model, which keeps no Keras form of a head with layers of its own. It "
                 "predicts all the same; fit it again, or load what joblib.dump saved, for its Keras form."
             )
-        return _onnx_head.from_keras_bytes(self._keras)
+        return onnx_head.from_keras_bytes(self._keras)
 
     def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self._onnx is None:
-            return _onnx_head.run_keras(self.keras_model_, rows)
-        return _onnx_head.run_onnx(self._onnx, rows)
+            return onnx_head.run_keras(self.keras_model_, rows)
+        return onnx_head.run_onnx(self._onnx, rows)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

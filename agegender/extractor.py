@@ -20,11 +20,11 @@ from sklearn.utils.metadata_routing import UNUSED
 from agegender._environment import check_opencv
 from agegender._every_face import EveryFace
 from agegender._extraction import Extraction, ExtractionReport, Failure
-from agegender._framing import FaceFinder, Framing, measure_framing
-from agegender._pictures import check_pictures
+from agegender._photographs.collections import check_pictures
+from agegender._photographs.framing import FaceFinder, Framing, measure_framing
+from agegender._safe.versions import VersionedState
 from agegender._threads import resolve_threads
 from agegender._validation import check_choice
-from agegender._versions import VersionedState
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache, open_cache
 from agegender.exceptions import FramingWarning, WeightsError

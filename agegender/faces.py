@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
+from agegender._photographs.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
 from agegender._validation import did_you_mean
 from agegender.exceptions import NoFaceError
 
@@ -266,14 +266,14 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
     """
     if not isinstance(detector, (str, os.PathLike)):
         return _check_detector(detector)
-    from agegender import _mtcnn, _yunet
+    from agegender._detectors import mtcnn, yunet
 
     name = os.fspath(detector)
-    if name == "mtcnn" or (name == "auto" and _yunet.find_yunet() is None):
-        _mtcnn.check_weights()
-        return _mtcnn.Mtcnn()
+    if name == "mtcnn" or (name == "auto" and yunet.find_yunet() is None):
+        mtcnn.check_weights()
+        return mtcnn.Mtcnn()
     if name in ("auto", "yunet"):
-        return _yunet_from(_yunet.locate_yunet())
+        return _yunet_from(yunet.locate_yunet())
     if isinstance(detector, os.PathLike) or name.lower().endswith(".onnx"):
         return _yunet_from(Path(name).expanduser())
     listed = ", ".join(map(repr, DETECTORS))
@@ -293,7 +293,7 @@ def _check_detector(detector: Any) -> Detector:
 
 
 def _yunet_from(path: Path) -> Detector:
-    from agegender._yunet import YuNet
+    from agegender._detectors.yunet import YuNet
 
     if not path.is_file():
         return YuNet.from_file(path)
@@ -303,7 +303,7 @@ def _yunet_from(path: Path) -> Detector:
 
 @functools.lru_cache(maxsize=4)
 def _read_yunet(path: Path, modified: int, size: int) -> Detector:
-    from agegender._yunet import YuNet
+    from agegender._detectors.yunet import YuNet
 
     return YuNet.from_file(path)
 

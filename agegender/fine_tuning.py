@@ -173,7 +173,7 @@ own, or set backbone=Backbone.load(…).
         """
         import keras
 
-        from agegender._tails import build_tail
+        from agegender._tails.tail import build_tail
 
         backbone, augmentation = self._check(input_shape)
         tail = build_tail(
@@ -218,7 +218,7 @@ own, or set backbone=Backbone.load(…).
 
     def _check(self, input_shape: tuple[int, ...]) -> tuple[Backbone, Augmentation | None]:
         """Check the parameters against each other; return the network and how pictures are varied."""
-        from agegender._tails import NORMALISATIONS
+        from agegender._tails.tail import NORMALISATIONS
 
         backbone, rate = self._backbone(), self.backbone_rate
         check_choice("backbone_batch_norm", self.backbone_batch_norm, NORMALISATIONS, "FineTuneHead")
@@ -252,6 +252,6 @@ own, or set backbone=Backbone.load(…).
 
 
 def _random_view(augmentation: Augmentation) -> Any:
-    from agegender._tail_layers import RandomView
+    from agegender._tails.layers import RandomView
 
     return RandomView(**asdict(augmentation), name="random_view")

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from agegender._decoding import check_header, decode_bytes, open_bytes, to_pixels
-from agegender._formats import FORMATS, Unreadable
-from agegender._reading import MAX_FILE_BYTES, read_file
+from agegender._photographs.decoding import check_header, decode_bytes, open_bytes, to_pixels
+from agegender._photographs.formats import FORMATS, Unreadable
+from agegender._photographs.reading import MAX_FILE_BYTES, read_file
 from agegender.exceptions import PictureError
 
 __all__ = [

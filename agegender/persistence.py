@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agegender._described_head import DescribedHead
 from agegender._files import write_whole
-from agegender._network_files import existing_file
-from agegender._safe_archive import pack, parse_json, unpack
-from agegender._safe_keras import check_keras_file
-from agegender._safe_networks import decode_network, encode_network
-from agegender._safe_onnx import check_head_graph
-from agegender._safe_values import Members, Values
-from agegender._versions import check_own_version, versions
+from agegender._fitting.described_head import DescribedHead
+from agegender._networks.files import existing_file
+from agegender._safe.archive import pack, parse_json, unpack
+from agegender._safe.keras import check_keras_file
+from agegender._safe.networks import decode_network, encode_network
+from agegender._safe.onnx import check_head_graph
+from agegender._safe.values import Members, Values
+from agegender._safe.versions import check_own_version, versions
 from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 from agegender.faces import DETECTORS

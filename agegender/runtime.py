@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._fork import after_fork, keep_forever, never_freed_in_children
-from agegender._networks import forget_network, layers_of, read_network
+from agegender._networks.opening import forget_network, layers_of, read_network
 from agegender._threads import resolve_threads
 from agegender.backbones import Backbone
 from agegender.exceptions import WeightsError
@@ -191,7 +191,7 @@ def _open(backbone: Backbone, layer: str, n_threads: int) -> Run:
 
 
 def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -> Run:
-    from agegender._rewrite import PICTURES, runnable
+    from agegender._networks.rewrite import PICTURES, runnable
 
     content = runnable(
         read_network(backbone),
@@ -231,7 +231,7 @@ def _session(content: bytes, n_threads: int, name: str) -> Any:
 
 
 def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -> Run:
-    from agegender._keras import check_keras, quiet_keras
+    from agegender._networks.keras import check_keras, quiet_keras
 
     check_keras()
     import tensorflow as tf

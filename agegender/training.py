@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._adam import Adam, learning_rate_factors
+from agegender._fitting.adam import Adam, learning_rate_factors
+from agegender._fitting.head_model import build
+from agegender._fitting.holdout import balance_weights, split
 from agegender._fork import check_tensorflow
-from agegender._head_model import build
-from agegender._holdout import balance_weights, split
 from agegender._rows import moments, take
 from agegender._threads import limit_tensorflow
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss

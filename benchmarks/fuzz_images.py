@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from picture_encodings import HEIGHT, WIDTH, encode, encodings, exif
 
 from agegender import images
-from agegender._decoding import open_bytes
+from agegender._photographs.decoding import open_bytes
 from agegender.exceptions import PictureError
 
 FIXED_BYTES, BYTES_A_PIXEL = 100_000_000, 12

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from networks import saved
 
-from agegender import _deepface, backbones
-from agegender._deepface import PUBLISHED, weights_folder
+from agegender import backbones
+from agegender._networks import deepface
+from agegender._networks.deepface import PUBLISHED, weights_folder
 from agegender.backbones import Backbone, known_backbones
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 from agegender.runtime import close_networks, open_network
@@ -250,8 +251,8 @@ def test_openface_runs_from_its_h5_file(openface) -> None:
 
 def test_layer_names_do_not_depend_on_what_was_built_before(openface) -> None:
     put("openface_weights.h5", openface)
-    first = _deepface.build_keras(PUBLISHED["openface"], weights_folder() / "openface_weights.h5")
-    again = _deepface.build_keras(PUBLISHED["openface"], weights_folder() / "openface_weights.h5")
+    first = deepface.build_keras(PUBLISHED["openface"], weights_folder() / "openface_weights.h5")
+    again = deepface.build_keras(PUBLISHED["openface"], weights_folder() / "openface_weights.h5")
     assert [layer.name for layer in first.layers] == [layer.name for layer in again.layers]
 
 

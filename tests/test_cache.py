@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from unprivileged import not_root
 
-from agegender import _cache_file, _cache_rows
+from agegender._cache import file as cache_file
+from agegender._cache import rows as statements
 from agegender.cache import EmbeddingCache, Recipe, open_cache
 from agegender.exceptions import CacheError, CacheWarning
 
@@ -141,7 +142,7 @@ def test_rows_go_to_a_memory_map_of_half_precision(cache, tmp_path) -> None:
 
 
 def test_feature_maps_larger_than_a_chunk_come_back_in_shape(cache, monkeypatch) -> None:
-    monkeypatch.setattr(_cache_rows, "CHUNK_BYTES", 5000)
+    monkeypatch.setattr(statements, "CHUNK_BYTES", 5000)
     maps = np.random.default_rng(0).normal(size=(9, 3, 3, 40)).astype(np.float32)
     contents = [name(i) for i in range(9)]
     cache.store(RECIPE, contents, maps)
@@ -310,7 +311,7 @@ def test_a_closed_cache_opens_again(cache) -> None:
 
 def test_a_newer_layout_is_refused_with_advice_and_left_alone(cache) -> None:
     contents = fill(cache, 5)
-    _header(cache, user_version=7, application_id=_cache_rows.APPLICATION_ID + 7)
+    _header(cache, user_version=7, application_id=statements.APPLICATION_ID + 7)
     before = cache.path.read_bytes()
     for action in (lambda: load(cache, contents), lambda: fill(cache, 5), cache.info, cache.clear):
         with pytest.raises(CacheError, match=r"embeddings\.sqlite: It has layout 7.*Upgrade agegender"):
@@ -439,14 +440,14 @@ def test_forked_children_and_their_parent_go_on_writing(cache) -> None:
 def test_ctrl_c_in_a_batch_keeps_none_of_it_and_the_cache_works_on(cache, monkeypatch) -> None:
     contents = fill(cache, 50)
     more = [name(100 + i) for i in range(10)]
-    real, calls = _cache_rows._checksum, iter(range(100))
+    real, calls = statements._checksum, iter(range(100))
 
     def interrupted(*args):
         if next(calls) == 5:
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(_cache_rows, "_checksum", interrupted)
+    monkeypatch.setattr(statements, "_checksum", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cache.store(RECIPE, more, rows_of(more))
     monkeypatch.undo()
@@ -456,7 +457,7 @@ def test_ctrl_c_in_a_batch_keeps_none_of_it_and_the_cache_works_on(cache, monkey
 
 
 def test_a_lock_held_too_long_costs_the_cache_not_the_run(cache, monkeypatch) -> None:
-    monkeypatch.setattr(_cache_file, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(cache_file, "BUSY_SECONDS", 0.05)
     contents = fill(cache, 5)
     cache.close()
     db = sqlite3.connect(cache.path, isolation_level=None)
@@ -838,7 +839,7 @@ def test_a_read_only_cache_is_read_and_not_written(cache, monkeypatch) -> None:
 
 def test_the_rows_used_longest_ago_go_first(cache, monkeypatch) -> None:
     contents = fill(cache, 300, 512)
-    monkeypatch.setattr(_cache_rows, "_today", lambda: 30_000)
+    monkeypatch.setattr(statements, "_today", lambda: 30_000)
     assert load(cache, contents[:60], 512)[0].all()
     more = [name(i) for i in range(300, 360)]
     cache.store(OTHER, more, rows_of(more, 512))
@@ -886,7 +887,7 @@ def test_the_day_of_use_is_stamped_once_and_reading_writes_nothing_more(cache, m
     version = watcher.execute("PRAGMA data_version").fetchone()
     load(cache, contents)
     assert watcher.execute("PRAGMA data_version").fetchone() == version
-    monkeypatch.setattr(_cache_rows, "_today", lambda: 30_000)
+    monkeypatch.setattr(statements, "_today", lambda: 30_000)
     load(cache, contents[:10])
     stamped = watcher.execute("PRAGMA data_version").fetchone()
     assert stamped != version
@@ -898,7 +899,7 @@ def test_the_day_of_use_is_stamped_once_and_reading_writes_nothing_more(cache, m
 
 def test_reading_does_not_wait_for_a_writer_to_stamp_the_day(cache, monkeypatch) -> None:
     contents = fill(cache, 50)
-    monkeypatch.setattr(_cache_rows, "_today", lambda: 30_000)
+    monkeypatch.setattr(statements, "_today", lambda: 30_000)
     db = sqlite3.connect(cache.path, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     assert check_never_wrong(cache, contents) == 50
@@ -906,7 +907,7 @@ def test_reading_does_not_wait_for_a_writer_to_stamp_the_day(cache, monkeypatch)
 
 
 def test_info_tells_what_each_recipe_is_and_holds(cache, monkeypatch) -> None:
-    monkeypatch.setattr(_cache_rows, "_today", lambda: 20_000)
+    monkeypatch.setattr(statements, "_today", lambda: 20_000)
     fill(cache, 100)
     fill(cache, 20, 64, recipe=OTHER)
     info = cache.info()
@@ -933,7 +934,7 @@ def test_info_on_a_file_that_cannot_be_opened_raises(tmp_path) -> None:
 def test_a_network_directory_gets_a_rollback_journal_and_one_warning(cache, monkeypatch) -> None:
     fill(cache, 10)  # made as WAL by the machine that has the disk
     cache.close()
-    monkeypatch.setattr(_cache_file, "network_file_system", lambda directory: "nfs4")
+    monkeypatch.setattr(cache_file, "network_file_system", lambda directory: "nfs4")
     with pytest.warns(CacheWarning, match=r"network file system \(nfs4\).*a local directory"):
         contents = fill(cache, 20)
     cache.close()
@@ -960,7 +961,7 @@ def test_the_mount_table_tells_network_from_local(tmp_path) -> None:
         "//server/share /mnt/my\\040share cifs rw 0 0\n"
     )
     kinds = {
-        path: _cache_file.network_file_system(Path(path), table)
+        path: cache_file.network_file_system(Path(path), table)
         for path in ("/srv/x", "/home/me/.cache", "/home/scratch/x", "/homes", "/mnt/my share/x")
     }
     assert kinds == {
@@ -970,4 +971,4 @@ def test_the_mount_table_tells_network_from_local(tmp_path) -> None:
         "/homes": None,
         "/mnt/my share/x": "cifs",
     }
-    assert _cache_file.network_file_system(Path("/srv"), tmp_path / "absent") is None
+    assert cache_file.network_file_system(Path("/srv"), tmp_path / "absent") is None

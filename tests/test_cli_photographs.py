@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, EmbeddingExtractor, images
-from agegender._drawing import Marked, annotate
+from agegender._photographs.drawing import Marked, annotate
 from agegender._tracks import Reading, Tracker
 from agegender.cli import app
 from agegender.datasets import make_faces

@@ -93,7 +93,7 @@ def measure(folder: Path) -> dict:
     from deepface.modules import representation
 
     from agegender import images
-    from agegender._deepface import PUBLISHED, weights_folder
+    from agegender._networks.deepface import PUBLISHED, weights_folder
     from agegender.backbones import Backbone
     from agegender.runtime import open_network
 
@@ -137,9 +137,9 @@ def _theirs(representation, file: str, name: str, normalization: str) -> np.ndar
 def _as_onnx(model, batch: np.ndarray, kept: dict) -> tuple[dict, list[str]]:
     import onnx
 
-    from agegender._deepface import weights_folder
-    from agegender._networks import read_network
-    from agegender._rewrite import runnable
+    from agegender._networks.deepface import weights_folder
+    from agegender._networks.opening import read_network
+    from agegender._networks.rewrite import runnable
     from agegender.backbones import Backbone
     from agegender.runtime import open_network
 

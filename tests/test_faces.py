@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from agegender import _deepface, _mtcnn, images
-from agegender._alignment import TEMPLATES
+from agegender import images
+from agegender._detectors import mtcnn
+from agegender._networks import deepface
+from agegender._photographs.alignment import TEMPLATES
 from agegender.datasets import make_faces
 from agegender.exceptions import PictureError, WeightsError, WeightsNotFoundError
 from agegender.faces import Face, align, detect, detector_key, largest_face, load_detector, reframe
@@ -138,12 +140,12 @@ def test_mtcnn_needs_neither_tensorflow_nor_its_own_package(drawn: list[Path]) -
 def test_missing_or_changed_mtcnn_weights_are_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_mtcnn, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(mtcnn, "_folder", lambda: tmp_path)
     with pytest.raises(WeightsNotFoundError, match=r"pip install mtcnn==1\.0\.0"):
         load_detector("mtcnn")
     (tmp_path / "pnet.lz4").write_bytes(b"something else")
     with pytest.raises(WeightsError, match=r"is not the file of mtcnn 1\.0\.0"):
-        _mtcnn._read_weights("pnet")
+        mtcnn._read_weights("pnet")
 
 
 corners = st.tuples(st.floats(0, 80), st.floats(0, 80), st.floats(1, 60), st.floats(1, 60), st.floats(0, 1))
@@ -156,7 +158,7 @@ def test_suppression_keeps_the_best_of_overlapping_boxes(
 ) -> None:
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     boxes = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:4], table[:, 4]])
-    kept = _mtcnn._suppress(boxes, overlap)
+    kept = mtcnn._suppress(boxes, overlap)
     shares = _shares(boxes, kept)
     for box, share in zip(boxes, shares, strict=True):
         better = kept[:, 4] >= box[4]
@@ -184,7 +186,7 @@ def test_yunet_finds_drawn_faces_where_mtcnn_does(drawn: list[Path], yunet: Path
 
 def test_auto_takes_yunet_where_its_file_is_and_mtcnn_otherwise(yunet: Path) -> None:
     assert load_detector("auto").name == "mtcnn"
-    folder = _deepface.weights_folder()
+    folder = deepface.weights_folder()
     folder.mkdir(parents=True)
     (folder / "face_detection_yunet_2022mar.onnx").write_bytes(b"an older release")
     shutil.copy(yunet, folder)
@@ -199,7 +201,7 @@ def test_yunet_is_neither_here_nor_to_be_fetched(monkeypatch: pytest.MonkeyPatch
         WeightsNotFoundError, match=r"AGEGENDER_OFFLINE forbids(?s:.*)https://github.com/opencv"
     ) as told:
         load_detector("yunet")
-    assert str(_deepface.weights_folder()) in str(told.value)
+    assert str(deepface.weights_folder()) in str(told.value)
     assert load_detector("auto").name == "mtcnn"
 
 
@@ -209,12 +211,12 @@ def test_a_downloaded_yunet_that_is_not_the_published_file_is_refused(
     from deepface.commons import weight_utils
 
     def fetch(file_name: str, source_url: Any, compress_type: Any = None) -> str:
-        return str(shutil.copy(yunet, _deepface.weights_folder() / file_name))
+        return str(shutil.copy(yunet, deepface.weights_folder() / file_name))
 
     monkeypatch.setattr(weight_utils, "download_weights_if_necessary", fetch)
     with pytest.raises(WeightsNotFoundError, match="232,589"):
         load_detector("yunet")
-    assert list(_deepface.weights_folder().iterdir()) == []
+    assert list(deepface.weights_folder().iterdir()) == []
 
 
 def test_files_that_are_no_detectors_are_refused(tiny_onnx: Path, tmp_path: Path) -> None:
@@ -364,7 +366,7 @@ def test_an_upright_face_of_the_templates_size_is_cut_out_pixel_by_pixel(pixels:
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.2, 5), st.floats(-3.1, 3.1), st.floats(-500, 500), st.floats(-500, 500))
 def test_any_turn_scale_and_shift_is_found_again(scale: float, angle: float, x: float, y: float) -> None:
-    from agegender._alignment import _similarity
+    from agegender._photographs.alignment import _similarity
 
     a, b = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[a, -b, x], [b, a, y]])

@@ -26,10 +26,10 @@ from agegender import (
     EmbeddingExtractor,
     FineTuneHead,
 )
-from agegender import _onnx_head as exported
-from agegender._adam import learning_rate_factors
-from agegender._head_model import build
-from agegender._tail_layers import RandomView
+from agegender._fitting import onnx_head as exported
+from agegender._fitting.adam import learning_rate_factors
+from agegender._fitting.head_model import build
+from agegender._tails.layers import RandomView
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
 from agegender.heads import head_layer, make_head

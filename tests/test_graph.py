@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from networks import NETWORKS, SIDE, Builder, plain_run
 from onnx import TensorProto, helper
 
-from agegender._graph import OnnxGraph
-from agegender._onnx_reading import read_graph
-from agegender._rewrite import PICTURES, runnable
+from agegender._networks.graph import OnnxGraph
+from agegender._networks.onnx_files import read_graph
+from agegender._networks.rewrite import PICTURES, runnable
 from agegender.exceptions import WeightsError
 
 

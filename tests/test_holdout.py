@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agegender._holdout import balance_weights, split
+from agegender._fitting.holdout import balance_weights, split
 
 
 def people(n, n_groups, seed=0):

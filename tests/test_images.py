@@ -39,8 +39,9 @@ from picture_encodings import (
 from PIL import Image, ImageFile
 from unprivileged import not_root
 
-from agegender import _avif, _decoding, images
-from agegender._formats import Unreadable
+from agegender import images
+from agegender._photographs import avif, decoding
+from agegender._photographs.formats import Unreadable
 from agegender.exceptions import PictureError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "pictures.md"
@@ -109,7 +110,7 @@ def assert_decodes(encoded: Encoded) -> None:
 
 def test_a_heic_photograph_names_the_extra_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    _decoding._opener.cache_clear()
+    decoding._opener.cache_clear()
     content = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic")
     assert "pip install 'agegender[heic]'" in refusal(content)
 
@@ -183,7 +184,7 @@ def test_a_jpeg_of_any_shape_has_the_pixels_that_opencv_reads(size: tuple[int, i
 
 def test_a_picture_of_many_bands_is_put_together_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {name: images.decode(encoded.content) for name, encoded in encodings().items()}
-    monkeypatch.setattr(_decoding, "_BAND", 5 * WIDTH)
+    monkeypatch.setattr(decoding, "_BAND", 5 * WIDTH)
     assert all(np.array_equal(images.decode(encodings()[name].content), whole[name]) for name in whole)
 
 
@@ -409,10 +410,10 @@ def test_what_is_no_picture_is_refused_with_its_own_reason(name: str) -> None:
 def test_the_frames_of_an_animated_avif_are_measured_in_its_tracks_too() -> None:
     photo = Image.new("RGB", (3000, 3000))
     content = encode(photo, "AVIF", speed=10, save_all=True, append_images=[photo])
-    _avif.check_frames(content, 3000, 3000)
+    avif.check_frames(content, 3000, 3000)
     for kind in (b"meta", b"moov"):
         with pytest.raises(Unreadable, match="frames of 9,000,000 pixels"):
-            _avif.check_frames(content.replace(kind, b"free", 1), 64, 64)
+            avif.check_frames(content.replace(kind, b"free", 1), 64, 64)
 
 
 def test_pixel_data_that_unfold_to_a_hundred_times_the_claim_are_not_unfolded() -> None:
@@ -524,7 +525,7 @@ def test_any_other_failure_of_the_disk_is_told_in_its_words(
     def fail(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("agegender._reading.os.open", fail)
+    monkeypatch.setattr("agegender._photographs.reading.os.open", fail)
     with pytest.raises(PictureError, match="cannot be read: Input/output error"):
         images.read(path)
 
@@ -533,7 +534,7 @@ def test_any_other_failure_of_the_disk_is_told_in_its_words(
 def test_a_pipe_put_in_a_files_place_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regular = os.stat(text_file(tmp_path))
     path = named_pipe(tmp_path)
-    monkeypatch.setattr("agegender._reading.os.stat", lambda _: regular)
+    monkeypatch.setattr("agegender._photographs.reading.os.stat", lambda _: regular)
     with pytest.raises(PictureError, match="named pipe"):
         images.read(path)
 
@@ -552,7 +553,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         path.write_bytes(b"x" * {"grows": size + 9, "shrinks": size - 9, "rewritten": size}[change])
         return status
 
-    monkeypatch.setattr("agegender._reading.os.fstat", fstat_then_change)
+    monkeypatch.setattr("agegender._photographs.reading.os.fstat", fstat_then_change)
     with pytest.raises(PictureError, match="changed while it was read"):
         images.read(path)
 

@@ -34,7 +34,7 @@ from agegender import (
     load_model,
     save_model,
 )
-from agegender._described_head import DescribedHead
+from agegender._fitting.described_head import DescribedHead
 from agegender.exceptions import ModelFileError, ModelVersionWarning
 from agegender.fine_tuning import Augmentation
 from agegender.views import View
@@ -158,7 +158,7 @@ def test_a_loaded_model_carries_a_small_network_and_no_folder_of_the_machine_it_
 def test_a_large_network_is_named_and_looked_for_where_it_lay(
     pipeline: AgeGenderPipeline, pictures: list[str], tiny_onnx: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("agegender._safe_networks.CARRIED_BYTES", 100)
+    monkeypatch.setattr("agegender._safe.networks.CARRIED_BYTES", 100)
     monkeypatch.setattr("agegender.backbones.CARRIED_BYTES", 100)
     network = tmp_path / "moved.onnx"
     network.write_bytes(tiny_onnx.read_bytes())
@@ -663,7 +663,7 @@ def test_a_pickle_of_other_versions_warns_and_says_what_to_do(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(
-            "agegender._versions.versions",
+            "agegender._safe.versions.versions",
             lambda: {"agegender": "0.1.9", "scikit-learn": "1.2.0", "keras": "2.15.0", "onnxruntime": "1.0"},
         )
         path = _dumped(classifier, tmp_path)
@@ -676,7 +676,7 @@ def test_a_pickle_of_a_later_agegender_is_refused(
     classifier: AgeGenderClassifier, tmp_path: Path, monkeypatch: Any
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("agegender._versions.versions", lambda: {"agegender": "99.0"})
+        patched.setattr("agegender._safe.versions.versions", lambda: {"agegender": "99.0"})
         path = _dumped(classifier, tmp_path)
     with pytest.raises(ModelFileError, match=r"saved by agegender 99\.0"):
         joblib.load(path)

@@ -16,9 +16,9 @@ import tensorflow as tf
 from networks import NETWORKS, SIDE, Builder
 from onnx import numpy_helper
 
-from agegender._adam import learning_rate_factors
-from agegender._tail_layers import FusedPReLU
-from agegender._tails import build_tail
+from agegender._fitting.adam import learning_rate_factors
+from agegender._tails.layers import FusedPReLU
+from agegender._tails.tail import build_tail
 from agegender.backbones import Backbone
 from agegender.runtime import open_network
 

@@ -83,10 +83,11 @@ def test_workers_of_a_search_share_the_cores_among_them(tiny_onnx, drawn_faces) 
         """Return what the engines in this worker process were told, as if they were scores."""
         import tensorflow as tf
 
-        from agegender import _onnx_head, runtime
+        from agegender import runtime
+        from agegender._fitting import onnx_head
 
         model.predict(X)
-        head = _onnx_head._session(model.classifier_._onnx).get_session_options()
+        head = onnx_head._session(model.classifier_._onnx).get_session_options()
         networks = [network.n_threads for network in runtime._open_networks.values()]
         return {
             "network": max(networks),

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from agegender import Backbone
-from agegender._deepface import PUBLISHED, weights_folder
-from agegender._weights_record import record_path
+from agegender._networks.deepface import PUBLISHED, weights_folder
+from agegender._networks.weights_record import record_path
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 
 ONNX = b"\x08\x08" + bytes(64)
@@ -143,7 +143,7 @@ def test_a_record_that_cannot_be_read_or_written_stops_nothing(monkeypatch: pyte
 def test_a_layer_that_the_file_has_no_weights_for_is_an_error(tmp_path: Path) -> None:
     import keras
 
-    from agegender._keras import check_weights_are_from
+    from agegender._networks.keras import check_weights_are_from
 
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")]

@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAINED, RECORD, DOCS = (
     ROOT / "agegender" / "pretrained",
-    ROOT / "agegender" / "_shipped.py",
+    ROOT / "agegender" / "_networks" / "shipped.py",
     ROOT / "docs",
 )
 

@@ -26,10 +26,10 @@ def download(
 
     Example: `agegender download arcface yunet`
     """
-    from agegender._network_files import sha256_of
+    from agegender._detectors.yunet import PUBLISHED as YUNET
+    from agegender._detectors.yunet import locate_yunet
+    from agegender._networks.files import sha256_of
     from agegender._validation import check_choice
-    from agegender._yunet import PUBLISHED as YUNET
-    from agegender._yunet import locate_yunet
     from agegender.backbones import Backbone, known_backbones
     from agegender.faces import load_detector
 

@@ -109,7 +109,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
     from PIL import Image
 
     from agegender import images
-    from agegender._drawing import COLORS, Marked, annotate
+    from agegender._photographs.drawing import COLORS, Marked, annotate
     from agegender._progress import progress_bar
 
     indices = sorted(set(frame["picture"].tolist()))

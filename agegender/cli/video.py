@@ -111,7 +111,7 @@ class _Annotator:
         self._shown: list[Any] = []
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        from agegender._drawing import COLORS, Marked, annotate
+        from agegender._photographs.drawing import COLORS, Marked, annotate
         from agegender.cli._output import gender_word
 
         if self.n_frames % self.every == 0:

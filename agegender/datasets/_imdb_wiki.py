@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from agegender._grouping import group_numbers
+from agegender._fitting.grouping import group_numbers
 from agegender._validation import check_choice
 from agegender.datasets._common import (
     Reasons,

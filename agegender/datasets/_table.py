@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from agegender._grouping import group_numbers
+from agegender._fitting.grouping import group_numbers
 from agegender._validation import did_you_mean, optional_import
 from agegender.datasets._common import (
     Reasons,

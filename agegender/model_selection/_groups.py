@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from agegender import images
-from agegender._pictures import check_pictures
+from agegender._photographs.collections import check_pictures
 from agegender._threads import resolve_threads
 
 # Similarities held at a time: 16 MB of float32, and in the worst case 64 MB of links.

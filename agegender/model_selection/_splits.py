@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from agegender._grouping import group_numbers
-from agegender._holdout import split
+from agegender._fitting.grouping import group_numbers
+from agegender._fitting.holdout import split
 from agegender._validation import check_target
 
 BAND_YEARS = 5

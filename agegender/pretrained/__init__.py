@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from agegender._alignment import TEMPLATES
-from agegender._shipped import SHIPPED
+from agegender._networks.shipped import SHIPPED
+from agegender._photographs.alignment import TEMPLATES
 from agegender._validation import check_choice
 
 if TYPE_CHECKING:

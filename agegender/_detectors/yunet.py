@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._deepface import Published, check_file, download, mirrored, offline, weights_folder
 from agegender._fork import after_fork
+from agegender._networks.deepface import Published, check_file, download, mirrored, offline, weights_folder
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["YuNet", "find_yunet", "locate_yunet"]

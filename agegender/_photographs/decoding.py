@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
-from agegender._avif import check_frames
-from agegender._formats import Unreadable, exif_orientation, measure, sniff
+from agegender._photographs.avif import check_frames
+from agegender._photographs.formats import Unreadable, exif_orientation, measure, sniff
 
 __all__ = ["check_header", "decode_bytes", "open_bytes", "to_pixels"]
 

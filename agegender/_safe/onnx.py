@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import dims_of
+from agegender._networks.graph import dims_of
 from agegender.exceptions import ModelFileError
 
 __all__ = ["check_head_graph", "check_network"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
+from agegender._networks.graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
 from agegender.exceptions import WeightsError
 
 __all__ = ["looks_like_html", "read_graph"]

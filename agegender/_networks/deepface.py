@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agegender._keras import (
+from agegender._networks.files import sha256_of
+from agegender._networks.keras import (
     check_keras,
     check_weights_are_from,
     check_weights_are_numbers,
     name_layers_by_order,
     quiet_keras,
 )
-from agegender._network_files import sha256_of
-from agegender._onnx_reading import looks_like_html
-from agegender._weights_record import notice_change
+from agegender._networks.onnx_files import looks_like_html
+from agegender._networks.weights_record import notice_change
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 
 __all__ = [

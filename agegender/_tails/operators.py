@@ -1,7 +1,7 @@
 """ONNX operators as Keras layers with their weights: one small function an operator.
 
 An operator is added by writing one function under ``@converts(kind)``. Those that work on the positions of maps and
-on axes stand in `agegender._onnx_maps`.
+on axes stand in `agegender._tails.maps`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import attribute
-from agegender._onnx_conversion import CONVERTERS, Conversion, Converter, NotConverted, Value, converts
-from agegender._onnx_maps import padded, pads_of
+from agegender._networks.graph import attribute
+from agegender._tails.conversion import CONVERTERS, Conversion, Converter, NotConverted, Value, converts
+from agegender._tails.maps import padded, pads_of
 
 __all__ = ["CONVERTERS"]
 
@@ -139,7 +139,7 @@ def _prelu(node: Any, c: Conversion) -> Value:
 
 
 def _with_slope(node: Any, c: Conversion, value: Value, slope: NDArray[Any]) -> Value:
-    from agegender._tail_layers import FusedPReLU
+    from agegender._tails.layers import FusedPReLU
 
     slope = c.aligned(slope, value)[0]
     if slope.shape[-1] == 1:

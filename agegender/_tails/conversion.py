@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import OnnxGraph
+from agegender._networks.graph import OnnxGraph
 
 __all__ = ["CONVERTERS", "MAPS", "Conversion", "Converter", "NotConverted", "Value", "converts"]
 

@@ -10,9 +10,9 @@ from agegender._fork import after_fork
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
-    from agegender._graph import OnnxGraph
-    from agegender._keras import KerasGraph
-    from agegender._layers import Layers
+    from agegender._networks.graph import OnnxGraph
+    from agegender._networks.keras import KerasGraph
+    from agegender._networks.layers import Layers
     from agegender.backbones import Backbone
 
     Graph: TypeAlias = OnnxGraph | KerasGraph
@@ -72,23 +72,23 @@ def forget_network() -> None:
 def _from_file(backbone: Backbone) -> Graph:
     source = str(backbone.path or f"{backbone.name}{backbone.suffix}")
     if backbone.suffix == ".onnx":
-        from agegender._onnx_reading import read_graph
+        from agegender._networks.onnx_files import read_graph
 
         graph = read_graph(backbone.open_bytes(), source, input_size=backbone.input_size)
         _check_published(backbone, graph.layers(), source)
         return graph
-    from agegender._keras import KerasGraph, load_keras
+    from agegender._networks.keras import KerasGraph, load_keras
 
     if backbone.suffix == ".keras":
         return KerasGraph(load_keras(backbone.file()))
-    from agegender._deepface import PUBLISHED, build_keras
+    from agegender._networks.deepface import PUBLISHED, build_keras
 
     return KerasGraph(build_keras(PUBLISHED[backbone.name], backbone.file()))
 
 
 def _check_published(backbone: Backbone, layers: Layers, source: str) -> None:
     """Refuse another network's ONNX file under the name of one of deepface's."""
-    from agegender._deepface import PUBLISHED
+    from agegender._networks.deepface import PUBLISHED
 
     published = PUBLISHED.get(backbone.name)
     if published is None or backbone.licence != published.licence:

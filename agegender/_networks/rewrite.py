@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import OnnxGraph, ancestors
+from agegender._networks.graph import OnnxGraph, ancestors
 
 __all__ = ["PICTURES", "runnable"]
 

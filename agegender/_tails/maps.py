@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._graph import attribute
-from agegender._onnx_conversion import MAPS, Conversion, NotConverted, Value, converts
+from agegender._networks.graph import attribute
+from agegender._tails.conversion import MAPS, Conversion, NotConverted, Value, converts
 
 __all__ = ["padded", "pads_of"]
 

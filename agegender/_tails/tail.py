@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agegender._graph import OnnxGraph
-from agegender._keras import KerasGraph, check_keras, quiet_keras
-from agegender._networks import forget_network, layers_of, read_network
+from agegender._networks.graph import OnnxGraph
+from agegender._networks.keras import KerasGraph, check_keras, quiet_keras
+from agegender._networks.opening import forget_network, layers_of, read_network
 from agegender._validation import check_choice
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _batch_normalization(batch_norm: str, trains: bool, **parameters: Any) -> An
     from keras import layers
 
     if trains and batch_norm == "affine":
-        from agegender._tail_layers import FixedBatchNormalization
+        from agegender._tails.layers import FixedBatchNormalization
 
         return FixedBatchNormalization(**parameters | {"trainable": True})
     return layers.BatchNormalization(**parameters | {"trainable": trains and batch_norm == "trained"})
@@ -158,8 +158,8 @@ def _batch_normalization(batch_norm: str, trains: bool, **parameters: Any) -> An
 def _onnx_tail(
     backbone: Backbone, inputs: Any, start: str, end: str, middle: str, batch_norm: str
 ) -> tuple[Any, set[int]]:
-    from agegender._onnx_conversion import Conversion
-    from agegender._onnx_layers import CONVERTERS
+    from agegender._tails.conversion import Conversion
+    from agegender._tails.operators import CONVERTERS
 
     graph = read_network(backbone)
     assert isinstance(graph, OnnxGraph)
@@ -185,7 +185,7 @@ def _outputs(nodes: list[Any]) -> set[str]:
 def _onnx_start(backbone: Backbone, graph: OnnxGraph, inputs: Any, start: str) -> Any:
     from keras import layers
 
-    from agegender._onnx_conversion import MAPS, Value
+    from agegender._tails.conversion import MAPS, Value
 
     if start == graph.input:
         return Value(_normalised(backbone, inputs), graph.layouts[start])
@@ -340,7 +340,7 @@ def _kind(layer: Any) -> Any:
     """Return the class for a layer's copy: one that trains more quickly, where there is one."""
     from keras import layers
 
-    from agegender._tail_layers import FusedPReLU
+    from agegender._tails.layers import FusedPReLU
 
     return FusedPReLU if type(layer) is layers.PReLU else type(layer)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agegender._safe_archive import parse_json, read_members
+from agegender._safe.archive import parse_json, read_members
 from agegender.exceptions import ModelFileError
 
 __all__ = ["check_hdf5", "check_keras_file"]

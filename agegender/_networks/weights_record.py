@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agegender._files import write_whole
-from agegender._network_files import sha256_of
+from agegender._networks.files import sha256_of
 from agegender._validation import home
 from agegender.exceptions import WeightsWarning
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._layers import Layers, bottlenecks
+from agegender._networks.layers import Layers, bottlenecks
 from agegender.exceptions import WeightsError
 
 __all__ = ["CHANNELS_FIRST", "OnnxGraph", "ancestors", "attribute", "dims_of", "node_inputs"]
@@ -33,7 +33,7 @@ _FLATTENS = frozenset(["Flatten", "Reshape", "Squeeze"])
 class OnnxGraph:
     """An ONNX network that takes pictures: what is in it, and the part of it that ends at a tensor.
 
-    Made by :func:`agegender._onnx_reading.read_graph`.
+    Made by :func:`agegender._networks.onnx_files.read_graph`.
 
     Attributes
     ----------

@@ -92,7 +92,7 @@ def from_keras_bytes(content: bytes) -> Any:
     """Return the Keras model that `to_keras_bytes` stored."""
     import keras
 
-    from agegender import _tail_layers  # noqa: F401 (makes its layers known to Keras)
+    from agegender._tails import layers  # noqa: F401 (makes its layers known to Keras)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.keras"

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from agegender._safe_keras import check_hdf5, check_keras_file
-from agegender._safe_onnx import check_network
-from agegender._safe_values import Values
+from agegender._safe.keras import check_hdf5, check_keras_file
+from agegender._safe.onnx import check_network
+from agegender._safe.values import Values
 from agegender.backbones import CARRIED_BYTES, Backbone
 from agegender.exceptions import ModelFileError
 
@@ -71,7 +71,7 @@ def decode_network(entry: Any, values: Values) -> Backbone:
 
 
 def _check_record(backbone: Backbone) -> None:
-    from agegender._deepface import PUBLISHED
+    from agegender._networks.deepface import PUBLISHED
 
     name, suffix = str(backbone.name)[:80], str(backbone.suffix)[:80]
     if suffix not in _CHECKS or (suffix in (".h5", ".hdf5") and backbone.name not in PUBLISHED):

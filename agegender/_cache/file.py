@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from agegender._cache_rows import is_outside, prepare
+from agegender._cache.rows import is_outside, prepare
 from agegender._fork import after_fork
 from agegender.exceptions import CacheError, CacheWarning
 

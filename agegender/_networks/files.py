@@ -64,14 +64,14 @@ class NetworkFile:
     @property
     def shipped_path(self) -> Path | None:
         """Where it lies in this installation, if it is one of those that come with the package."""
-        from agegender._shipped import SHIPPED
+        from agegender._networks.shipped import SHIPPED
 
         return SHIPPED[self.name].path if self.name in SHIPPED else None
 
     @property
     def published_path(self) -> Path | None:
         """Where deepface keeps this file, if it is one of deepface's."""
-        from agegender._deepface import PUBLISHED, weights_folder
+        from agegender._networks.deepface import PUBLISHED, weights_folder
 
         published = PUBLISHED.get(self.name)
         if published is None or self.path is None or self.path.name != f"{published.stem}{self.suffix}":
@@ -80,7 +80,7 @@ class NetworkFile:
 
     def _download(self) -> Path | None:
         """Fetch the file through deepface, where it is one of deepface's and may have this content."""
-        from agegender._deepface import PUBLISHED, download, offline
+        from agegender._networks.deepface import PUBLISHED, download, offline
 
         path = self.published_path
         if path is None or path.is_file() or offline():
@@ -106,7 +106,7 @@ class NetworkFile:
         )
 
     def _published_at(self) -> str:
-        from agegender._deepface import PUBLISHED
+        from agegender._networks.deepface import PUBLISHED
 
         if self.published_path is None:
             return ""

@@ -1,0 +1,1 @@
+"""Face detectors on ONNX Runtime and OpenCV."""
