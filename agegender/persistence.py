@@ -241,7 +241,7 @@ _CLASSES: dict[str, _Kept] = {
     "ConvHead": _Kept("heads"),
     "FineTuneHead": _Kept("fine_tuning"),
     "Augmentation": _Kept("fine_tuning"),
-    "DescribedHead": _Kept("_described_head"),
+    "DescribedHead": _Kept("_fitting.described_head"),
     "Calibration": _Kept("calibration"),
     "View": _Kept("views"),
 }
