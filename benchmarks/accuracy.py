@@ -32,7 +32,7 @@ from agegender.model_selection import AgeGenderKFold, connected_groups, similar_
 
 NEAR_COPIES = 0.95
 DECADES = [*range(0, 80, 10), 101]
-START, END = "<!-- accuracy tables -->", "<!-- end of accuracy tables -->"
+MARKS = "<!-- accuracy tables -->", "<!-- end of accuracy tables -->"
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,13 @@ def tables(found: dict[str, list[dict[str, Any]]]) -> str:
     return "\n\n".join("\n".join(part) for part in (first, second, expressions))
 
 
-def insert(page: Path, text: str) -> None:
-    """Put the tables between their marks in a page, or at its end."""
+def insert(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
+    """Put tables between their marks in a page, or at its end."""
+    start, end = marks
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    before, _, rest = old.partition(START)
-    after = rest.partition(END)[2]
-    write(page, f"{before}{START}\n\n{text}\n\n{END}{after}")
+    before, _, rest = old.partition(start)
+    after = rest.partition(end)[2]
+    write(page, f"{before}{start}\n\n{text}\n\n{end}{after}")
 
 
 def main() -> None:

@@ -70,6 +70,14 @@ CONFIGURATIONS: dict[str, Configuration] = {
         ),
         FIRST,
     ),
+    "blocks after _plus9, three averaged": Configuration(
+        _pipeline(
+            'FineTuneHead("_plus9", backbone_rate=0.5)',
+            f'{MIRROR}, dtype="float16"',
+            f"ensemble=3, {GENTLY.format(15)}",
+        ),
+        FIRST,
+    ),
     "whole network": Configuration(
         _pipeline('FineTuneHead("input", backbone_rate=0.5)', MIRROR, GENTLY.format(10)), FIRST
     ),

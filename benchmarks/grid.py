@@ -3,9 +3,9 @@
     python benchmarks/grid.py --backbone facenet512_weights.h5 --name Facenet512
     python benchmarks/grid.py --backbone mobilefacenet_arcface.onnx --mean 0 --scale 1
 
-Twelve dense heads in five folds over drawn faces, and the refit of the best: `GridSearchCV` fits 61 pipelines, each of
-which sees every picture. The cache is new and empty, so the search with it pays for the network once. Both searches must
-end with the same scores.
+Twelve dense heads in five folds over drawn faces, and the refit of the best: `GridSearchCV` fits 61 pipelines, each
+of which sees every picture. The cache is new and empty, so the search with it pays for the network once. Both
+searches must end with the same scores.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ def main() -> None:
                 flush=True,
             )
     with_cache, without = seconds.values()
-    same = np.allclose(*scores.values(), atol=1e-4)
-    print(
-        f"{options.pictures} pictures: {without / with_cache:.1f} times as fast, scores {'equal' if same else 'DIFFER'}"
-    )
+    same = "equal" if np.allclose(*scores.values(), atol=1e-4) else "NOT EQUAL"
+    print(f"{options.pictures} pictures: {without / with_cache:.1f} times as fast; scores are {same}")
 
 
 if __name__ == "__main__":
