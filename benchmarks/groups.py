@@ -19,7 +19,7 @@ from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
 from agegender.reports import EvaluationReport
 
 MARKS = "<!-- group tables -->", "<!-- end of group tables -->"
-NAMES = {"race": "race label", "gender": "gender", "age": "decade"}
+NAMES = {"race": "race label", "gender": "gender", "age band": "decade"}
 FIGURE_NAMES = {"age_mae": "age MAE, years", "age_coverage": "90 % interval", "gender_accuracy": "gender"}
 
 
