@@ -89,7 +89,8 @@ class Backbone:
         Parameters
         ----------
         name_or_path : str or path
-            One of :func:`known_backbones`, or an ``.onnx`` file as in :meth:`from_onnx` with its defaults.
+            One of :func:`agegender.backbones.known_backbones`, or an ``.onnx`` file as in :meth:`from_onnx` with its
+            defaults.
         weights : path, default=None
             The weights file, ``.onnx`` or ``.h5``. None looks in deepface's folder
             (``$DEEPFACE_HOME/.deepface/weights``, by default in the home directory), then downloads through deepface
@@ -380,7 +381,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
 
 
 def known_backbones() -> tuple[str, ...]:
-    """Return the names that :meth:`Backbone.load` knows.
+    """Return the names that :meth:`agegender.Backbone.load` knows.
 
     Examples
     --------

@@ -125,7 +125,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Epochs trained, over all rounds and members.
     n_features_in_ : int
         Width of a row, where rows are vectors.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where X was a frame with text for column names.
 
     See Also

@@ -75,7 +75,7 @@ def kept_out_names(name: str = "compact") -> frozenset[str]:
     Parameters
     ----------
     name : {"compact"}, default="compact"
-        The model; see :func:`load_pretrained`.
+        The model; see :func:`agegender.load_pretrained`.
 
     Returns
     -------
