@@ -40,7 +40,7 @@ class DenseHead(BaseEstimator):
         L2 penalty on the kernels.
     layer : str, default="auto"
         The backbone's layer to read; ``"auto"`` is ``"penultimate"`` where that is at most 4,096 numbers wide,
-        else ``"pooled"``.
+        else ``"pooled"``. Of a network without a dense layer it is ``"embedding"``, which nothing has condensed.
 
     Examples
     --------
@@ -78,8 +78,11 @@ class DenseHead(BaseEstimator):
     @staticmethod
     def auto_layer(backbone: Any) -> str:
         """Return the layer that ``layer="auto"`` stands for."""
-        wide = math.prod(backbone.output_shape("penultimate")) > WIDEST_DENSE_INPUT
-        return "pooled" if wide else "penultimate"
+        try:
+            width = math.prod(backbone.output_shape("penultimate"))
+        except ValueError:  # no dense layer
+            return "embedding"
+        return "pooled" if width > WIDEST_DENSE_INPUT else "penultimate"
 
 
 class ConvHead(BaseEstimator):

@@ -511,6 +511,7 @@ def test_a_small_keras_model_travels_inside_its_pickle(keras_model, monkeypatch,
     monkeypatch.setenv("AGEGENDER_HOME", str(tmp_path / "another machine"))
     close_networks()
     assert pickle.loads(pickled).output_shape("embedding") == (5,)
+    assert not (tmp_path / "another machine").exists()
 
 
 def test_a_large_keras_model_is_written_once_and_found_by_its_sha256(

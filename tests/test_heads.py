@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 from sklearn.base import clone
 
+from agegender import backbones
 from agegender.heads import HEADS, ConvHead, DenseHead, head_layer, make_head
 
 
@@ -104,6 +106,13 @@ def test_dense_heads_read_the_penultimate_layer_unless_it_is_very_wide():
     assert head_layer("dense", Backbone(penultimate=(512,))) == "penultimate"
     assert head_layer("dense", Backbone(penultimate=(4096,))) == "penultimate"
     assert head_layer(DenseHead(), Backbone(penultimate=(25088,))) == "pooled"
+
+
+def test_dense_heads_read_what_a_network_without_a_dense_layer_gives():
+    layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 3), keras.layers.GlobalAveragePooling2D()]
+    averaging = backbones.Backbone.from_keras(keras.Sequential(layers))
+    assert averaging.output_shape(head_layer("dense", averaging)) == (8,)
+    assert averaging.output_shape(head_layer(DenseHead((32,)), averaging)) == (8,)
 
 
 def test_conv_heads_read_the_feature_map_and_callables_what_a_dense_head_would():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import tempfile
 import warnings
@@ -167,8 +166,8 @@ def keras_snapshot(model: Any) -> bytes:
     return content.getvalue()
 
 
-def load_keras(path: str | os.PathLike[str]) -> Any:
-    """Load a ``.keras`` file, running none of the code that it may hold.
+def load_keras(content: bytes, source: str) -> Any:
+    """Load the content of a ``.keras`` file, called `source` in errors, running none of the code that it may hold.
 
     Raises
     ------
@@ -179,11 +178,13 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     import keras
 
     try:
-        with quiet_keras():
+        with quiet_keras(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"  # Keras reads from a path only
+            path.write_bytes(content)
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # keras raises what the file's contents lead it to
         raise WeightsError(
-            f"{os.fspath(path)} cannot be loaded by Keras ({str(error).strip()[:300]}). Layers of one's own need "
+            f"{source} cannot be loaded by Keras ({str(error).strip()[:300]}). Layers of one's own need "
             "keras.saving.register_keras_serializable; Lambda layers, which hold code, are not loaded."
         ) from error
 

@@ -80,7 +80,7 @@ def _from_file(backbone: Backbone) -> Graph:
     from agegender._networks.keras import KerasGraph, load_keras
 
     if backbone.suffix == ".keras":
-        return KerasGraph(load_keras(backbone.file()))
+        return KerasGraph(load_keras(backbone.open_bytes(), source))
     from agegender._networks.deepface import PUBLISHED, build_keras
 
     return KerasGraph(build_keras(PUBLISHED[backbone.name], backbone.file()))
