@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from agegender._networks.files import NetworkFile, existing_file, sha256_of
 from agegender._networks.shipped import SHIPPED, Shipped
@@ -146,8 +149,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         *,
         name: str | None = None,
         color: Color = "rgb",
-        mean: float | Sequence[float] = 127.5,
-        scale: float | Sequence[float] = 1 / 128,
+        mean: ArrayLike = 127.5,
+        scale: ArrayLike = 1 / 128,
         licence: str | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> Backbone:
@@ -204,8 +207,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         *,
         name: str | None = None,
         color: Color = "rgb",
-        mean: float | Sequence[float] = 127.5,
-        scale: float | Sequence[float] = 1 / 128,
+        mean: ArrayLike = 127.5,
+        scale: ArrayLike = 1 / 128,
         licence: str | None = None,
     ) -> Backbone:
         """Take a Keras model as it is now; training it further does not change the backbone.
@@ -443,8 +446,8 @@ def _checked_color(color: str) -> Color:
     return "rgb" if color == "rgb" else "bgr"
 
 
-def _checked_numbers(name: str, value: float | Sequence[float]) -> Numbers:
-    numbers = tuple(float(number) for number in value) if isinstance(value, Sequence) else (float(value),)
+def _checked_numbers(name: str, value: ArrayLike) -> Numbers:
+    numbers = tuple(float(number) for number in np.ravel(value))
     if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
         raise ValueError(f"Backbone: {name}={value!r} should be one number or three, one a colour.")
     if name == "scale" and 0.0 in numbers:

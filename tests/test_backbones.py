@@ -506,6 +506,15 @@ def test_a_keras_model_loaded_from_a_file_is_the_same_backbone(keras_model, tmp_
     assert Backbone.from_keras(loaded) == Backbone.from_keras(keras_model)
 
 
+def test_numbers_of_an_array_are_those_of_a_tuple(path) -> None:
+    mean = 255 * np.array([0.485, 0.456, 0.406])
+    backbone = Backbone.from_onnx(path, mean=mean, scale=np.float32(0.5))
+    assert backbone.mean == tuple(mean)
+    assert backbone == Backbone.from_onnx(path, mean=tuple(mean), scale=0.5)
+    with pytest.raises(ValueError, match=r"mean=array\(\[1., 2.\]\) should be one number or three"):
+        Backbone.from_onnx(path, mean=np.array([1.0, 2.0]))
+
+
 def test_a_small_keras_model_travels_inside_its_pickle(keras_model, monkeypatch, tmp_path) -> None:
     pickled = pickle.dumps(Backbone.from_keras(keras_model))
     monkeypatch.setenv("AGEGENDER_HOME", str(tmp_path / "another machine"))
