@@ -112,12 +112,12 @@ for name, (cv, kept_together) in folds.items():
 # %%
 # Which of them is true?
 # ----------------------
-# Here we can know, for faces are drawn as needed: train on the whole collection, predict 300 new
+# Here we can know, for faces are drawn as needed: train on the whole collection, predict 240 new
 # ones.
 
 from agegender.metrics import age_mae
 
-fresh = make_faces(300, work / "fresh", random_state=7)
+fresh = make_faces(240, work / "fresh", random_state=7)
 model.fit(X, y, groups=groups)
 truth = age_mae(with_wrong_labels(fresh, seed=1), model.predict(fresh.data))
 print(f"faces never seen before: {truth:.1f} years")

@@ -39,7 +39,7 @@ from agegender.model_selection import AgeGenderKFold
 
 folder = tempfile.TemporaryDirectory()
 work = Path(folder.name)
-faces = make_faces(240, work / "faces")
+faces = make_faces(210, work / "faces", size=120)
 heads = {
     "softmax": DenseHead(),
     "128 hidden units": DenseHead(units=(128,)),
@@ -48,7 +48,7 @@ heads = {
 search = GridSearchCV(
     AgeGenderPipeline(
         EmbeddingExtractor("compact", cache=work / "cache"),
-        AgeGenderClassifier(epochs=30, random_state=0),
+        AgeGenderClassifier(epochs=25, random_state=0),
     ),
     {"classifier__head": list(heads.values()), "classifier__learning_rate": [3e-3, 1e-3]},
     cv=AgeGenderKFold(3),

@@ -1,0 +1,148 @@
+"""
+A head of your own
+==================
+
+The heads that come with the library are ordinary Keras models behind a small protocol, and yours
+can be one: a callable that is given the shape of a row and the numbers of ages and genders, and
+returns a model with two softmax outputs, the ages first. Losses, early stopping, calibration,
+saving and searching come with the classifier around it.
+
+We write one as a function, then one as a class that a grid search can tune and that can be asked
+where it looks.
+"""
+
+# %%
+# As a function
+# -------------
+# Gender and age each get a layer of their own here, where the library's ``DenseHead`` shares them.
+
+import tempfile
+from pathlib import Path
+
+import keras
+
+from agegender import AgeGenderClassifier, AgeGenderPipeline, ConvHead, EmbeddingExtractor
+from agegender.datasets import make_faces
+from agegender.metrics import age_mae, gender_accuracy
+from agegender.model_selection import grouped_split
+
+folder = tempfile.TemporaryDirectory()
+work = Path(folder.name)
+faces = make_faces(400, work / "faces")
+train, test = grouped_split(faces.target, faces.groups, test_size=0.25)
+
+
+def two_towers(input_shape, n_ages, n_genders):
+    inputs = keras.Input(input_shape)
+    for_age = keras.layers.Dense(128, activation="relu")(inputs)
+    for_gender = keras.layers.Dense(32, activation="relu")(inputs)
+    outputs = [
+        keras.layers.Dense(n_ages, activation="softmax")(for_age),
+        keras.layers.Dense(n_genders, activation="softmax")(for_gender),
+    ]
+    return keras.Model(inputs, outputs)
+
+
+extractor = EmbeddingExtractor("compact", cache=work / "cache")
+model = AgeGenderPipeline(extractor, AgeGenderClassifier(two_towers, learning_rate=3e-3, random_state=0))
+model.fit(faces.data[train], faces.target[train])
+
+
+def tell(name, model):
+    predicted, truth = model.predict(faces.data[test]), faces.target[test]
+    age, gender = age_mae(truth, predicted), gender_accuracy(truth, predicted)
+    print(f"{name:12} age off by {age:.1f} years, gender right in {100 * gender:.0f} %")
+
+
+tell("two towers", model)
+
+# %%
+# As a class
+# ----------
+# A class derived from scikit-learn's ``BaseEstimator`` has parameters: ``__init__`` only assigns
+# them, and then ``clone``, ``set_params`` and a grid search (``classifier__head__width``) work. It
+# may also say which layer of the network it reads, and how many axes a row of that has.
+#
+# This one reads the network's last *map*, 5 × 5 positions of 384 numbers, and decides for itself
+# which positions count, for the age and for the gender separately: a dense layer scores each
+# position, a softmax over all of them makes weights of the scores, and what goes on is the weighted
+# mean.
+
+from sklearn.base import BaseEstimator
+
+
+class AttentionHead(BaseEstimator):
+    layer = "feature_map"
+    input_rank = 3
+
+    def __init__(self, width=128, dropout=0.2):
+        self.width = width
+        self.dropout = dropout
+
+    def __call__(self, input_shape, n_ages, n_genders):
+        height, width, channels = input_shape
+        maps = keras.Input(input_shape)
+        rows = keras.layers.Reshape((height * width, channels))(maps)
+        outputs = [self.output(rows, "age", n_ages), self.output(rows, "gender", n_genders)]
+        return keras.Model(maps, outputs)
+
+    def output(self, rows, name, size):
+        scores = keras.layers.Dense(32, activation="tanh")(rows)
+        scores = keras.layers.Dense(1)(scores)
+        weights = keras.layers.Softmax(axis=1, name=f"{name}_weights")(scores)
+        values = keras.layers.Flatten()(keras.layers.Dot(axes=1)([weights, rows]))
+        values = keras.layers.Dense(self.width, activation="relu")(values)
+        values = keras.layers.Dropout(self.dropout)(values)
+        return keras.layers.Dense(size, activation="softmax", name=name)(values)
+
+
+model = AgeGenderPipeline(extractor, AgeGenderClassifier(AttentionHead(), learning_rate=3e-3, random_state=0))
+model.fit(faces.data[train], faces.target[train])
+tell("attention", model)
+
+# %%
+# Where does it look?
+# -------------------
+# ``keras_model_`` is the fitted head, so whatever can be done with a Keras model can be done with
+# it. Its first layer standardises the rows, as the classifier adds to every head; the last one is
+# the model that we returned. From that, a model that stops at the weights:
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+head = model.classifier_.keras_model_
+inner = head.layers[-1]
+names = ["age_weights", "gender_weights"]
+look = keras.Model(inner.input, [inner.get_layer(name).output for name in names])
+
+shown = faces.data[test][:5]
+rows = EmbeddingExtractor("compact", layer="feature_map", cache=work / "cache").transform(shown)
+weights = [values.numpy().reshape(-1, 5, 5) for values in look(head.get_layer("standardize")(rows))]
+
+figure, axes = plt.subplots(3, 5, figsize=(7.5, 4.9), layout="constrained")
+lines = {"the picture": np.ones((5, 5, 5)), "for the age": weights[0], "for the gender": weights[1]}
+for line, (what, values) in zip(axes, lines.items(), strict=True):
+    for ax, path, attention in zip(line, shown, values, strict=True):
+        picture = Image.open(path)
+        weight = Image.fromarray(np.sqrt(attention / attention.max()).astype(np.float32))
+        weight = np.array(weight.resize(picture.size))[:, :, None].clip(0.1, 1)
+        ax.imshow(1 - weight * (1 - np.array(picture) / 255))
+        ax.set(xticks=[], yticks=[])
+    line[0].set_ylabel(what)
+plt.show()
+
+# %%
+# What has faded weighs little. (The positions of a map are not sharp: each has seen much of what
+# surrounds it.)
+#
+# Is the head better for it? No: the weighted mean forgets *where* things were, and the library's
+# own head for maps, ``ConvHead(filters=(), depthwise="global", units=(128,))``, does not. That is
+# what a head of one's own is for, to find out within a minute.
+
+conv = ConvHead(filters=(), depthwise="global", units=(128,))
+model = AgeGenderPipeline(extractor, AgeGenderClassifier(conv, learning_rate=3e-3, random_state=0))
+model.fit(faces.data[train], faces.target[train])
+tell("ConvHead", model)
+
+folder.cleanup()
