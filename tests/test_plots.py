@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import matplotlib
 
@@ -72,6 +73,18 @@ def test_errors_by_age_are_points_or_a_density_with_running_quantiles():
         AgeErrorDisplay.from_predictions([1, 2], [1, 2], kind="band")
 
 
+def test_quantiles_of_few_errors_are_taken_over_wider_bands_or_not_at_all():
+    ages = np.tile(np.arange(0.0, 80.0), 3)
+    plot = partial(AgeErrorDisplay.from_predictions, kind="by_age")
+    for n_pictures, centres in ((240, np.arange(2.5, 80, 5)), (80, np.arange(5.0, 80, 10))):
+        ax = plot(ages[:n_pictures], ages[:n_pictures] + 1).ax_
+        median = next(line for line in ax.lines if line.get_label() == "median")
+        assert median.get_xdata().tolist() == centres.tolist()
+    few = plot(ages[:80:20], ages[:80:20]).ax_
+    assert len(few.collections[0].get_offsets()) == 4
+    assert few.get_legend() is None
+
+
 def test_pictures_without_a_prediction_are_left_out_with_a_warning():
     frame = pd.DataFrame({"age": [30.0, np.nan, 50.0], "gender": [0, np.nan, 1]})
     with pytest.warns(PictureWarning, match="1 of 3 rows"):
@@ -137,6 +150,10 @@ def test_history_has_a_line_a_member_and_marks_the_best_epoch_of_each_round():
     assert [line.get_ydata().tolist() for line in display.lines_] == [[10, 6, 7, 5, 6], [11, 7, 8, 6, 7]]
     marks = [line.get_xydata().tolist() for line in display.ax_.lines if line.get_marker() == "o"]
     assert marks == [[[2, 6]], [[4, 5]], [[2, 7]], [[4, 6]]]
+    assert [line.get_label() for line in display.lines_] == ["member 1: 6.00, 5.00", "member 2: 7.00, 6.00"]
+    alone = TrainingHistoryDisplay(history[:3]).plot()
+    assert [text.get_text() for text in alone.ax_.get_legend().get_texts()] == ["best: 6.00"]
+    assert TrainingHistoryDisplay(history[:3]).plot(metric="loss").ax_.get_legend() is None
     with pytest.raises(ValueError, match="int has no history_"):
         TrainingHistoryDisplay.from_estimator(3)
 

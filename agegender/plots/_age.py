@@ -17,6 +17,9 @@ __all__ = ["AgeCumulativeScoreDisplay", "AgeErrorDisplay"]
 KINDS = ("by_band", "by_age")
 # More than these are shown by their density: points would cover each other.
 MOST_POINTS = 1000
+# Years over which quantiles are taken, and of how many pictures at least: of fewer they are noise.
+RUNNING_WIDTHS = (5, 10, 20)
+LEAST_IN_BAND = 10
 
 
 class AgeErrorDisplay:
@@ -95,7 +98,7 @@ class AgeErrorDisplay:
         ----------
         kind : {"by_band", "by_age"}, default="by_band"
             Mean absolute error and mean error of each decade of age, with 95 % intervals; or every error against
-            the true age, with the median and the middle 90 %.
+            the true age, with the median and the middle 90 % of bands of five years (ten or twenty, of few pictures).
         ax : matplotlib Axes, default=None
             None makes a figure.
         **kwargs
@@ -142,13 +145,19 @@ class AgeErrorDisplay:
         else:
             style = {"s": 14, "color": BLUE, "alpha": 0.45, "linewidths": 0} | kwargs
             self.ax_.scatter(self.true_age, errors, **style)
-        centres, low, middle, high = _running_quantiles(self.true_age, errors)
+        self._plot_quantiles(errors)
+        self.ax_.axhline(0, color=INK, linewidth=0.8)
+        self.ax_.set(xlabel="True age (years)", ylabel="Predicted − true age (years)")
+
+    def _plot_quantiles(self, errors: NDArray[np.float64]) -> None:
+        years = _running_width(self.true_age)
+        if years is None:
+            return
+        centres, low, middle, high = _running_quantiles(self.true_age, errors, years)
         self.ax_.plot(centres, middle, color=VERMILION, linewidth=2, label="median")
         band = {"color": VERMILION, "linewidth": 1, "linestyle": "--"}
         self.ax_.plot(centres, low, label="middle 90 %", **band)
         self.ax_.plot(centres, high, **band)
-        self.ax_.axhline(0, color=INK, linewidth=0.8)
-        self.ax_.set(xlabel="True age (years)", ylabel="Predicted − true age (years)")
         self.ax_.legend(frameon=False, fontsize="small")
 
 
@@ -289,10 +298,19 @@ def _whiskers(ax: Any, place: NDArray[Any], parts: list[NDArray[np.float64]], co
     ax.errorbar(place, means, spread, fmt="none", ecolor=color, elinewidth=1.2, capsize=2.5)
 
 
-def _running_quantiles(ages: ArrayLike, errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the centres of five-year bands that hold ten pictures, and three quantiles of the errors in each."""
-    bands = age_bands(ages, years=5)
+def _running_width(ages: ArrayLike) -> int | None:
+    """Return the narrowest width of bands, in years, of which half hold enough pictures; None where none does."""
+    for years in RUNNING_WIDTHS:
+        counts = np.unique(age_bands(ages, years), return_counts=True)[1]
+        if np.median(counts) >= LEAST_IN_BAND:
+            return years
+    return None
+
+
+def _running_quantiles(ages: ArrayLike, errors: NDArray[np.float64], years: int) -> NDArray[np.float64]:
+    """Return the centres of the bands that hold enough pictures, and three quantiles of the errors in each."""
+    bands = age_bands(ages, years)
     firsts, counts = np.unique(bands, return_counts=True)
-    firsts = firsts[counts >= 10] if (counts >= 10).any() else firsts
+    firsts = firsts[counts >= LEAST_IN_BAND]
     quantiles = [np.quantile(errors[bands == first], [0.05, 0.5, 0.95]) for first in firsts]
-    return np.vstack([firsts + 2.5, np.transpose(quantiles)])
+    return np.vstack([firsts + years / 2, np.transpose(quantiles)])

@@ -95,34 +95,39 @@ class TrainingHistoryDisplay:
         self.ax_ = new_axes(ax)
         self.figure_ = self.ax_.figure
         members = sorted({record["member"] for record in self.history})
-        self.lines_ = [self._plot_member(member, metric, kwargs) for member in members]
+        names = [f"member {member}" for member in members] if len(members) > 1 else ["best"]
+        pairs = zip(members, names, strict=True)
+        self.lines_ = [self._plot_member(member, name, metric, kwargs) for member, name in pairs]
         self.ax_.set(xlabel="Epoch", ylabel=METRICS[metric])
         self.ax_.margins(x=0.02)
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
-        if metric.startswith("val_") or len(members) > 1:
+        if len(members) > 1 or self.lines_[0].get_label() != "best":
             self.ax_.legend(frameon=False, fontsize="small")
         tidy(self.ax_)
         return self
 
-    def _plot_member(self, member: int, metric: str, kwargs: dict[str, Any]) -> Any:
+    def _plot_member(self, member: int, name: str, metric: str, kwargs: dict[str, Any]) -> Any:
         records = [record for record in self.history if record["member"] == member]
         epochs, values = np.arange(1, len(records) + 1), np.array([record[metric] for record in records])
         color = LINES[(member - 1) % len(LINES)]
-        style = {"linewidth": 1.8, "color": color, "label": f"member {member}"} | kwargs
+        style = {"linewidth": 1.8, "color": color, "label": name} | kwargs
         (line,) = self.ax_.plot(epochs, values, **style)
         rounds = np.array([record["round"] for record in records])
-        for number in np.unique(rounds):
+        marks = [
             self._mark_best(epochs[rounds == number], values[rounds == number], metric, line)
+            for number in np.unique(rounds)
+        ]
+        if any(marks):
+            line.set_label(f"{line.get_label()}: {', '.join(filter(None, marks))}")
         for start in epochs[1:][np.diff(rounds) > 0]:
             self.ax_.axvline(start - 0.5, color=GREY, linewidth=0.8, linestyle=":")
         return line
 
-    def _mark_best(self, epochs: Any, values: Any, metric: str, line: Any) -> None:
-        """Mark the epoch whose weights were kept, where there was a validation part to tell."""
+    def _mark_best(self, epochs: Any, values: Any, metric: str, line: Any) -> str:
+        """Mark the best epoch, where there was a validation part to tell, and return its value as text."""
         if not metric.startswith("val_") or np.isnan(values).all():
-            return
+            return ""
         best = np.nanargmin(values) if metric == "val_age_mae" else np.nanargmax(values)
         mark = {"marker": "o", "color": line.get_color(), "markeredgecolor": "white", "markersize": 8}
         self.ax_.plot(epochs[best], values[best], linestyle="", **mark)
-        shown = f"{values[best]:.2f}" if metric == "val_age_mae" else f"{100 * values[best]:.1f} %"
-        line.set_label(f"{line.get_label()}, {shown}")
+        return f"{values[best]:.2f}" if metric == "val_age_mae" else f"{100 * values[best]:.1f} %"
