@@ -15,6 +15,8 @@ os.environ["COLUMNS"] = "92"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "agg"
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 import agegender
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
@@ -61,11 +63,15 @@ html_theme_options = {
     "footer_end": [],
 }
 
+READING_ORDER = (
+    *("quickstart", "own_data", "cross_validation", "grid_search", "best_crop", "uncertainty", "fairness"),
+    *("fine_tuning", "custom_head", "custom_backbone", "imdb_wiki", "cluster"),
+)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "examples",
     "filename_pattern": r"/plot_",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": ExplicitOrder([*(f"plot_{name}.py" for name in READING_ORDER), "*"]),
     "remove_config_comments": True,
     "show_memory": False,
     "plot_gallery": "True",
