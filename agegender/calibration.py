@@ -33,8 +33,9 @@ __all__ = [
     "scale_genders",
 ]
 
-# The coverages that a calibration knows; any between them is interpolated.
 LEVELS = np.linspace(0.01, 0.99, 99)
+"""The coverages that a calibration knows, 0.01, 0.02 … 0.99; any between them is interpolated."""
+
 HOTTEST = 10.0
 PRIOR_SPREAD = 0.5
 
@@ -61,6 +62,7 @@ class Calibration:
 
 
 UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)
+"""That of a model that is taken at its word."""
 
 
 def calibrate(

@@ -204,13 +204,13 @@ class ConvHead(BaseEstimator):
         return "feature_map"
 
 
-# The two tuned heads (benchmarks/accuracy.py compares them with others).
 HEADS: dict[str, Callable[[], Any]] = {
     "dense": lambda: DenseHead(units=(256,), dropout=0.3, batch_norm=True),
     "conv": lambda: ConvHead(
         filters=(), depthwise="global", spatial_dropout=0.2, units=(512,), dropout=0.5, batch_norm=True
     ),
 }
+"""The tuned heads by name: each value makes one (benchmarks/accuracy.py compares them with others)."""
 
 
 def make_head(head: Any) -> Any:

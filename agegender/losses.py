@@ -14,6 +14,8 @@ __all__ = ["AGE_LOSSES", "expected_age_error", "gender_loss"]
 AgeLoss = Callable[[Any, Any, float], Any]
 
 AGE_LOSSES: dict[str, AgeLoss] = {}
+"""What `age_loss` may be: from ages, probabilities (n_samples, n_ages) and sigma to a loss a sample."""
+
 # Smaller than any probability that matters, larger than float32 rounds to zero in 1 - p.
 TINY = 1e-7
 

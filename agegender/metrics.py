@@ -154,6 +154,7 @@ SCORERS = {
     "age_cs5": make_scorer(age_cumulative_score),
     "gender_accuracy": make_scorer(gender_accuracy),
 }
+"""Scorers by name, for ``scoring=`` of scikit-learn's searches and validation; of all, higher is better."""
 
 
 def _age_errors(

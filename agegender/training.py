@@ -159,12 +159,12 @@ def _constant(settings: Settings, errors: list[float]) -> float:
     return settings.learning_rate
 
 
-# From the settings and the validation error of each epoch so far to the next epoch's learning rate.
 SCHEDULES: dict[str | None, Callable[[Settings, list[float]], float]] = {
     "cosine": _cosine,
     "plateau": _plateau,
     None: _constant,
 }
+"""From the settings and the validation error of each epoch so far to the next epoch's learning rate."""
 
 
 class Trainer:

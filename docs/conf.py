@@ -44,6 +44,7 @@ nitpick_ignore_regex = [("py:.*", r"(np|numpy|pandas|sklearn|keras|tensorflow|ma
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "groupwise"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
