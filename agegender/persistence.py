@@ -221,7 +221,12 @@ def _check_calibration(calibration: Any) -> None:
 
 # The classes that a file may hold, by name: whoever writes a new head or part adds a line.
 _CLASSES: dict[str, _Kept] = {
-    "AgeGenderPipeline": _Kept("pipeline", fitted=("extractor_", "classifier_"), check=_check_pipeline),
+    "AgeGenderPipeline": _Kept(
+        "pipeline",
+        fitted=("extractor_", "classifier_"),
+        dropped=("_metadata_request",),
+        check=_check_pipeline,
+    ),
     "EmbeddingExtractor": _Kept(
         "extractor",
         fitted=("backbone_", "framing_", "_detector_name", "_sklearn_output_config"),

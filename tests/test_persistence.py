@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import sklearn
 from onnx import TensorProto, helper, numpy_helper
 
 import agegender
@@ -153,6 +155,16 @@ def test_a_loaded_model_carries_a_small_network_and_no_folder_of_the_machine_it_
         12,
         2,
     )
+
+
+def test_metadata_requests_do_not_hinder_and_are_left_behind(
+    pipeline: AgeGenderPipeline, tmp_path: Path
+) -> None:
+    asking = copy.deepcopy(pipeline)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking.set_fit_request(groups=True)
+    loaded = load_model(save_model(asking, tmp_path / "model.agegender"))
+    assert not hasattr(loaded, "_metadata_request")
 
 
 def test_a_large_network_is_named_and_looked_for_where_it_lay(
