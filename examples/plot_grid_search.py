@@ -56,6 +56,7 @@ search = GridSearchCV(
     refit="neg_age_mae",
 )
 search.fit(faces.data, faces.target, groups=faces.groups)
+print(f"{len(search.cv_results_['params'])} combinations in {search.n_splits_} folds")
 
 # %%
 # Two things in this call matter more than the grid. ``cv=AgeGenderKFold(3)`` and not ``cv=3``,

@@ -137,6 +137,7 @@ scores = cross_validate(model, faces.data, faces.target, groups=groups, cv=AgeGe
 print(f"age: off by {-scores['test_neg_age_mae'].mean():.1f} years")
 print(f"gender: right in {100 * scores['test_gender_accuracy'].mean():.0f} %")
 model.fit(faces.data, faces.target, groups=groups)
+print(f"trained on all {len(faces.data)} pictures, {model.classifier_.n_epochs_} epochs")
 
 # %%
 # A damaged picture
