@@ -11,6 +11,7 @@ Run on pictures of your own as ``python plot_best_crop.py UTKFace/ face_network.
 network that takes raw RGB pixels.
 """
 
+# sphinx_gallery_thumbnail_number = 2
 import sys
 import tempfile
 from pathlib import Path

@@ -15,6 +15,7 @@ figure by group, with its uncertainty, before anybody is affected by one.
 # table that we keep beside it. It stands here for whatever your pictures differ by: cameras,
 # countries, labels of skin tone.
 
+# sphinx_gallery_thumbnail_number = 2
 import tempfile
 from pathlib import Path
 
@@ -76,7 +77,7 @@ print(report.overall.round(2).to_string())
 columns = ["group", "n", "age_mae", "age_mae_low", "age_mae_high", "gender_accuracy"]
 by_group = report.by_group
 for grouping in ("camera", "gender", "camera × gender"):
-    print(by_group.loc[by_group.grouping == grouping, columns].round(2).to_string(index=False))
+    print(by_group.loc[by_group.grouping == grouping, columns].round(2).to_string(index=False), "\n")
 
 # %%
 # The same as a figure, with the decades of age. The dashed line is the average that hid all of
