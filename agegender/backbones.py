@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from agegender._files import write_whole
 from agegender._networks.files import NetworkFile, existing_file, sha256_of
 from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._validation import check_choice, did_you_mean
@@ -35,6 +36,7 @@ CARRIED_BYTES = 16 * 2**20
 """Networks up to this size travel inside saved models."""
 
 _HDF5 = (".h5", ".hdf5")
+_COMMON: dict[str, Any] = {"color": "rgb", "mean": 127.5, "scale": 1 / 128, "licence": None}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,9 +150,9 @@ compact, and any .onnx file. Did you mean 'arcface'?
         path: str | os.PathLike[str],
         *,
         name: str | None = None,
-        color: Color = "rgb",
-        mean: ArrayLike = 127.5,
-        scale: ArrayLike = 1 / 128,
+        color: Color | None = None,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
         licence: str | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> Backbone:
@@ -161,12 +163,13 @@ compact, and any .onnx file. Did you mean 'arcface'?
         path : path
             The file, weights included.
         name : str, default=None
-            What to call it; None takes the file's name.
-        color : {"rgb", "bgr"}, default="rgb"
-            The order of colours that the network takes.
-        mean, scale : float or three floats, default=127.5 and 1/128
+            What to call it; None takes what :meth:`quantize` wrote into the file, else the file's name.
+        color : {"rgb", "bgr"}, default=None
+            The order of colours that the network takes; None takes what :meth:`quantize` wrote, else ``"rgb"``.
+        mean, scale : float or three floats, default=None
             The network is fed (x − mean)·scale for x from 0 to 255; three numbers stand in the network's order of
-            colours. A graph that normalises by itself takes ``mean=0.0, scale=1.0``.
+            colours. None takes what :meth:`quantize` wrote, else 127.5 and 1/128. A graph that normalises by itself
+            takes ``mean=0.0, scale=1.0``.
         licence : str, default=None
             The terms of its weights.
         input_size : tuple of int, default=None
@@ -179,23 +182,38 @@ compact, and any .onnx file. Did you mean 'arcface'?
         WeightsError
             If it is not an ONNX network, or not one that takes pictures.
         """
-        from agegender._networks.onnx_files import read_graph
+        file = existing_file(path)
+        given = {"name": name, "color": color, "mean": mean, "scale": scale, "licence": licence}
+        return cls._from_content(file.read_bytes(), file, input_size, given)
+
+    @classmethod
+    def _from_content(
+        cls,
+        content: bytes,
+        file: Path | None,
+        input_size: tuple[int, int] | None,
+        given: Mapping[str, Any],
+    ) -> Backbone:
+        """Take an ONNX network from its bytes: what is not given is what they state, else the common ones."""
+        from agegender._networks.onnx_files import read_graph, stated_terms
         from agegender._networks.opening import keep_network
 
-        file = existing_file(path)
-        content = file.read_bytes()
-        graph = read_graph(content, str(file), input_size=input_size)
+        source = str(file) if file else str(given["name"])
+        graph = read_graph(content, source, input_size=input_size)
+        terms = _COMMON | {"name": Path(source).stem} | stated_terms(graph.model)
+        terms |= {key: value for key, value in given.items() if value is not None}
         backbone = cls(
-            name=name or file.stem,
+            name=terms["name"],
             path=file,
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
-            color=_checked_color(color),
-            mean=_checked_numbers("mean", mean),
-            scale=_checked_numbers("scale", scale),
+            color=_checked_color(terms["color"]),
+            mean=_checked_numbers("mean", terms["mean"]),
+            scale=_checked_numbers("scale", terms["scale"]),
             input_size=graph.input_size,
-            licence=licence,
+            licence=terms["licence"],
             suffix=".onnx",
+            content=None if file else content,
         )
         keep_network(backbone, graph)
         return backbone
@@ -249,6 +267,80 @@ compact, and any .onnx file. Did you mean 'arcface'?
         )
         backbone._layers()  # loads what was saved: better an error now than in another process
         return backbone
+
+    def quantize(self, sample: Sequence[Any], *, min_similarity: float = 0.98, verbose: int = 0) -> Backbone:
+        """Return the network with its convolutions in 8-bit integers: another backbone, two to three times as fast.
+
+        Static quantisation: ranges are measured once, on pictures like those to come; weights are int8, a scale for
+        each channel, activations uint8. Embeddings are compared with the float network's on a quarter of the
+        pictures that was not measured on. While they are too far off, the convolutions that do most harm by
+        themselves stay in float.
+
+        Parameters
+        ----------
+        sample : sequence of pictures
+            At least 16 face crops, as the extractor takes them; a hundred are better.
+        min_similarity : float, default=0.98
+            The mean cosine similarity, from 0 to 1, that embeddings keep to the float network's.
+        verbose : int, default=0
+            With 1, a progress bar.
+
+        Returns
+        -------
+        Backbone
+            An ONNX network with a sha256 of its own, so that its rows are cached by themselves; :meth:`save` writes
+            it to a file.
+
+        Raises
+        ------
+        ValueError
+            If there are too few pictures, the network is in integers already or no number is from 0 to 1.
+        PictureError
+            If a picture cannot be read.
+        WeightsError
+            If ONNX Runtime cannot quantise the network.
+
+        Notes
+        -----
+        Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
+        CVPR 2018. Needs a processor with instructions for it (AVX-512 VNNI, AVX-VNNI, Arm dot product) to be faster.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from agegender import Backbone
+        >>> sample = list(np.random.default_rng(0).integers(0, 256, (16, 80, 80, 3), dtype=np.uint8))
+        >>> Backbone.load("compact").quantize(sample).name
+        'compact-int8'
+        """
+        from agegender._networks.quantization import quantize_backbone
+
+        content = quantize_backbone(self, sample, min_similarity=min_similarity, verbose=verbose)
+        return self._from_content(content, None, None, {"name": f"{self.name}-int8"})
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network's file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Ends in the backbone's :attr:`suffix`.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If `path` ends in something else.
+        """
+        target = Path(path)
+        if target.suffix != self.suffix:
+            raise ValueError(f"{self.name} is a {self.suffix} file; {target} should end in {self.suffix}.")
+        content = self.open_bytes()
+        return write_whole(target, lambda arriving: arriving.write_bytes(content))
 
     @property
     def format(self) -> Literal["onnx", "keras"]:

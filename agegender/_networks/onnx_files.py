@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +13,26 @@ from numpy.typing import NDArray
 from agegender._networks.graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
 from agegender.exceptions import WeightsError
 
-__all__ = ["looks_like_html", "read_graph"]
+__all__ = ["looks_like_html", "read_graph", "state_terms", "stated_terms"]
 
 _FIRST_OPSET = 7  # before it, the arithmetic of unequal shapes was another
 _SMALL = 64
+_TERMS = "agegender"
 _REEXPORT = "Export it again with a dynamic batch dimension."
+
+
+def state_terms(model: Any, terms: dict[str, Any]) -> None:
+    """Write what a network takes, and under which terms, into its ONNX file, so that nobody has to remember it."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = _TERMS, json.dumps(terms)
+
+
+def stated_terms(model: Any) -> dict[str, Any]:
+    """Return what :func:`state_terms` wrote; empty where it wrote nothing."""
+    for entry in model.metadata_props:
+        if entry.key == _TERMS:
+            return dict(json.loads(entry.value))
+    return {}
 
 
 def looks_like_html(content: bytes) -> bool:

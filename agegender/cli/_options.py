@@ -22,9 +22,19 @@ BackboneOption = Annotated[
         help="A network by name (arcface, facenet, facenet512, openface, compact) or an .onnx file."
     ),
 ]
-ColorOption = Annotated[str, typer.Option(help="Colour order that an .onnx file takes: rgb or bgr.")]
-MeanOption = Annotated[float, typer.Option(help="An .onnx file is fed (pixel − mean) · scale.")]
-ScaleOption = Annotated[str, typer.Option(help="A number or a fraction such as 1/128.")]
+ColorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Colour order that an .onnx file takes: rgb, or bgr; by default what it says, else rgb."
+    ),
+]
+MeanOption = Annotated[
+    float | None,
+    typer.Option(
+        help="An .onnx file is fed (pixel − mean) · scale; by default what it says, else 127.5 and 1/128."
+    ),
+]
+ScaleOption = Annotated[str | None, typer.Option(help="A number or a fraction such as 1/128.")]
 LayerOption = Annotated[
     str,
     typer.Option(
@@ -68,21 +78,24 @@ def _number(text: str, option: str) -> float:
         raise ValueError(f"{option} {text!r} is not a number or a fraction such as 1/128.") from error
 
 
-def _backbone(name: str, color: str, mean: float, scale: str) -> str | Backbone:
+def backbone_of(name: str, color: str | None, mean: float | None, scale: str | None) -> str | Backbone:
+    """Return a network's name, or the backbone that an .onnx file holds."""
     if not name.lower().endswith(".onnx"):
         return name
     from agegender.backbones import Backbone
 
-    check_choice("--color", color, ("rgb", "bgr"), "agegender")
-    order = cast(Literal["rgb", "bgr"], color)
-    return Backbone.from_onnx(name, color=order, mean=mean, scale=_number(scale, "--scale"))
+    if color is not None:
+        check_choice("--color", color, ("rgb", "bgr"), "agegender")
+    order = cast(Literal["rgb", "bgr"] | None, color)
+    factor = None if scale is None else _number(scale, "--scale")
+    return Backbone.from_onnx(name, color=order, mean=mean, scale=factor)
 
 
 def make_extractor(
     backbone: str,
-    color: str,
-    mean: float,
-    scale: str,
+    color: str | None,
+    mean: float | None,
+    scale: str | None,
     layer: str,
     crop: float,
     batch_size: int,
@@ -93,7 +106,7 @@ def make_extractor(
     from agegender.extractor import EmbeddingExtractor
 
     return EmbeddingExtractor(
-        _backbone(backbone, color, mean, scale),
+        backbone_of(backbone, color, mean, scale),
         layer=layer,
         crop=crop,
         batch_size=batch_size,

@@ -33,9 +33,9 @@ def train(
         Path, typer.Argument(help="Folder of pictures named as in UTKFace: age_gender_….jpg")
     ],
     backbone: BackboneOption = "arcface",
-    color: ColorOption = "rgb",
-    mean: MeanOption = 127.5,
-    scale: ScaleOption = "1/128",
+    color: ColorOption = None,
+    mean: MeanOption = None,
+    scale: ScaleOption = None,
     layer: LayerOption = "auto",
     head: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
     units: Annotated[str, typer.Option(help="Hidden units of a dense head: 256 or 256,128.")] = "",

@@ -1,0 +1,54 @@
+"""``agegender quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agegender.cli._options import (
+    ColorOption,
+    MeanOption,
+    QuietOption,
+    ScaleOption,
+    backbone_of,
+    find_pictures,
+)
+from agegender.cli._output import say
+
+
+def quantize(
+    backbone: Annotated[str, typer.Argument(help="A network by name, or an .onnx file.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Face crops, or folders of them, like those to come.")
+    ],
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    color: ColorOption = None,
+    mean: MeanOption = None,
+    scale: ScaleOption = None,
+    n_pictures: Annotated[
+        int, typer.Option(help="Pictures to measure ranges on, spread over those given.")
+    ] = 128,
+    min_similarity: Annotated[
+        float, typer.Option(help="Mean cosine similarity that embeddings keep to the float network's.")
+    ] = 0.98,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a network with its convolutions in 8-bit integers, two to three times as fast; it is used by its file.
+
+    Example: `agegender quantize arcface UTKFace/ --out arcface-int8.onnx`
+    """
+    from agegender.backbones import Backbone
+
+    if out.suffix != ".onnx":
+        raise ValueError(f"--out {out} should end in .onnx.")
+    if n_pictures < 1:
+        raise ValueError(f"--n-pictures {n_pictures} should be at least 1.")
+    paths = find_pictures(pictures)
+    sample = paths[:: max(1, len(paths) // n_pictures)][:n_pictures]
+    network = backbone_of(backbone, color, mean, scale)
+    network = Backbone.load(network) if isinstance(network, str) else network
+    made = network.quantize(sample, min_similarity=min_similarity, verbose=0 if quiet else 1)
+    made.save(out)
+    say(f"{made.name}: {made.size / 1e6:.1f} MB instead of {network.size / 1e6:.1f}, saved to {out}.", quiet)
