@@ -96,7 +96,9 @@ def _network_inputs(backbone: Backbone, graph: OnnxGraph, sample: Sequence[Any])
     pixels = np.stack([letterbox(load(picture), backbone.input_size) for picture in sample])
     if backbone.color == "bgr":
         pixels = pixels[..., ::-1]
-    fed = (pixels.astype(np.float32) - np.float32(backbone.mean)) * np.float32(backbone.scale)
+    fed = (pixels.astype(np.float32) - np.asarray(backbone.mean, np.float32)) * np.asarray(
+        backbone.scale, np.float32
+    )
     axes = ["nhwc".index(axis) for axis in graph.layouts[graph.input]]
     return np.ascontiguousarray(fed.transpose(axes))
 
