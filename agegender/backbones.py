@@ -294,7 +294,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         Raises
         ------
         ValueError
-            If there are too few pictures, the network is in integers already or no number is from 0 to 1.
+            If there are too few pictures, the network is in integers already, `min_similarity` is not from 0 to 1, or
+            so high that not one convolution reaches it.
         PictureError
             If a picture cannot be read.
         WeightsError

@@ -87,6 +87,9 @@ def quantize_backbone(
         "convolutions_in_integers": f"{found.n_quantized} of {found.n_convolutions}",
         "similarity": round(found.similarity, 4),
     }
+    used = {node.domain for node in model.graph.node}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(entry)  # ONNX Runtime's tools name every domain that they know
     state_terms(model, {"name": f"{backbone.name}-int8"} | terms | kept)
     return bytes(model.SerializeToString())
 
@@ -147,6 +150,8 @@ def quantize_graph(
     ------
     WeightsError
         If the network has no convolutions, or ONNX Runtime cannot quantise it.
+    ValueError
+        If not one convolution can be in integers at this similarity.
     """
     with tempfile.TemporaryDirectory(prefix="agegender-") as folder, _quiet():
         try:
@@ -154,6 +159,11 @@ def quantize_graph(
         except Exception as error:  # ONNX Runtime's tools raise whatever their own code trips over
             raise WeightsError(f"ONNX Runtime cannot quantise this network: {error}") from error
         chosen = trial.choose(min_similarity, verbose)
+        if not chosen:
+            raise ValueError(
+                f"Not one convolution can be in integers at min_similarity={min_similarity:g}; a lower one, such as "
+                "0.98, lets more be."
+            )
         return Quantized(
             content=trial.model(chosen).read_bytes(),
             n_quantized=len(chosen),
