@@ -102,6 +102,7 @@ class Extraction:
         How the cache keeps rows.
     cache : EmbeddingCache or None
     batch_size, n_threads, verbose : int
+    device : {"auto", "cpu", "cuda"}
     skip_failures : bool
         A picture that cannot be read becomes a row of NaN, not an error.
     report : ExtractionReport
@@ -118,6 +119,7 @@ class Extraction:
     cache: EmbeddingCache | None
     batch_size: int
     n_threads: int
+    device: str
     verbose: int
     skip_failures: bool
     report: ExtractionReport
@@ -246,7 +248,7 @@ class Extraction:
     def _open(self) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
         if self.layer == "input":
             return np.asarray
-        return open_network(self.backbone, self.layer, n_threads=self.n_threads)
+        return open_network(self.backbone, self.layer, n_threads=self.n_threads, device=self.device)
 
     def _embed(
         self,

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
+from agegender._devices import DEVICES
 from agegender._environment import check_opencv
 from agegender._every_face import EveryFace
 from agegender._extraction import Extraction, ExtractionReport, Failure
@@ -71,6 +72,9 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         axis, (n_samples, n_views, ...); 1 and a single name give none. Each view is cached on its own.
     engine : {"auto", "onnx", "keras"}, default="auto"
         What runs a network given by name: ONNX Runtime where its ``.onnx`` file is there, else Keras.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        What the network runs on. "auto" is a GPU where the installed ONNX Runtime can use one, else the processor;
+        "cuda" is an error where it cannot.
     batch_size : int, default=64
         Pictures that pass through the network at once. Never changes the numbers.
     cache : "auto", path or None, default="auto"
@@ -126,6 +130,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         crop: float = 0.0,
         views: int | str | View | Sequence[str | View] = 1,
         engine: Literal["auto", "onnx", "keras"] = "auto",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
         batch_size: int = 64,
         cache: str | os.PathLike[str] | None = "auto",
         on_cache_error: Literal["warn", "raise"] = "warn",
@@ -142,6 +147,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.crop = crop
         self.views = views
         self.engine = engine
+        self.device = device
         self.batch_size = batch_size
         self.cache = cache
         self.on_cache_error = on_cache_error
@@ -241,6 +247,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             dtype="uint8" if layer == "input" else self.dtype,
             batch_size=int(self.batch_size),
             n_threads=resolve_threads(self.n_jobs),
+            device=self.device,
             verbose=self.verbose,
             skip_failures=self.on_error == "nan",
             report=report,
@@ -418,6 +425,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         check_choice("on_error", self.on_error, ("raise", "nan"), owner)
         check_choice("on_cache_error", self.on_cache_error, ("warn", "raise"), owner)
         check_choice("engine", self.engine, ("auto", "onnx", "keras"), owner)
+        check_choice("device", self.device, DEVICES, owner)
         check_choice("framing", self.framing, (None, *FRAMINGS), owner)
         check_choice("dtype", self.dtype, ("float32", "float16"), owner)
         resolve_views(self.views)

@@ -16,9 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._devices import DEVICES, onnx_providers, tensorflow_device
 from agegender._fork import after_fork, keep_forever, never_freed_in_children
 from agegender._networks.opening import forget_network, layers_of, read_network
 from agegender._threads import resolve_threads
+from agegender._validation import check_choice
 from agegender.backbones import Backbone
 from agegender.exceptions import WeightsError
 
@@ -36,6 +38,9 @@ Of more, the activations of the first layers no longer stay in the processor's c
 batch of 64 takes a MobileFaceNet half as long again as one in a batch of 8.
 """
 
+PICTURES_ON_A_GPU = 64
+"""How many pictures a GPU is given at once."""
+
 
 class Network:
     """One layer of a network, ready to run. Made by :func:`open_network`.
@@ -50,6 +55,8 @@ class Network:
         The layer, by any of its names.
     n_threads : int
         Threads that ONNX Runtime uses; TensorFlow has one number of threads for the whole process.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        What it runs on.
 
     Attributes
     ----------
@@ -59,15 +66,16 @@ class Network:
         Pictures that passed through it.
     """
 
-    def __init__(self, backbone: Backbone, layer: str, n_threads: int) -> None:
+    def __init__(self, backbone: Backbone, layer: str, n_threads: int, device: str = "auto") -> None:
         self.backbone = backbone
         self.layer = backbone.resolve_layer(layer)
         self.n_threads = n_threads
+        self.device = device
         self.output_shape = backbone.output_shape(self.layer)
         self.n_images = 0
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._run = _open(backbone, self.layer, n_threads)
+        self._run = _open(backbone, self.layer, n_threads, device)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pass pictures through the network.
@@ -105,7 +113,7 @@ class Network:
         return rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.backbone, self.layer, self.n_threads)
+        return _reopened, (self.backbone, self.layer, self.n_threads, self.device)
 
     def __repr__(self) -> str:
         return f"<Network {self.backbone.name}: {self.layer!r} {self.output_shape}>"
@@ -115,7 +123,7 @@ class Network:
         if self._process != os.getpid():
             keep_forever(self._run)
             self._lock = threading.Lock()
-            self._run = _open(self.backbone, self.layer, self.n_threads)
+            self._run = _open(self.backbone, self.layer, self.n_threads, self.device)
             self._process = os.getpid()
         return self._run
 
@@ -127,7 +135,9 @@ class Network:
             _images_passed += n_images
 
 
-def open_network(backbone: Backbone, layer: str, *, n_threads: int | None = None) -> Network:
+def open_network(
+    backbone: Backbone, layer: str, *, n_threads: int | None = None, device: str = "auto"
+) -> Network:
     """Return a layer of a network, ready to run; the same object while it stays open.
 
     Parameters
@@ -138,6 +148,8 @@ def open_network(backbone: Backbone, layer: str, *, n_threads: int | None = None
         "embedding", "penultimate", "pooled", "feature_map", "input" or a tensor's name.
     n_threads : int, default=None
         Threads that ONNX Runtime uses; None takes every core that this process may use.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        "auto" takes a GPU where ONNX Runtime (or TensorFlow, for a network in Keras form) can use one.
 
     Returns
     -------
@@ -150,11 +162,12 @@ def open_network(backbone: Backbone, layer: str, *, n_threads: int | None = None
     WeightsError
         If its file is not what it should be, or is gone.
     RuntimeError
-        If TensorFlow is needed and cannot run in this process.
+        If TensorFlow is needed and cannot run in this process, or a device is asked for that is not there.
     """
+    check_choice("device", device, DEVICES, "open_network")
     threads = resolve_threads() if n_threads is None else n_threads
     with _lock:
-        key = (backbone, backbone.resolve_layer(layer), threads)
+        key = (backbone, backbone.resolve_layer(layer), threads, device)
         if key not in _open_networks:
             _open_networks[key] = Network(*key)
         _open_networks.move_to_end(key)
@@ -175,24 +188,26 @@ def images_passed() -> int:
     return _images_passed
 
 
-def _reopened(backbone: Backbone, layer: str, n_threads: int) -> Network:
-    return open_network(backbone, layer, n_threads=n_threads)
+def _reopened(backbone: Backbone, layer: str, n_threads: int, device: str) -> Network:
+    return open_network(backbone, layer, n_threads=n_threads, device=device)
 
 
-def _open(backbone: Backbone, layer: str, n_threads: int) -> Run:
+def _open(backbone: Backbone, layer: str, n_threads: int, device: str) -> Run:
     if layer == "input":
         return lambda batch: batch.astype(np.float32)
     tensor, pooled = layers_of(backbone).find(layer)
     opener = _open_onnx if backbone.format == "onnx" else _open_keras
     try:
-        return opener(backbone, tensor, pooled, n_threads)
+        return opener(backbone, tensor, pooled, n_threads, device)
     finally:
         forget_network()
 
 
-def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -> Run:
+def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:
     from agegender._networks.rewrite import PICTURES, runnable
 
+    providers = onnx_providers(device)
+    on_processor = len(providers) == 1
     content = runnable(
         read_network(backbone),
         tensor,
@@ -200,9 +215,10 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) ->
         mean=backbone.mean,
         scale=backbone.scale,
         pooled=pooled,
+        rewrite=on_processor,
     )
-    session = _session(content, n_threads, backbone.name)
-    at_once = PICTURES_A_THREAD * n_threads
+    session = _session(content, n_threads, backbone.name, providers)
+    at_once = PICTURES_A_THREAD * n_threads if on_processor else PICTURES_ON_A_GPU
 
     def run(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = range(0, len(batch), at_once)
@@ -212,7 +228,7 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) ->
     return run
 
 
-def _session(content: bytes, n_threads: int, name: str) -> Any:
+def _session(content: bytes, n_threads: int, name: str, providers: list[str]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -224,18 +240,19 @@ def _session(content: bytes, n_threads: int, name: str) -> Any:
     # A plan for each number of pictures would be kept for ever.
     options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise WeightsError(f"{name} cannot run on ONNX Runtime: {str(error).strip()[:300]}") from error
     return never_freed_in_children(session)
 
 
-def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -> Run:
+def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:
     from agegender._networks.keras import check_keras, quiet_keras
 
     check_keras()
     import tensorflow as tf
 
+    place = tensorflow_device(device)
     graph = read_network(backbone)
     with quiet_keras():
         model = graph.cut(tensor)
@@ -256,7 +273,8 @@ def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int) -
         run.get_concrete_function()
 
     def run_here(batch: NDArray[np.uint8], held: Any = graph) -> NDArray[np.float32]:
-        return np.asarray(run(tf.constant(batch)))
+        with tf.device(place):
+            return np.asarray(run(tf.constant(batch)))
 
     return run_here
 
@@ -269,7 +287,7 @@ def _after_fork() -> None:
     _open_networks.clear()
 
 
-_open_networks: OrderedDict[tuple[Backbone, str, int], Network] = OrderedDict()
+_open_networks: OrderedDict[tuple[Backbone, str, int, str], Network] = OrderedDict()
 _lock = threading.RLock()
 _images_passed = 0
 _count_lock = threading.Lock()
