@@ -70,12 +70,6 @@ CONFIGURATIONS: dict[str, Configuration] = {
         ),
         FIRST,
     ),
-    "blocks after _plus4": Configuration(
-        _pipeline(
-            'FineTuneHead("_plus4", backbone_rate=0.5)', f'{MIRROR}, dtype="float16"', GENTLY.format(15)
-        ),
-        FIRST,
-    ),
     "blocks after _plus9, three averaged": Configuration(
         _pipeline(
             'FineTuneHead("_plus9", backbone_rate=0.5)',
