@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._photographs.framing import Framing
+from agegender._chunks import Chunk, Task
 from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender._rows import release
-from agegender.backbones import Backbone
-from agegender.cache import EmbeddingCache, Recipe
+from agegender._spread import Contents, Spread
+from agegender._threads import is_spread, resolve_threads
+from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
-from agegender.runtime import open_network
-from agegender.views import View, look
 
 __all__ = ["Extraction", "ExtractionReport", "Failure"]
 
@@ -90,19 +90,14 @@ class Extraction:
     Parameters
     ----------
     pictures : sequence of pictures
-    backbone : Backbone
-    layer : str
-        The tensor's own name.
-    views : tuple of View
-    framing : Framing
-        How each picture becomes a face, and what is trimmed from its sides.
+    task : Task
+        What is done with each picture.
     rows : ndarray of shape (n_samples, n_views, ...)
         Filled by the call; a memory map's pages are let go of as they are filled.
     dtype : {"float32", "float16", "uint8"}
         How the cache keeps rows.
     cache : EmbeddingCache or None
-    batch_size, n_threads, verbose : int
-    device : {"auto", "cpu", "cuda"}
+    verbose : int
     skip_failures : bool
         A picture that cannot be read becomes a row of NaN, not an error.
     report : ExtractionReport
@@ -110,16 +105,10 @@ class Extraction:
     """
 
     pictures: Sequence[Any]
-    backbone: Backbone
-    layer: str
-    views: tuple[View, ...]
-    framing: Framing
+    task: Task
     rows: NDArray[Any]
     dtype: str
     cache: EmbeddingCache | None
-    batch_size: int
-    n_threads: int
-    device: str
     verbose: int
     skip_failures: bool
     report: ExtractionReport
@@ -128,25 +117,12 @@ class Extraction:
 
     def __post_init__(self) -> None:
         # Pixels depend on no network, only on its size.
-        pixels = self.layer == "input"
-        first = Recipe(
-            network="" if pixels else self.backbone.sha256,
-            layer=self.layer,
-            input_size=self.backbone.input_size,
-            color="rgb" if pixels else self.backbone.color,
-            mean=0.0 if pixels else self.backbone.mean,
-            scale=1.0 if pixels else self.backbone.scale,
-            crop=self.framing.crop,
-            faces=self.framing.key,
-            preprocessing=images.PREPROCESSING_VERSION,
-            dtype=self.dtype,
-        )
-        self._recipes = [replace(first, view=str(view)) for view in self.views]
+        self._recipes = self.task.recipes(self.dtype)
 
     def __call__(self) -> None:
         with (
-            reading_threads(self.n_threads) as pool,
-            progress_bar(len(self.pictures), self.backbone.name, self.verbose) as bar,
+            reading_threads(resolve_threads(self.task.n_jobs)) as pool,
+            progress_bar(len(self.pictures), self.task.backbone.name, self.verbose) as bar,
         ):
             try:
                 first_of = self._first_of_each(pool)
@@ -198,7 +174,7 @@ class Extraction:
         buffer = np.empty((min(step, len(firsts)), *self.rows.shape[2:]), dtype=kept)
         for start in range(0, len(firsts), step):
             indices = np.array(firsts[start : start + step])
-            for view in range(len(self.views)):
+            for view in range(len(self._recipes)):
                 for index in self._load(indices, view, buffer):
                     lacking[index].append(view)
             release(self.rows)
@@ -224,11 +200,14 @@ class Extraction:
         """Pass what is missing through the network, a batch at a time; yield the number of pictures done."""
         if not missing:
             return
-        network = self._open()
-        size = max(1, self.batch_size // max(map(len, missing.values())))
+        size = max(1, self.task.batch_size // max(map(len, missing.values())))
+        if is_spread() and len(missing) > size:
+            yield from self._compute_elsewhere(missing, size)
+            return
+        network = self.task.open()
 
         def pixels(index: int) -> list[NDArray[np.uint8]] | PictureError:
-            return self._pixels(index, [self.views[view] for view in missing[index]])
+            return self._pixels(index, missing[index])
 
         for indices, pictures in _in_order(pool, pixels, list(missing), size):
             wanted = []
@@ -239,25 +218,65 @@ class Extraction:
                     wanted += [
                         (index, view, seen) for view, seen in zip(missing[index], picture, strict=True)
                     ]
-            for start in range(0, len(wanted), self.batch_size):
-                self._embed(network, wanted[start : start + self.batch_size])
+            for start in range(0, len(wanted), self.task.batch_size):
+                batch = wanted[start : start + self.task.batch_size]
+                rows = network(np.stack([pixels for _, _, pixels in batch]))
+                self._keep([(index, view) for index, view, _ in batch], rows)
             release(self.rows)
             self.report.n_computed += len({index for index, _, _ in wanted})
             yield len(indices)
 
-    def _open(self) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-        if self.layer == "input":
-            return np.asarray
-        return open_network(self.backbone, self.layer, n_threads=self.n_threads, device=self.device)
+    def _compute_elsewhere(self, missing: dict[int, list[int]], size: int) -> Iterator[int]:
+        """Have the workers of a cluster compute what is missing; yield the number of pictures done."""
+        order = list(missing)
+        finder = self.task.framing.finder
+        errors: dict[int, PictureError] = {}
 
-    def _embed(
-        self,
-        network: Callable[[NDArray[np.uint8]], NDArray[Any]],
-        batch: list[tuple[int, int, NDArray[np.uint8]]],
-    ) -> None:
-        """Compute a batch of (index, view, pixels), fill their rows and keep them."""
-        rows = network(np.stack([pixels for _, _, pixels in batch]))
-        indices, views = (np.array([part[i] for part in batch]) for i in range(2))
+        def chunk(indices: list[int], pictures: Contents) -> Chunk:
+            digests = [self._digests[index] for index in indices]
+            faces = {} if finder is None else finder.kept(digests)
+            return Chunk(indices, digests, [missing[index] for index in indices], pictures, faces)
+
+        def fail(index: int, error: PictureError) -> None:
+            if self.skip_failures:
+                self._fail(index, error)
+            else:
+                errors[index] = error
+                spread.limit = min(errors)
+
+        def read(index: int) -> images.Content | None:
+            try:
+                return self._read(index)
+            except PictureError as error:
+                fail(index, error)
+                return None
+
+        spread = Spread(
+            self.task,
+            (order[start : start + size] for start in range(0, len(order), size)),
+            chunk=chunk,
+            picture=self.pictures.__getitem__,
+            read=read,
+            row_bytes=4 * math.prod(self.rows.shape[1:]),
+        )
+        with closing(iter(spread)) as answers:
+            for done, answer in answers:
+                if finder is not None:
+                    finder.keep(answer.faces)
+                for place, error in answer.failed:
+                    fail(done.indices[place], self._named(done.indices[place], error))
+                if answer.rows is not None:
+                    self._keep([(done.indices[place], view) for place, view in answer.places], answer.rows)
+                    release(self.rows)
+                self.report.n_computed += len({place for place, _ in answer.places})
+                yield len(done.indices) - len(answer.unreached)
+        if errors:
+            # The one that a single machine would have come to first.
+            self._fail(*min(errors.items()))
+
+    def _keep(self, places: list[tuple[int, int]], rows: NDArray[Any]) -> None:
+        """Fill the rows of a batch, given by index and view, and store them."""
+        indices, views = np.array(places).T
         for view in np.unique(views):
             of_view = np.flatnonzero(views == view)
             self._put(indices[of_view], view, rows[of_view])
@@ -268,24 +287,28 @@ class Extraction:
     def _put(self, indices: NDArray[np.intp], view: int, rows: NDArray[Any]) -> None:
         if self.rows.dtype == np.float16 and np.abs(rows).max(initial=0) > _LARGEST_HALF:
             raise ValueError(
-                f"layer={self.layer!r} of {self.backbone.name} gives numbers up to {np.abs(rows).max():g}, more than "
-                f'half precision holds ({_LARGEST_HALF:,.0f}); take dtype="float32".'
+                f"layer={self.task.layer!r} of {self.task.backbone.name} gives numbers up to {np.abs(rows).max():g}, "
+                f'more than half precision holds ({_LARGEST_HALF:,.0f}); take dtype="float32".'
             )
         self.rows[indices, view] = rows
 
-    def _pixels(self, index: int, views: list[View]) -> list[NDArray[np.uint8]] | PictureError:
+    def _pixels(self, index: int, views: list[int]) -> list[NDArray[np.uint8]] | PictureError:
         """Decode one picture to what the network takes, once for all its views."""
-        picture = self.pictures[index]
         try:
-            content = images.read(picture)
-            if images.digest(content) != self._digests[index]:
-                raise PictureError(images.describe(picture), "it changed while it was read; run again.")
-            pixels = self.framing(images.decode(content), self._digests[index])
-            # Before the crop: a view that is shifted or turned shows what a crop would have cut off.
-            trimmed = [images.trim(seen, self.framing.trimmed) for seen in look(pixels, views)]
-            return [images.letterbox(seen, self.backbone.input_size) for seen in trimmed]
+            return self.task.show(self._read(index), self._digests[index], views)
         except PictureError as error:
-            return type(error)(images.describe(picture), error.reason)
+            return self._named(index, error)
+
+    def _read(self, index: int) -> images.Content:
+        """Read a picture once more, and see that it is still the one that was looked up."""
+        content = images.read(self.pictures[index])
+        if images.digest(content) != self._digests[index]:
+            name = images.describe(self.pictures[index])
+            raise PictureError(name, "it changed while it was read; run again.")
+        return content
+
+    def _named(self, index: int, error: PictureError) -> PictureError:
+        return type(error)(images.describe(self.pictures[index]), error.reason)
 
     def _fail(self, index: int, error: PictureError) -> None:
         if not self.skip_failures:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 
 import joblib
 from joblib.parallel import get_active_backend
 
-__all__ = ["limit_tensorflow", "resolve_threads"]
+__all__ = ["is_spread", "limit_tensorflow", "resolve_threads"]
+
+# On this machine, threads of one process do all that processes would, and load the network once.
+_THIS_MACHINE = ("SequentialBackend", "ThreadingBackend", "LokyBackend", "MultiprocessingBackend")
 
 
 def resolve_threads(n_jobs: int | None = None) -> int:
@@ -43,6 +47,19 @@ def resolve_threads(n_jobs: int | None = None) -> int:
     return _count(n_jobs, share)
 
 
+def is_spread() -> bool:
+    """Return whether joblib's context sends work to other machines.
+
+    Its own backends (loky, multiprocessing, threading) do not: on one machine the threads of one process do what
+    several processes would, and the network is there once. Work that runs on a worker is not spread again.
+    """
+    backend, n_jobs = get_active_backend()
+    kind = type(backend)
+    if kind.__module__.partition(".")[0] == "joblib" and kind.__name__ in _THIS_MACHINE:
+        return False
+    return n_jobs != 1 and not backend.nesting_level and not _dask_tasks()
+
+
 def limit_tensorflow() -> None:
     """Give TensorFlow, which would take every core of the machine, this process' share of them.
 
@@ -62,7 +79,16 @@ def limit_tensorflow() -> None:
 def _share() -> int:
     """Return the cores that this process may use, by affinity, control group and what it was told."""
     cores = int(joblib.cpu_count())
-    return max(1, min(cores, _told_share() or cores))
+    return max(1, min(cores, _told_share() or cores // max(1, _dask_tasks())))
+
+
+def _dask_tasks() -> int:
+    """Return how many tasks run beside each other in this Dask worker; 0 in a process or thread that is none."""
+    workers = sys.modules.get("distributed.worker")
+    try:
+        return int(workers.get_worker().state.nthreads) if workers is not None else 0
+    except ValueError:
+        return 0
 
 
 def _told_share() -> int | None:

@@ -428,6 +428,10 @@ compact, and any .onnx file. Did you mean 'arcface'?
         """
         return self._network_file().find(self.content)
 
+    def is_here(self) -> bool:
+        """Return whether its file is on this machine; nothing is downloaded to find out."""
+        return self._network_file().here() is not None
+
     @property
     def structure(self) -> tuple[Any, ...]:
         """What decides the network's layers: an HDF5 file holds weights alone, to which the name tells the layers."""

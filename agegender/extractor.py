@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
+from agegender._chunks import Task
 from agegender._devices import DEVICES
 from agegender._environment import check_opencv
 from agegender._every_face import EveryFace
@@ -27,7 +28,7 @@ from agegender._safe.versions import VersionedState
 from agegender._threads import resolve_threads
 from agegender._validation import check_choice
 from agegender.backbones import Backbone
-from agegender.cache import EmbeddingCache, open_cache
+from agegender.cache import EmbeddingCache, Recipe, open_cache
 from agegender.exceptions import FramingWarning, WeightsError
 from agegender.faces import FRAMINGS, Detector, Face, Template, load_detector
 from agegender.heads import DenseHead, head_layer
@@ -236,18 +237,13 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         rows = _output(out, shape, self._dtypes(layer))
         cache = self._open_cache()
         report = ExtractionReport(n_images=len(pictures))
+        framing = self._framing(backbone, self.faces if faces == "own" else faces, cache)
         extract = Extraction(
             pictures=pictures,
-            backbone=backbone,
-            layer=layer,
-            views=resolve_views(self.views),
-            framing=self._framing(backbone, self.faces if faces == "own" else faces, cache),
+            task=self._task(backbone, layer, framing),
             rows=rows if view_axis(self.views) else rows[:, np.newaxis],
             cache=cache,
-            dtype="uint8" if layer == "input" else self.dtype,
-            batch_size=int(self.batch_size),
-            n_threads=resolve_threads(self.n_jobs),
-            device=self.device,
+            dtype=self._kept_dtype(layer),
             verbose=self.verbose,
             skip_failures=self.on_error == "nan",
             report=report,
@@ -289,6 +285,20 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             rows = self.transform(block, faces=faces)
             self.report_ = report = report.followed_by(self.report_)
             yield rows
+
+    def recipes(self) -> list[Recipe]:
+        """Return all that decides the numbers of a row besides the picture, for each view.
+
+        Returns
+        -------
+        list of agegender.cache.Recipe
+            What rows are kept under in the cache.
+        """
+        self._check_parameters()
+        backbone = self.resolve_backbone()
+        layer = backbone.resolve_layer(self._layer(backbone))
+        task = self._task(backbone, layer, self._framing(backbone, self.faces, None))
+        return task.recipes(self._kept_dtype(layer))
 
     def row_shape(self) -> tuple[int, ...]:
         """Return the shape of what ``transform`` gives for one picture, several views' axis included."""
@@ -384,6 +394,20 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             return self.detector_
         # A safe file keeps the name alone: what it held would be a program for OpenCV to read.
         return load_detector(getattr(self, "_detector_name", "auto") if faces == "auto" else faces)
+
+    def _task(self, backbone: Backbone, layer: str, framing: Framing) -> Task:
+        return Task(
+            backbone=backbone,
+            layer=layer,
+            views=resolve_views(self.views),
+            framing=framing,
+            batch_size=int(self.batch_size),
+            n_jobs=self.n_jobs,
+            device=self.device,
+        )
+
+    def _kept_dtype(self, layer: str) -> str:
+        return "uint8" if layer == "input" else self.dtype
 
     def _framing(self, backbone: Backbone, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
         crop = float(self.crop)

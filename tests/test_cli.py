@@ -199,13 +199,13 @@ from agegender import _extraction
 from agegender.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-batches, embed = iter("ab"), _extraction.Extraction._embed
+batches, keep = iter("ab"), _extraction.Extraction._keep
 
 def stopping(self, *arguments):
     next(batches, None) or os.kill(os.getpid(), signal.SIGINT)
-    embed(self, *arguments)
+    keep(self, *arguments)
 
-_extraction.Extraction._embed = stopping
+_extraction.Extraction._keep = stopping
 main()
 """
 

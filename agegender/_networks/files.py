@@ -47,14 +47,20 @@ class NetworkFile:
         WeightsNotFoundError
             If there is neither file nor content, and deepface does not publish it.
         """
-        for path in (self.path, self.shipped_path, self.kept, self.published_path):
-            if path is not None and path.is_file() and sha256_of(path) == self.sha256:
-                return path
+        if (path := self.here()) is not None:
+            return path
         if content is not None:
             return write_whole(self.kept, lambda arriving: arriving.write_bytes(content))
         if (downloaded := self._download()) is not None:
             return downloaded
         raise WeightsNotFoundError(self._where_to_put_it())
+
+    def here(self) -> Path | None:
+        """Return where the file lies on this machine, None where it does not."""
+        for path in (self.path, self.shipped_path, self.kept, self.published_path):
+            if path is not None and path.is_file() and sha256_of(path) == self.sha256:
+                return path
+        return None
 
     @property
     def kept(self) -> Path:

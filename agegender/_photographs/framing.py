@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
 from agegender._photographs.alignment import Template, cut_out, reframe, template_key, usual_framing
-from agegender.cache import EmbeddingCache, Recipe
+from agegender.cache import Recipe
 from agegender.exceptions import PictureError
 from agegender.faces import Detector, Face, detect, detector_key, no_face
 
@@ -26,6 +26,18 @@ _MOST_KEPT = 32
 _SAMPLE = 32
 
 
+class KeptRows(Protocol):
+    """Where faces found are kept: a cache, or what stands for one."""
+
+    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Fill the rows that are known; return which."""
+        ...
+
+    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
+        """Keep rows; return whether they are kept."""
+        ...
+
+
 class FaceFinder:
     """Find the faces of pictures, searching each picture once, ever, where there is a cache.
 
@@ -38,10 +50,10 @@ class FaceFinder:
         Where the faces found are kept, in the same file as the embeddings.
     """
 
-    def __init__(self, detector: Detector, cache: EmbeddingCache | None = None) -> None:
+    def __init__(self, detector: Detector, cache: KeptRows | None = None) -> None:
         self.detector = detector
         self.cache = cache
-        self._recipe = Recipe(
+        self.recipe = Recipe(
             network=detector.sha256,
             layer="faces",
             input_size=(detector.max_side, detector.max_side),
@@ -75,16 +87,25 @@ class FaceFinder:
         if self.cache is not None and len(found) <= _MOST_KEPT:
             rows = np.full((1, _MOST_KEPT, 15), np.nan, np.float32)
             rows[0, : len(found)] = np.reshape(found, (-1, 15))
-            self.cache.store(self._recipe, [digest], rows)
+            self.cache.store(self.recipe, [digest], rows)
         return [Face.from_row(row) for row in found]
 
     def _kept(self, digest: bytes) -> list[Face] | None:
+        rows = self.kept([digest]).get(digest)
+        return None if rows is None else [Face.from_row(row) for row in rows if not np.isnan(row[0])]
+
+    def kept(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """Return what was found earlier, as it is kept, by picture."""
         if self.cache is None:
-            return None
-        rows = np.empty((1, _MOST_KEPT, 15), np.float32)
-        if not self.cache.load(self._recipe, [digest], rows)[0]:
-            return None
-        return [Face.from_row(row) for row in rows[0] if not np.isnan(row[0])]
+            return {}
+        rows = np.empty((len(digests), _MOST_KEPT, 15), np.float32)
+        known = np.flatnonzero(self.cache.load(self.recipe, digests, rows)).tolist()
+        return {digests[place]: rows[place] for place in known}
+
+    def keep(self, found: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """Keep what was found elsewhere, as `kept` returns it."""
+        if self.cache is not None and found:
+            self.cache.store(self.recipe, list(found), np.stack(list(found.values())))
 
 
 @dataclass(frozen=True)
