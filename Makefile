@@ -1,7 +1,7 @@
 .PHONY: docs clean-docs
 
 docs:  ## the site, in docs/_build/html; every warning is an error
-	python -m sphinx -b html -W --keep-going docs docs/_build/html
+	sphinx-build -b html -W --keep-going docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 clean-docs:
