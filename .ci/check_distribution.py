@@ -9,8 +9,11 @@ from pathlib import Path, PurePosixPath
 PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt"}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
-PICTURES = {".svg", ".png", ".csv"}  # of docs/ only
-TOP = {"PKG-INFO", "pyproject.toml", ".gitignore", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
+SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}}
+TOP = {
+    *("PKG-INFO", "pyproject.toml", ".gitignore", "Makefile"),
+    *("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+}
 
 
 def strangers_in_wheel(names: list[str]) -> list[str]:
@@ -26,7 +29,7 @@ def strangers_in_sdist(names: list[str]) -> list[str]:
     found = []
     for name in names:
         path = PurePosixPath(*PurePosixPath(name).parts[1:])
-        allowed = SOURCE | (PICTURES if path.parts[0] == "docs" else set())
+        allowed = SOURCE | SITE.get(path.parts[0], set())
         inside = path.parts[0] in FOLDERS and path.suffix in allowed
         if not inside and str(path) not in TOP:
             found.append(name)
@@ -46,7 +49,7 @@ needed = (
 missing = [name for name in needed if not any(entry.endswith(name) for entry in in_wheel)]
 missing += [
     name
-    for name in ("/tests/conftest.py", "/docs/backbones.md", "/LICENSE")
+    for name in ("/tests/conftest.py", "/docs/conf.py", "/Makefile", "/LICENSE")
     if not any(entry.endswith(name) for entry in in_sdist)
 ]
 if strangers or missing:
