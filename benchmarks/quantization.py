@@ -60,9 +60,7 @@ def as_it_is(backbone: Backbone) -> tuple[object, str, list[int]]:
 
 
 def speed(networks: list[str], turns: int) -> None:
-    print(
-        "| network | as it is, pictures/s | our float32 | our integers | convolutions in integers | cosine |"
-    )
+    print("| network | as it is, pictures/s | our float32 | our integers | operations in integers | error |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -101,16 +99,16 @@ def row(name: str, seconds: dict[str, list[float]], integers: Backbone) -> str:
     return (
         f"| {name} | {rate['as it is']:.0f} | {rate['float']:.0f}, {against('float', 'as it is'):.2f} × as it is "
         f"| {rate['integers']:.0f}, **{against('integers', 'float'):.2f} × float32** "
-        f"| {terms['convolutions_in_integers']} | {terms['similarity']:.3f} |"
+        f"| {terms['operations_in_integers']} | {terms['error']:.3f} |"
     )
 
 
-def accuracy(directory: Path, backbone: Backbone, min_similarity: float) -> None:
+def accuracy(directory: Path, backbone: Backbone, max_error: float) -> None:
     data = load(directory, backbone)
     sample = np.random.default_rng(0).choice(data.pictures, N_SAMPLE, replace=False)
     networks = {
         "float32": backbone,
-        "integers": backbone.quantize(sample, min_similarity=min_similarity, verbose=1),
+        "integers": backbone.quantize(sample, max_error=max_error, verbose=1),
     }
     print("| network | age MAE, years | gender |\n|---|---|---|")
     for name, network in networks.items():
@@ -142,12 +140,12 @@ def main() -> None:
     timed.add_argument("--turns", type=int, default=7)
     scored = commands.add_parser("accuracy")
     add_backbone_options(scored)
-    scored.add_argument("--min-similarity", type=float, default=0.98)
+    scored.add_argument("--max-error", type=float, default=0.03)
     args = parser.parse_args()
     if args.command == "speed":
         speed(args.networks, args.turns)
     else:
-        accuracy(args.directory, backbone_of(args), args.min_similarity)
+        accuracy(args.directory, backbone_of(args), args.max_error)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compact_int8(faces) -> Backbone:
-    return Backbone.load("compact").quantize(faces.data[:24])
+    return Backbone.load("compact").quantize(faces.data[:24], max_error=0.2)
 
 
 def kinds(backbone: Backbone) -> list[str]:
@@ -44,7 +44,6 @@ def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("layer", ["embedding", "penultimate", "pooled", "feature_map"])
 def test_every_layer_stays_and_stays_close_on_pictures_not_measured_on(compact_int8, faces, layer) -> None:
     compact = Backbone.load("compact")
-    assert compact_int8.resolve_layer(layer).startswith(compact.resolve_layer(layer).rstrip(")"))
     assert compact_int8.output_shape(layer) == compact.output_shape(layer)
     new = faces.data[24:]
     assert similarity(rows(compact_int8, new, layer), rows(compact, new, layer)).min() > 0.95
@@ -63,7 +62,7 @@ def test_it_is_smaller_and_another_network_with_the_same_terms(compact_int8) -> 
 
 
 def test_the_same_sample_gives_the_same_network(compact_int8, faces) -> None:
-    assert Backbone.load("compact").quantize(faces.data[:24]) == compact_int8
+    assert Backbone.load("compact").quantize(faces.data[:24], max_error=0.2) == compact_int8
 
 
 def test_its_rows_are_cached_by_themselves(compact_int8, faces, tmp_path) -> None:
@@ -97,29 +96,30 @@ def test_a_model_on_it_is_saved_and_predicts_the_same(compact_int8, faces, tmp_p
     assert np.array_equal(loaded.predict(faces.data[:5]), model.predict(faces.data[:5]))
 
 
-def lopsided(path: Path) -> Backbone:
-    """A network one of whose convolutions has one channel so large that 8 bits drown the others."""
+def fragile_at_the_end(path: Path) -> Backbone:
+    """A network whose last map has one channel so large that 8 bits drown the others."""
     b = Builder()
     x = b.add("Relu", b.conv("picture", 3, 16))
-    scales = np.ones((16, 1, 1), np.float32)
-    scales[0] = 1000
-    x = b.add("Mul", b.conv(x, 16, 16, name="harmful"), b.constant(scales))
-    x = b.add("Div", x, b.constant(scales))
     x = b.add("Relu", b.conv(x, 16, 16))
-    flat = b.add("Flatten", b.add("GlobalAveragePool", b.conv(x, 16, 32)))
-    b.dense(flat, 32, 24, name="embedding")
+    sizes = np.ones((16, 1, 1), np.float32)
+    sizes[0] = 1000
+    x = b.add("Div", b.add("Mul", b.conv(x, 16, 16), b.constant(sizes)), b.constant(sizes))
+    b.dense(b.add("Flatten", b.add("GlobalAveragePool", x)), 16, 24, name="embedding")
     return Backbone.from_onnx(saved(b.model({"embedding": ["N", 24]}), path))
 
 
-def test_what_does_most_harm_stays_in_float(tmp_path) -> None:
-    backbone = lopsided(tmp_path / "lopsided.onnx")
+def test_the_last_operations_stay_in_float_where_integers_would_do_harm(tmp_path) -> None:
+    backbone = fragile_at_the_end(tmp_path / "fragile.onnx")
     sample = list(np.random.default_rng(0).integers(0, 256, (32, SIDE, SIDE, 3), dtype=np.uint8))
-    careless = backbone.quantize(sample, min_similarity=0.0)
-    careful = backbone.quantize(sample, min_similarity=0.999)
+    careless, careful = backbone.quantize(sample, max_error=1), backbone.quantize(sample, max_error=0.1)
     assert kinds(careless).count("QuantizeLinear") > kinds(careful).count("QuantizeLinear") > 0
-    expected = rows(backbone, sample)
-    assert similarity(rows(careful, sample), expected).mean() > 0.999
-    assert similarity(rows(careless, sample), expected).mean() < 0.999
+    assert noise(careful, backbone, sample) < 0.15 < noise(careless, backbone, sample)
+
+
+def noise(made: Backbone, original: Backbone, sample) -> float:
+    """Return what rounding added, as a share of the embedding's variance over pictures."""
+    expected = rows(original, sample)
+    return float((((rows(made, sample) - expected) ** 2).mean(axis=0) / expected.var(axis=0)).mean())
 
 
 def test_a_keras_network_becomes_an_onnx_network_in_integers() -> None:
@@ -142,7 +142,8 @@ def test_a_keras_network_becomes_an_onnx_network_in_integers() -> None:
     ("pictures", "options", "message"),
     [
         (3, {}, "3 pictures are too few"),
-        (20, {"min_similarity": 1.5}, r"min_similarity=1\.5 should be a number from 0 to 1"),
+        (20, {"max_error": 1.5}, r"max_error=1\.5 should be a number above 0"),
+        (20, {"max_error": 0}, "max_error=0 should be a number above 0"),
     ],
 )
 def test_bad_arguments_are_named(faces, pictures, options, message) -> None:
@@ -150,23 +151,14 @@ def test_bad_arguments_are_named(faces, pictures, options, message) -> None:
         Backbone.load("compact").quantize(faces.data[:pictures], **options)
 
 
-def test_a_similarity_that_no_integer_reaches_is_an_error(faces) -> None:
-    with pytest.raises(ValueError, match=r"Not one convolution .* min_similarity=1;"):
-        Backbone.load("compact").quantize(faces.data[:16], min_similarity=1)
+def test_an_error_that_no_integer_keeps_to_is_refused(faces) -> None:
+    with pytest.raises(WeightsError, match=r"compact cannot be quantised.*Give a larger max_error"):
+        Backbone.load("compact").quantize(faces.data[:16], max_error=1e-9)
 
 
 def test_integers_are_not_quantised_again(compact_int8, faces) -> None:
     with pytest.raises(ValueError, match="compact-int8 is in integers already"):
         compact_int8.quantize(faces.data[:16])
-
-
-def test_a_network_without_convolutions_is_refused(tmp_path) -> None:
-    b = Builder()
-    b.dense(b.add("Flatten", "picture"), 3 * SIDE * SIDE, 8, name="embedding")
-    backbone = Backbone.from_onnx(saved(b.model({"embedding": ["N", 8]}), tmp_path / "dense.onnx"))
-    sample = list(np.zeros((16, SIDE, SIDE, 3), np.uint8))
-    with pytest.raises(WeightsError, match="no convolution"):
-        backbone.quantize(sample)
 
 
 def test_the_command_writes_a_file_that_other_commands_take(faces, tmp_path) -> None:
