@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._chunks import Chunk, Task
+from agegender._photographs.trusted import digest_unless_known
 from agegender._pools import reading_threads
 from agegender._progress import progress_bar
 from agegender._rows import release
@@ -97,6 +98,8 @@ class Extraction:
     dtype : {"float32", "float16", "uint8"}
         How the cache keeps rows.
     cache : EmbeddingCache or None
+    trust_mtime : bool
+        A file that looks as it did when this process hashed it is not hashed again.
     verbose : int
     skip_failures : bool
         A picture that cannot be read becomes a row of NaN, not an error.
@@ -109,6 +112,7 @@ class Extraction:
     rows: NDArray[Any]
     dtype: str
     cache: EmbeddingCache | None
+    trust_mtime: bool
     verbose: int
     skip_failures: bool
     report: ExtractionReport
@@ -162,7 +166,8 @@ class Extraction:
 
     def _digest(self, index: int) -> bytes | PictureError:
         try:
-            return images.digest(images.read(self.pictures[index]))
+            picture = self.pictures[index]
+            return digest_unless_known(picture) if self.trust_mtime else images.digest(images.read(picture))
         except PictureError as error:
             return error
 

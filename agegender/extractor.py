@@ -81,6 +81,10 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     cache : "auto", path or None, default="auto"
         Folder of the cache: the user's cache directory (``AGEGENDER_HOME`` overrides it), a folder of your
         own, or none.
+    trust_mtime : bool, default=False
+        Every file is read and hashed in each call, whatever its name and time. True: one that this process has hashed
+        already, and whose size, time of change and inode are the same, is not read again; it spares a second call on
+        the same files the reading, and does not see a change that leaves all three as they were.
     on_cache_error : {"warn", "raise"}, default="warn"
         What a full disk, a read-only folder or a lock held too long leads to: one
         :class:`~agegender.exceptions.CacheWarning` and a run that goes on without the cache, or a
@@ -134,6 +138,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         device: Literal["auto", "cpu", "cuda"] = "auto",
         batch_size: int = 64,
         cache: str | os.PathLike[str] | None = "auto",
+        trust_mtime: bool = False,
         on_cache_error: Literal["warn", "raise"] = "warn",
         dtype: str = "float32",
         n_jobs: int | None = None,
@@ -151,6 +156,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.device = device
         self.batch_size = batch_size
         self.cache = cache
+        self.trust_mtime = trust_mtime
         self.on_cache_error = on_cache_error
         self.dtype = dtype
         self.n_jobs = n_jobs
@@ -243,6 +249,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             task=self._task(backbone, layer, framing),
             rows=rows if view_axis(self.views) else rows[:, np.newaxis],
             cache=cache,
+            trust_mtime=self.trust_mtime,
             dtype=self._kept_dtype(layer),
             verbose=self.verbose,
             skip_failures=self.on_error == "nan",

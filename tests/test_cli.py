@@ -192,6 +192,32 @@ def test_ctrl_c_says_how_to_go_on_and_the_command_goes_on_from_there(tiny_onnx, 
     assert "32 from the cache, 268 through the network" in done.stderr
 
 
+def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> None:
+    import pyarrow.parquet as pq
+
+    names = sorted(path.name for path in drawn_faces.iterdir())[:9]
+    pictures = tmp_path / "pictures.txt"
+    pictures.write_text("".join(f"{drawn_faces / name}\n" for name in [*names, "nowhere.jpg"]))
+    command = ["embed", pictures, "--backbone", tiny_onnx, "--out", tmp_path / "rows"]
+    done = agegender(*command, "--shard", "2/2", home=tmp_path / "home")
+    assert "Embedded 5 pictures" in done.stderr
+    assert "1 of them could not be read; the column error says why." in done.stderr
+    table = pq.read_table(tmp_path / "rows" / "part-000002-of-000002.parquet")
+    assert table["path"].to_pylist() == [str(drawn_faces / name) for name in [*names[1::2], "nowhere.jpg"]]
+    rows = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx), layer="embedding", cache=None).transform(
+        [drawn_faces / name for name in names[1::2]]
+    )
+    np.testing.assert_array_equal(np.array(table["embedding"].to_pylist()[:4], np.float32), rows)
+    assert (
+        "is there already, with 5 rows"
+        in agegender(*command, "--shard", "2/2", home=tmp_path / "home").stderr
+    )
+    assert not (tmp_path / "home").exists()
+    refused = agegender(*command, "--shard", "3/2", home=tmp_path / "home", check=False)
+    assert refused.returncode == 2
+    assert "counted from 1" in refused.stderr
+
+
 # Ctrl-C comes while the third batch passes through the network.
 STOPPED = """
 import os, signal

@@ -16,7 +16,8 @@ def parsed(example):
 
 def test_the_gallery_takes_every_script_of_the_folder():
     assert EXAMPLES
-    assert [example.name for example in EXAMPLES if not example.name.startswith("plot_")] == []
+    # What needs more than the documentation's extra is shown, and not run.
+    assert [example.name for example in EXAMPLES if not example.name.startswith("plot_")] == ["ray_data.py"]
     assert (FOLDER / "GALLERY_HEADER.rst").is_file()
 
 

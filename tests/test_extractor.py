@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -115,6 +116,72 @@ def test_new_content_under_an_old_name_is_embedded_anew(backbone, paths, tmp_pat
     after = extractor.transform([picture])
     assert extractor.report_.n_computed == 1
     assert not np.array_equal(before, after)
+
+
+@pytest.fixture
+def bytes_read(monkeypatch) -> list[int]:
+    """How many bytes came from files, read by read."""
+    from agegender import images
+
+    numbers: list[int] = []
+    read_file = images.read_file
+
+    def counted(path):
+        content = read_file(path)
+        numbers.append(len(content))
+        return content
+
+    monkeypatch.setattr(images, "read_file", counted)
+    return numbers
+
+
+@pytest.fixture
+def resting(paths, tmp_path) -> list[Path]:
+    """Ten files that have not changed for an hour."""
+    files = [tmp_path / f"{number}.jpg" for number in range(10)]
+    for file, path in zip(files, paths, strict=False):
+        file.write_bytes(Path(path).read_bytes())
+        os.utime(file, (time.time() - 3600,) * 2)
+    return files
+
+
+def test_every_call_hashes_every_file(backbone, resting, bytes_read) -> None:
+    extractor = EmbeddingExtractor(backbone)
+    extractor.transform(resting)
+    bytes_read.clear()
+    extractor.transform(resting)
+    assert sum(bytes_read) == sum(file.stat().st_size for file in resting)
+
+
+def test_a_file_that_looks_as_it_did_is_hashed_once_where_that_is_trusted(
+    backbone, resting, bytes_read
+) -> None:
+    extractor = EmbeddingExtractor(backbone, trust_mtime=True)
+    rows = extractor.transform(resting)
+    bytes_read.clear()
+    np.testing.assert_array_equal(extractor.transform(resting), rows)
+    assert bytes_read == []
+    assert extractor.report_.n_cached == 10
+    # The same content in another inode, another content of another time.
+    other = resting[0].with_name("other")
+    other.write_bytes(resting[0].read_bytes())
+    os.utime(other, ns=(resting[0].stat().st_mtime_ns,) * 2)
+    os.replace(other, resting[0])
+    resting[1].write_bytes(resting[2].read_bytes())
+    expected = rows.copy()
+    expected[1] = rows[2]
+    np.testing.assert_array_equal(extractor.transform(resting), expected)
+    assert len(bytes_read) == 2
+
+
+def test_a_file_changed_a_moment_ago_is_not_trusted(backbone, resting, bytes_read) -> None:
+    extractor = EmbeddingExtractor(backbone, trust_mtime=True)
+    for file in resting:
+        file.touch()
+    extractor.transform(resting)
+    bytes_read.clear()
+    extractor.transform(resting)
+    assert len(bytes_read) == 10
 
 
 def test_without_a_cache_nothing_is_written(backbone, paths, own_home) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,29 +22,54 @@ from agegender.cli._options import (
     find_pictures,
     make_extractor,
 )
-from agegender.cli._output import account, end_with_failures, say
+from agegender.cli._output import account, end_with_failures, err_console, say
+
+if TYPE_CHECKING:
+    from agegender.extractor import EmbeddingExtractor
 
 
 def embed(
-    directory: Annotated[Path, typer.Argument(help="Folder of pictures; folders inside are searched too.")],
-    out: Annotated[Path, typer.Option(help="An .npz file with the arrays embeddings and paths.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of pictures; folders inside are searched too. With --shard also a list: a text file with "
+            "a path a line, or a .csv, .tsv or .parquet file."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="An .npz file with the arrays embeddings and paths; with --shard a folder.")
+    ],
     backbone: BackboneOption = "arcface",
-    color: ColorOption = None,
-    mean: MeanOption = None,
-    scale: ScaleOption = None,
+    color: ColorOption = "rgb",
+    mean: MeanOption = 127.5,
+    scale: ScaleOption = "1/128",
     layer: LayerOption = "embedding",
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     cache: CacheOption = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="i/n: write the i-th of n parts as a Parquet file, unless it is there already. Each machine runs "
+            "its own i. Nothing is cached."
+        ),
+    ] = None,
+    column: Annotated[str, typer.Option(help="Column of paths in a table, with --shard.")] = "path",
     quiet: QuietOption = False,
 ) -> None:
-    """Write the activations of every picture in a folder to one file.
+    """Write the activations of every picture in a folder to one file, or those of one part of a list to Parquet.
 
     Example: `agegender embed photos/ --backbone facenet --layer pooled --out embeddings.npz`
+
+    Example: `agegender embed pictures.txt --shard 3/100 --out embeddings/`
     """
     import numpy as np
 
-    paths = find_pictures([directory])
+    if shard is not None:
+        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, "none", quiet)
+        _write_shard(source, out, extractor.set_params(cache=None), shard, column, quiet)
+        return
+    paths = find_pictures([source])
     with cache_folder(cache) as folder:
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
         rows = extractor.set_params(on_error="nan").transform(paths)
@@ -55,6 +80,23 @@ def embed(
     write_whole(out, lambda path: _savez(path, embeddings=rows[kept], paths=names))
     say(f"{account(report)} Saved {len(kept):,} rows to {out}.", quiet)
     end_with_failures(report.failures)
+
+
+def _write_shard(
+    source: Path, out: Path, extractor: EmbeddingExtractor, shard: str, column: str, quiet: bool
+) -> None:
+    """Write one shard; pictures that cannot be read are counted, for their reasons stand in the file."""
+    from agegender.shards import write_shard
+
+    report = write_shard(source, out, extractor, shard, column=column)
+    if report.skipped:
+        say(f"{report.path} is there already, with {report.n_images:,} rows.", quiet)
+    else:
+        say(f"Embedded {report.n_images:,} pictures in {report.seconds:.1f} s into {report.path}.", quiet)
+    if report.n_failures:
+        err_console.print(
+            f"{report.n_failures:,} of them could not be read; the column error says why.", soft_wrap=True
+        )
 
 
 def _savez(path: Path, **arrays: Any) -> None:
