@@ -120,7 +120,6 @@ class Extraction:
     _all_kept: bool = True
 
     def __post_init__(self) -> None:
-        # Pixels depend on no network, only on its size.
         self._recipes = self.task.recipes(self.dtype)
 
     def __call__(self) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,14 +25,15 @@ from agegender._chunks import Answer, Chunk, Task, embed_chunk
 __all__ = ["Contents", "Spread"]
 
 Contents: TypeAlias = list[str | images.Content]
+Call: TypeAlias = tuple[Task, Chunk, "NDArray[np.uint8] | None"]
 
 # A window ends when its last chunk does: the more chunks a worker has in it, the less the others wait.
 _CHUNKS_A_WORKER = 16
-# What a window's rows and the contents that go with its chunks may take, beyond one chunk a worker.
+# What a window's rows may take, and the contents that go with its chunks.
 _WINDOW_BYTES = 256 * 2**20
 # Contents that are sent in one chunk, unless a single picture is larger.
 _CHUNK_BYTES = 16 * 2**20
-# How often in a row a cluster may fail, without a single answer between, before its error is raised.
+# How often in a row a cluster may fail, before its error is raised.
 _MOST_FAILURES = 3
 
 _log = logging.getLogger(__name__)
@@ -88,16 +88,15 @@ class Spread:
     def __iter__(self) -> Generator[tuple[Chunk, Answer], None, None]:
         with _Workers() as workers:
             # One chunk a worker first: it shows what the worker lacks.
-            window = self._window(workers.number)
+            window = self._window(workers.number, 1)
             while window:
-                calls = {number: delayed(_embed)(number, *call) for number, call in enumerate(window)}
-                with closing(workers.answers(calls)) as answers:
+                with closing(workers.answers(dict(enumerate(window)))) as answers:
                     for number, answer in answers:
                         chunk = window[number][1]
                         if self._is_done(chunk, answer):
                             yield chunk, answer
                 lacking = any(with_network for _, with_network in self._again)
-                window = self._window(workers.number * (1 if lacking else _CHUNKS_A_WORKER))
+                window = self._window(workers.number, 1 if lacking else _CHUNKS_A_WORKER)
 
     def _is_done(self, chunk: Chunk, answer: Answer) -> bool:
         """Note what a worker could not do for want of something; raise its error where there is one."""
@@ -110,11 +109,16 @@ class Spread:
             self._again.append(([chunk.indices[place] for place in answer.unreached], False))
         return not answer.lacks_network
 
-    def _window(self, most: int) -> list[tuple[Task, Chunk, NDArray[np.uint8] | None]]:
+    def _window(self, n_workers: int, a_worker: int) -> list[Call]:
         """Take the next chunks, which go out together."""
-        window: list[tuple[Task, Chunk, NDArray[np.uint8] | None]] = []
-        n_bytes = 0
-        while len(window) < most and n_bytes < _WINDOW_BYTES:
+        window: list[Call] = []
+        sent = returned = 0
+        # No worker stays idle for the size of rows, which are written as they come; contents are held here.
+        while (
+            len(window) < n_workers * a_worker
+            and sent < _WINDOW_BYTES
+            and (returned < _WINDOW_BYTES or len(window) < n_workers)
+        ):
             block, with_network = self._again.popleft() if self._again else (next(self._blocks, None), False)
             if block is None:
                 break
@@ -123,7 +127,8 @@ class Spread:
             chunk, size = self._load(block, with_network)
             if chunk.indices:
                 window.append((self._task, chunk, self._network_file() if with_network else None))
-            n_bytes += size + self._row_bytes * len(chunk.indices)
+            sent += size
+            returned += self._row_bytes * len(chunk.indices)
         return window
 
     def _load(self, block: Sequence[int], with_network: bool) -> tuple[Chunk, int]:
@@ -153,34 +158,63 @@ class Spread:
 
 
 class _Workers:
-    """The workers behind joblib's active backend; what a lost one left undone goes to the others."""
+    """The workers behind joblib's active backend; what a lost one left undone goes to the others.
+
+    Dask is spoken to by its own client: joblib 1.6 waits for ever for a task whose workers died.
+    """
 
     def __init__(self) -> None:
         backend, n_jobs = get_active_backend()
         self._n_jobs = -1 if n_jobs is None else n_jobs
-        self._kind = "generator_unordered" if backend.supports_return_generator else "list"
+        self._client = getattr(backend, "client", None) if hasattr(backend, "waiting_futures") else None
+        self._networks: dict[int, Any] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> _Workers:
-        # Of large arguments joblib would make files, which no other machine sees.
-        parallel = Parallel(n_jobs=self._n_jobs, batch_size=1, max_nbytes=None, return_as=self._kind)
-        self._parallel = self._open.enter_context(parallel)
+        if self._client is None:
+            # Of large arguments joblib would make files, which no other machine sees.
+            parallel = Parallel(n_jobs=self._n_jobs, batch_size=1, max_nbytes=None)
+            self._parallel = self._open.enter_context(parallel)
         self.number = max(1, effective_n_jobs(self._n_jobs))
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
 
-    def answers(self, calls: dict[int, Any]) -> Generator[tuple[int, Answer], None, None]:
-        """Make numbered calls; yield the answers in the order in which they come."""
+    def answers(self, calls: dict[int, Call]) -> Generator[tuple[int, Answer], None, None]:
+        """Make numbered calls; yield the answers, as they come where the backend gives them so."""
+        return self._by_joblib(calls) if self._client is None else self._by_dask(calls)
+
+    def _by_dask(self, calls: dict[int, Call]) -> Generator[tuple[int, Answer], None, None]:
+        """Let Dask do it, which has its own way with lost workers: several tries, then `KilledWorker`."""
+        from distributed import as_completed
+
+        client: Any = self._client
+        futures = {
+            client.submit(embed_chunk, task, chunk, self._scattered(network), pure=False): number
+            for number, (task, chunk, network) in calls.items()
+        }
+        try:
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+                future.release()
+        finally:
+            client.cancel(list(futures))
+
+    def _scattered(self, network: NDArray[np.uint8] | None) -> Any:
+        """Send a network's file once; workers hand it on to each other."""
+        if network is None:
+            return None
+        if id(network) not in self._networks:
+            client: Any = self._client
+            self._networks[id(network)] = client.scatter(network, hash=False)
+        return self._networks[id(network)]
+
+    def _by_joblib(self, calls: dict[int, Call]) -> Generator[tuple[int, Answer], None, None]:
         failures = 0
         while calls:
             try:
-                with _stopped(self._parallel(list(calls.values()))) as answers:
-                    for number, answer in answers:
-                        del calls[number]
-                        failures = 0
-                        yield number, answer
+                answers = self._parallel(delayed(embed_chunk)(*call) for call in calls.values())
             except Exception as error:
                 # What goes wrong with pictures comes as an answer: this is a worker lost, or the cluster.
                 failures += 1
@@ -191,19 +225,6 @@ class _Workers:
                 )
                 self._open.close()
                 self.__enter__()
-
-
-@contextmanager
-def _stopped(answers: Any) -> Iterator[Any]:
-    """End a generator of joblib's in the thread that began it, also in the middle, and without its warning."""
-    try:
-        yield answers
-    finally:
-        if hasattr(answers, "close"):
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*tasks", UserWarning)
-                answers.close()
-
-
-def _embed(number: int, task: Task, chunk: Chunk, network: NDArray[np.uint8] | None) -> tuple[int, Answer]:
-    return number, embed_chunk(task, chunk, network)
+            else:
+                yield from zip(list(calls), answers, strict=True)
+                return

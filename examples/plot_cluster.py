@@ -27,7 +27,8 @@ faces = make_faces(240, root / "faces", random_state=0)
 
 from distributed import Client, SubprocessCluster
 
-cluster = SubprocessCluster(n_workers=2, threads_per_worker=1, worker_kwargs={"dashboard": False})
+scheduler = {"dashboard_address": "127.0.0.1:0"}  # any free port
+cluster = SubprocessCluster(n_workers=2, threads_per_worker=1, scheduler_kwargs=scheduler)
 client = Client(cluster)
 client.wait_for_workers(2)
 print(f"{len(client.scheduler_info()['workers'])} workers")
