@@ -324,7 +324,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
         Parameters
         ----------
         path : path
-            Ends in the backbone's :attr:`suffix`.
+            Ends in the backbone's ``suffix``.
 
         Returns
         -------
