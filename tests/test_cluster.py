@@ -27,6 +27,7 @@ from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import NoFaceError, PictureError
 
+dask = pytest.importorskip("dask", reason="needs Dask: pip install 'agegender[dask]'")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'agegender[dask]'")
 
 
@@ -64,7 +65,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         local_directory=home,
         env={"AGEGENDER_HOME": str(home)},
     )
-    with cluster, distributed.Client(cluster) as client:
+    # On a busy machine a killed worker takes longer to come back than the cluster waits by default.
+    patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"})
+    with patient, cluster, distributed.Client(cluster) as client:
         yield client
 
 
@@ -141,7 +144,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(client, backbone, paths, tm
     rows = spread(extractor, paths)
     assert deadly.deadly.exists()
     np.testing.assert_array_equal(rows, serial)
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=300)
     assert len(alive & set(client.run(os.getpid).values())) == 1
     assert extractor.report_.n_computed == len(paths)
     # A face and two views of each.
