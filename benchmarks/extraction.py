@@ -7,7 +7,8 @@
 For each network, on 200×200 JPEG files (drawn faces):
 
 - *bare network*: our own session on ready uint8 arrays, no files, no cache: the limit;
-- *EmbeddingExtractor*: from the files, into a new cache on disk; then once more from the cache (*warm*);
+- *EmbeddingExtractor*: from the files, into a new cache on disk; once more from the cache (*warm*); from the files
+  with the network quantised (*in integers*);
 - *deepface*: ``DeepFace.represent(…, detector_backend="skip")``, on all paths in one call (*list*), on one path a
   call (*loop*), in a process of its own, for it turns Keras into its older self;
 - *picture by picture*: a transformer in the manner of embetter, which opens a file with Pillow, resizes it and calls
@@ -132,6 +133,7 @@ def contestants(
 ) -> dict[str, tuple[int, Callable[[], object]]]:
     """Return each way with the number of pictures that it is given."""
     backbone = Backbone.load(name, weights=weights)
+    integers = backbone.quantize(paths[:64])
     network = open_network(backbone, "embedding")
     rng = np.random.default_rng(0)
     ready = rng.integers(0, 256, (len(paths), *backbone.input_size, 3), np.uint8)
@@ -150,6 +152,9 @@ def contestants(
         filled[:] = [next(caches)]
         EmbeddingExtractor(backbone, layer="embedding", cache=filled[0], batch_size=BATCH).transform(paths)
 
+    def cold_in_integers() -> None:
+        EmbeddingExtractor(integers, layer="embedding", cache=next(caches), batch_size=BATCH).transform(paths)
+
     def warm() -> None:
         EmbeddingExtractor(backbone, layer="embedding", cache=filled[0]).transform(paths)
 
@@ -157,6 +162,7 @@ def contestants(
         "bare network, ready arrays": (len(paths), bare),
         "EmbeddingExtractor, cold": (len(paths), cold),
         "EmbeddingExtractor, warm": (len(paths), warm),
+        "EmbeddingExtractor in integers, cold": (len(paths), cold_in_integers),
         "deepface, list": (slow, lambda: deepface(paths[:slow], loop=False)),
         "deepface, loop": (slow, lambda: deepface(paths[:slow], loop=True)),
         "picture by picture": (slow, lambda: one_by_one.transform(paths[:slow])),
