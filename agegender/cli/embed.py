@@ -40,9 +40,9 @@ def embed(
         Path, typer.Option(help="An .npz file with the arrays embeddings and paths; with --shard a folder.")
     ],
     backbone: BackboneOption = "arcface",
-    color: ColorOption = "rgb",
-    mean: MeanOption = 127.5,
-    scale: ScaleOption = "1/128",
+    color: ColorOption = None,
+    mean: MeanOption = None,
+    scale: ScaleOption = None,
     layer: LayerOption = "embedding",
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
