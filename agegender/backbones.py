@@ -200,7 +200,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
 
         source = str(file) if file else str(given["name"])
         graph = read_graph(content, source, input_size=input_size)
-        terms = _COMMON | {"name": Path(source).stem} | stated_terms(graph.model)
+        terms = _COMMON | {"name": Path(source).stem} | stated_terms(graph.model, source)
         terms |= {key: value for key, value in given.items() if value is not None}
         backbone = cls(
             name=terms["name"],

@@ -69,22 +69,28 @@ def speed(networks: list[str], turns: int) -> None:
             backbone = float_network(given, folder)
             integers = backbone.quantize(sample)
             pixels = np.stack([letterbox(load_picture(path), backbone.input_size) for path in sample[:BATCH]])
-            session, name, axes = as_it_is(backbone)
-            ready = pixels.astype(np.float32).transpose(axes).copy()
-            floats, ints = open_network(backbone, "embedding"), open_network(integers, "embedding")
-            ways = {
-                "as it is": lambda: session.run(None, {name: ready}),  # noqa: B023
-                "float": lambda: floats(pixels),  # noqa: B023
-                "integers": lambda: ints(pixels),  # noqa: B023
-            }
-            seconds: dict[str, list[float]] = {way: [] for way in ways}
-            for turn in range(turns + 1):
-                for way, run in ways.items():
-                    started = time.perf_counter()
-                    run()
-                    if turn:
-                        seconds[way].append(time.perf_counter() - started)
+            seconds = race(backbone, integers, pixels, turns)
             print(row(backbone.name, seconds, integers), flush=True)
+
+
+def race(backbone: Backbone, integers: Backbone, pixels: np.ndarray, turns: int) -> dict[str, list[float]]:
+    """Return the seconds that each way takes for a batch, turn by turn."""
+    session, name, axes = as_it_is(backbone)
+    ready = pixels.astype(np.float32).transpose(axes).copy()
+    floats, ints = open_network(backbone, "embedding"), open_network(integers, "embedding")
+    ways = {
+        "as it is": lambda: session.run(None, {name: ready}),
+        "float": lambda: floats(pixels),
+        "integers": lambda: ints(pixels),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(turns + 1):
+        for way, run in ways.items():
+            started = time.perf_counter()
+            run()
+            if turn:
+                seconds[way].append(time.perf_counter() - started)
+    return seconds
 
 
 def row(name: str, seconds: dict[str, list[float]], integers: Backbone) -> str:
@@ -95,7 +101,7 @@ def row(name: str, seconds: dict[str, list[float]], integers: Backbone) -> str:
         return statistics.median(a / b for a, b in zip(seconds[other], seconds[way], strict=True))
 
     rate = {way: BATCH / statistics.median(times) for way, times in seconds.items()}
-    terms = stated_terms(read_network(integers).model)
+    terms = stated_terms(read_network(integers).model, integers.name)
     return (
         f"| {name} | {rate['as it is']:.0f} | {rate['float']:.0f}, {against('float', 'as it is'):.2f} × as it is "
         f"| {rate['integers']:.0f}, **{against('integers', 'float'):.2f} × float32** "

@@ -88,6 +88,15 @@ def test_a_saved_file_opens_with_its_own_normalisation(compact_int8, tmp_path) -
         compact_int8.save(tmp_path / "c.h5")
 
 
+@pytest.mark.parametrize("text", ["not json", "[1, 2]", "3"])
+def test_metadata_that_we_did_not_write_is_named(compact_int8, tmp_path, text) -> None:
+    model = onnx.load_model_from_string(compact_int8.open_bytes())
+    next(entry for entry in model.metadata_props if entry.key == "agegender").value = text
+    onnx.save(model, tmp_path / "strange.onnx")
+    with pytest.raises(WeightsError, match=r"strange\.onnx has metadata under 'agegender'"):
+        Backbone.from_onnx(tmp_path / "strange.onnx")
+
+
 def test_a_model_on_it_is_saved_and_predicts_the_same(compact_int8, faces, tmp_path) -> None:
     model = AgeGenderPipeline(
         EmbeddingExtractor(compact_int8, cache=None), AgeGenderClassifier(epochs=2, random_state=0)

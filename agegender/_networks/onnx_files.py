@@ -27,11 +27,23 @@ def state_terms(model: Any, terms: dict[str, Any]) -> None:
     entry.key, entry.value = _TERMS, json.dumps(terms)
 
 
-def stated_terms(model: Any) -> dict[str, Any]:
-    """Return what :func:`state_terms` wrote; empty where it wrote nothing."""
+def stated_terms(model: Any, source: str) -> dict[str, Any]:
+    """Return what :func:`state_terms` wrote; empty where it wrote nothing.
+
+    Raises
+    ------
+    WeightsError
+        If what stands there in its place is something else.
+    """
     for entry in model.metadata_props:
         if entry.key == _TERMS:
-            return dict(json.loads(entry.value))
+            try:
+                return dict(json.loads(entry.value))
+            except (TypeError, ValueError):
+                raise WeightsError(
+                    f"{source} has metadata under {_TERMS!r} that agegender did not write: {entry.value[:80]!r}. "
+                    "Write the network again with Backbone.quantize and Backbone.save, or remove the entry."
+                ) from None
     return {}
 
 
