@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from agegender._version import __version__
+
 if TYPE_CHECKING:
     from agegender.backbones import Backbone
     from agegender.classifier import AgeGenderClassifier
@@ -33,8 +35,6 @@ __all__ = [
     "load_pretrained",
     "save_model",
 ]
-
-__version__ = "0.1.0"
 
 # Each name is imported when it is first asked for: `import agegender` itself costs nothing.
 _HOMES = {

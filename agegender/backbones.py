@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from agegender._files import write_whole
-from agegender._networks.files import NetworkFile, existing_file, sha256_of
+from agegender._networks.location import existing_file
 from agegender._networks.shipped import SHIPPED, Shipped
-from agegender._validation import check_choice, did_you_mean
+from agegender._networks.source import NetworkFile
+from agegender._utils.digests import sha256_of
+from agegender._utils.files import write_whole
+from agegender._utils.validation import check_choice, did_you_mean
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
@@ -120,7 +122,8 @@ class Backbone:
         ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, \
 compact, and any .onnx file. Did you mean 'arcface'?
         """
-        from agegender._networks.deepface import PUBLISHED, check_file, locate
+        from agegender._networks.downloads import check_file, locate
+        from agegender._networks.published import PUBLISHED
 
         check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
         name = os.fspath(name_or_path)
@@ -339,7 +342,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
         target = Path(path)
         if target.suffix != self.suffix:
             raise ValueError(f"{self.name} is a {self.suffix} file; {target} should end in {self.suffix}.")
-        content = self.open_bytes()
+        content = self.read_bytes()
         return write_whole(target, lambda arriving: arriving.write_bytes(content))
 
     @property
@@ -401,9 +404,9 @@ compact, and any .onnx file. Did you mean 'arcface'?
         """
         if self.content is not None or self.size > CARRIED_BYTES:
             return self
-        return replace(self, content=self.open_bytes())
+        return replace(self, content=self.read_bytes())
 
-    def open_bytes(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """Return the content of its file.
 
         Raises
@@ -413,9 +416,9 @@ compact, and any .onnx file. Did you mean 'arcface'?
         """
         if self.content is not None:
             return self.content
-        return self.file().read_bytes()
+        return self.ensure_file().read_bytes()
 
-    def file(self) -> Path:
+    def ensure_file(self) -> Path:
         """Return a file with its content, from where it was, deepface's folder or ``$AGEGENDER_HOME/networks``.
 
         What is carried along is written to the last of them.
@@ -471,7 +474,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if self.content is not None and self.size > CARRIED_BYTES:
-            state |= {"path": self.file(), "content": None}
+            state |= {"path": self.ensure_file(), "content": None}
         return state
 
     def __repr__(self) -> str:
@@ -487,7 +490,7 @@ def known_backbones() -> tuple[str, ...]:
     >>> known_backbones()
     ('arcface', 'facenet', 'facenet512', 'openface', 'compact')
     """
-    from agegender._networks.deepface import PUBLISHED
+    from agegender._networks.published import PUBLISHED
 
     return (*PUBLISHED, *SHIPPED)
 

@@ -20,9 +20,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._cache import rows as statements
+from agegender._cache import statements as statements
 from agegender._cache.file import CacheFile, tell
-from agegender._validation import check_choice, home
+from agegender._utils.validation import check_choice, home
 
 __all__ = ["CacheInfo", "EmbeddingCache", "Recipe", "RecipeInfo", "open_cache"]
 

@@ -20,12 +20,20 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from agegender._fitting import onnx_head
 from agegender._fitting.head_model import average
 from agegender._fitting.holdout import BALANCES
-from agegender._prediction_frame import likelier_labels, prediction_frame
-from agegender._progress import progress_bar
-from agegender._rows import blocks, find_missing, release, row_groups
-from agegender._safe.versions import VersionedState
-from agegender._validation import check_choice, check_target, gender_labels
-from agegender.calibration import UNCALIBRATED, Calibration, calibrate, check_coverage, scale_genders
+from agegender._utils.progress import progress_bar
+from agegender._utils.rows import blocks, find_missing, release, row_groups
+from agegender._utils.target import check_target, gender_labels
+from agegender._utils.validation import check_choice
+from agegender._utils.versions import VersionedState
+from agegender.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    calibrate,
+    check_coverage,
+    likelier_labels,
+    prediction_frame,
+    scale_genders,
+)
 from agegender.exceptions import ModelFileError, PictureWarning
 from agegender.heads import HEADS, make_head
 from agegender.losses import AGE_LOSSES

@@ -17,16 +17,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
-from agegender._chunks import Task
-from agegender._devices import DEVICES
-from agegender._environment import check_opencv
-from agegender._every_face import EveryFace
-from agegender._extraction import Extraction, ExtractionReport, Failure
-from agegender._photographs.collections import check_pictures
-from agegender._photographs.framing import FaceFinder, Framing, measure_framing
-from agegender._safe.versions import VersionedState
-from agegender._threads import resolve_threads
-from agegender._validation import check_choice
+from agegender._extraction.every_face import EveryFace
+from agegender._extraction.framing import FaceFinder, Framing, measure_framing
+from agegender._extraction.one_pass import Extraction
+from agegender._extraction.report import ExtractionReport, Failure
+from agegender._extraction.task import Task
+from agegender._machine.devices import DEVICES
+from agegender._machine.installation import check_opencv
+from agegender._machine.threads import resolve_threads
+from agegender._utils.pictures import check_pictures
+from agegender._utils.validation import check_choice
+from agegender._utils.versions import VersionedState
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache, Recipe, open_cache
 from agegender.exceptions import FramingWarning, WeightsError

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._photographs.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
-from agegender._validation import did_you_mean
+from agegender._pixels.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
+from agegender._utils.validation import did_you_mean
 from agegender.exceptions import NoFaceError
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.base import BaseEstimator
 
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 from agegender.heads import DenseHead
 
 if TYPE_CHECKING:

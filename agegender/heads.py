@@ -16,7 +16,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from agegender._validation import did_you_mean
+from agegender._utils.validation import did_you_mean
 
 __all__ = ["HEADS", "ConvHead", "DenseHead", "head_layer", "make_head", "with_backbone"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from agegender._photographs.decoding import check_header, decode_bytes, open_bytes, to_pixels
-from agegender._photographs.formats import FORMATS, Unreadable
-from agegender._photographs.reading import MAX_FILE_BYTES, read_file
+from agegender._pixels.decoding import check_header, decode_bytes, open_image, to_pixels
+from agegender._pixels.formats import FORMATS, Unreadable
+from agegender._pixels.reading import MAX_FILE_BYTES, read_file
 from agegender.exceptions import PictureError
 
 __all__ = [
@@ -224,7 +224,7 @@ def check(content: Content, *, max_pixels: int | None = None, full: bool = False
     else:
         max_pixels = pixel_cap() if max_pixels is None else max_pixels
         with _naming(content):
-            open_bytes(content, max_pixels)
+            open_image(content, max_pixels)
 
 
 def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uint8]:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agegender._files import write_whole
-from agegender._fitting.described_head import DescribedHead
-from agegender._networks.files import existing_file
+from agegender._networks.location import existing_file
 from agegender._safe.archive import pack, parse_json, unpack
+from agegender._safe.described_head import DescribedHead
 from agegender._safe.keras import check_keras_file
 from agegender._safe.networks import decode_network, encode_network
 from agegender._safe.onnx import check_head_graph
 from agegender._safe.values import Members, Values
-from agegender._safe.versions import check_own_version, versions
+from agegender._utils.files import write_whole
+from agegender._utils.versions import check_own_version, versions
 from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 from agegender.faces import DETECTORS
@@ -246,7 +246,7 @@ _CLASSES: dict[str, _Kept] = {
     "ConvHead": _Kept("heads"),
     "FineTuneHead": _Kept("fine_tuning"),
     "Augmentation": _Kept("fine_tuning"),
-    "DescribedHead": _Kept("_fitting.described_head"),
+    "DescribedHead": _Kept("_safe.described_head"),
     "Calibration": _Kept("calibration"),
     "View": _Kept("views"),
 }

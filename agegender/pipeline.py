@@ -12,10 +12,11 @@ from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from agegender._photographs.collections import check_pictures
-from agegender._safe.versions import VersionedState
-from agegender._spill import room
-from agegender._validation import check_bytes, check_target, gender_labels
+from agegender._utils.pictures import check_pictures
+from agegender._utils.spill import room
+from agegender._utils.target import check_target, gender_labels
+from agegender._utils.validation import check_bytes
+from agegender._utils.versions import VersionedState
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.heads import head_layer, make_head, with_backbone

@@ -16,11 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._devices import DEVICES, onnx_providers, tensorflow_device
-from agegender._fork import after_fork, keep_forever, never_freed_in_children
+from agegender._machine.devices import CPU, DEVICES, onnx_providers, tensorflow_device
+from agegender._machine.fork import after_fork, keep_forever
+from agegender._machine.sessions import open_session
+from agegender._machine.threads import resolve_threads
 from agegender._networks.opening import forget_network, layers_of, read_network
-from agegender._threads import resolve_threads
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 from agegender.backbones import Backbone
 from agegender.exceptions import WeightsError
 
@@ -206,18 +207,31 @@ def _open(backbone: Backbone, layer: str, n_threads: int, device: str) -> Run:
 def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:
     from agegender._networks.rewrite import PICTURES, runnable
 
+    def opened(providers: list[str]) -> Any:
+        content = runnable(
+            read_network(backbone),
+            tensor,
+            color=backbone.color,
+            mean=backbone.mean,
+            scale=backbone.scale,
+            pooled=pooled,
+            rewrite=providers == [CPU],
+        )
+        return _session(content, n_threads, backbone.name, providers)
+
     providers = onnx_providers(device)
-    on_processor = len(providers) == 1
-    content = runnable(
-        read_network(backbone),
-        tensor,
-        color=backbone.color,
-        mean=backbone.mean,
-        scale=backbone.scale,
-        pooled=pooled,
-        rewrite=on_processor,
-    )
-    session = _session(content, n_threads, backbone.name, providers)
+    session = opened(providers)
+    if session.get_providers()[0] != providers[0]:
+        # ONNX Runtime goes on without a GPU that it cannot use, with a line on the screen at most.
+        if device == "cuda":
+            raise RuntimeError(
+                "device='cuda', but ONNX Runtime cannot use a GPU here, although it was built for one: no GPU is "
+                "visible, or the CUDA and cuDNN libraries are missing or of another version. device='auto' uses the "
+                "processor then."
+            )
+        providers = [CPU]
+        session = opened(providers)
+    on_processor = providers == [CPU]
     at_once = PICTURES_A_THREAD * n_threads if on_processor else PICTURES_ON_A_GPU
 
     def run(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -229,21 +243,10 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, de
 
 
 def _session(content: bytes, n_threads: int, name: str, providers: list[str]) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Waiting threads that spin take the cores from those that decode: a third of the speed, measured.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A plan for each number of pictures would be kept for ever.
-    options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        return open_session(content, n_threads=n_threads, providers=providers, memory_pattern=False)
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise WeightsError(f"{name} cannot run on ONNX Runtime: {str(error).strip()[:300]}") from error
-    return never_freed_in_children(session)
 
 
 def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from agegender._files import write_whole
-from agegender._validation import optional_import
+from agegender._utils.files import write_whole
+from agegender._utils.validation import optional_import
 from agegender.images import SUFFIXES
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _write(
 ) -> int:
     from sklearn.base import clone
 
-    from agegender import __version__
+    from agegender._version import __version__
 
     parquet = optional_import("pyarrow.parquet", "parquet")
     patient = clone(extractor).set_params(on_error="nan").set_output(transform="default")

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from agegender._fitting.adam import Adam, learning_rate_factors
 from agegender._fitting.head_model import build
 from agegender._fitting.holdout import balance_weights, split
-from agegender._fork import check_tensorflow
-from agegender._rows import moments, take
-from agegender._threads import limit_tensorflow
+from agegender._machine.fork import check_tensorflow
+from agegender._machine.threads import limit_tensorflow
+from agegender._utils.rows import moments, take
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
 __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures", "train"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._validation import did_you_mean
+from agegender._utils.validation import did_you_mean
 
 __all__ = ["ORDER", "VIEWS", "View", "look", "resolve_views", "view_axis"]
 

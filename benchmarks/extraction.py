@@ -91,7 +91,8 @@ def converted(name: str, weights: Path, folder: Path) -> str:
     import tensorflow as tf
     import tf2onnx
 
-    from agegender._networks.deepface import PUBLISHED, build_keras
+    from agegender._networks.deepface import build_keras
+    from agegender._networks.published import PUBLISHED
 
     model = build_keras(PUBLISHED[name], weights)
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]

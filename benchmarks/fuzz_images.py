@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from picture_encodings import HEIGHT, WIDTH, encode, encodings, exif
 
 from agegender import images
-from agegender._photographs.decoding import open_bytes
+from agegender._pixels.decoding import open_image
 from agegender.exceptions import PictureError
 
 FIXED_BYTES, BYTES_A_PIXEL = 100_000_000, 12
@@ -152,7 +152,7 @@ def reset_peak() -> int:
 
 def claimed(content: bytes) -> int:
     try:
-        width, height = open_bytes(content, images.MAX_PIXELS).size
+        width, height = open_image(content, images.MAX_PIXELS).size
     except Exception:
         return 0
     return width * height

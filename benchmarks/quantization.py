@@ -54,7 +54,7 @@ def as_it_is(backbone: Backbone) -> tuple[object, str, list[int]]:
     """Return the graph's own session under the defaults, its input, and the order of its axes."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(backbone.open_bytes())
+    session = onnxruntime.InferenceSession(backbone.read_bytes())
     picture = session.get_inputs()[0]
     return session, picture.name, [0, 3, 1, 2] if picture.shape[1] == 3 else [0, 1, 2, 3]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from accuracy import add_backbone_options, backbone_of
 
 from agegender import EmbeddingExtractor, images
-from agegender._pools import reading_threads
-from agegender._threads import resolve_threads
+from agegender._machine.pools import reading_threads
+from agegender._machine.threads import resolve_threads
 
 
 def read_and_hash(paths: list[str]) -> None:

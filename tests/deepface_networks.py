@@ -18,8 +18,8 @@ def build(name: str, seed: int = 0) -> Any:
     import keras
     from deepface.commons import weight_utils
 
-    from agegender._networks.deepface import PUBLISHED
     from agegender._networks.keras import quiet_keras
+    from agegender._networks.published import PUBLISHED
 
     published = PUBLISHED[name]
     originals = weight_utils.download_weights_if_necessary, weight_utils.load_model_weights

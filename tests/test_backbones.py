@@ -17,7 +17,8 @@ from networks import saved
 
 from agegender import backbones
 from agegender._networks import deepface
-from agegender._networks.deepface import PUBLISHED, weights_folder
+from agegender._networks.location import weights_folder
+from agegender._networks.published import PUBLISHED
 from agegender.backbones import Backbone, known_backbones
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 from agegender.runtime import close_networks, open_network
@@ -403,7 +404,7 @@ def test_a_file_with_new_content_is_not_taken_for_the_old_one(backbone, path) ->
     os.utime(path, ns=(1, 1))
     again = pickle.loads(pickled)
     with pytest.raises(WeightsNotFoundError, match="another file lies now") as caught:
-        again.open_bytes()
+        again.read_bytes()
     for part in (backbone.sha256, f"{backbone.size:,} bytes", "networks"):
         assert part in str(caught.value)
 
@@ -412,12 +413,12 @@ def test_a_copy_put_where_the_error_says_is_found(backbone, path, own_home) -> N
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(WeightsNotFoundError) as caught:
-        backbone.file()
+        backbone.ensure_file()
     place = own_home / "agegender" / "networks" / f"{backbone.sha256}.onnx"
     assert str(place) in str(caught.value)
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
-    assert backbone.file() == place
+    assert backbone.ensure_file() == place
 
 
 def test_small_networks_are_carried_and_large_ones_are_not(backbone, path, monkeypatch, own_home) -> None:
@@ -425,8 +426,8 @@ def test_small_networks_are_carried_and_large_ones_are_not(backbone, path, monke
     monkeypatch.setattr(backbones, "CARRIED_BYTES", backbone.size - 1)
     assert backbone.with_content() is backbone
     path.unlink()
-    assert len(arrived.open_bytes()) == backbone.size
-    assert arrived.file() == own_home / "agegender" / "networks" / f"{backbone.sha256}.onnx"
+    assert len(arrived.read_bytes()) == backbone.size
+    assert arrived.ensure_file() == own_home / "agegender" / "networks" / f"{backbone.sha256}.onnx"
 
 
 def test_deepface_s_files_are_found_again_in_another_home(monkeypatch, tmp_path) -> None:
@@ -436,9 +437,9 @@ def test_deepface_s_files_are_found_again_in_another_home(monkeypatch, tmp_path)
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "elsewhere"))
     again = pickle.loads(pickled)
     with pytest.raises(WeightsNotFoundError, match="deepface publishes"):
-        again.file()
+        again.ensure_file()
     file = put("facenet_weights.onnx")
-    assert again.file() == file
+    assert again.ensure_file() == file
 
 
 def test_deepface_s_files_are_fetched_again_where_they_are_the_same(monkeypatch) -> None:
@@ -446,11 +447,11 @@ def test_deepface_s_files_are_fetched_again_where_they_are_the_same(monkeypatch)
     backbone = Backbone.load("facenet")
     file.unlink()
     serving(monkeypatch, {".onnx": ONNX})
-    assert backbone.file() == file
+    assert backbone.ensure_file() == file
     file.unlink()
     serving(monkeypatch, {".onnx": ONNX + b"another"})
     with pytest.raises(WeightsNotFoundError, match=backbone.sha256):
-        backbone.file()
+        backbone.ensure_file()
 
 
 # Keras models

@@ -221,7 +221,7 @@ def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> 
 # Ctrl-C comes while the third batch passes through the network.
 STOPPED = """
 import os, signal
-from agegender import _extraction
+from agegender._extraction import one_pass as _extraction
 from agegender.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,9 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, EmbeddingExtractor, images
-from agegender._photographs.drawing import Marked, annotate
-from agegender._tracks import Reading, Tracker
+from agegender._detectors.tracks import Reading, Tracker
 from agegender.cli import app
+from agegender.cli._drawing import Marked, annotate
 from agegender.datasets import make_faces
 from agegender.faces import load_detector
 from agegender.persistence import save_model

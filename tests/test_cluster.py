@@ -22,7 +22,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from agegender import EmbeddingExtractor, _spread
-from agegender._threads import is_spread
+from agegender._machine.threads import is_spread
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import NoFaceError, PictureError

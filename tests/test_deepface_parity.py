@@ -93,7 +93,8 @@ def measure(folder: Path) -> dict:
     from deepface.modules import representation
 
     from agegender import images
-    from agegender._networks.deepface import PUBLISHED, weights_folder
+    from agegender._networks.location import weights_folder
+    from agegender._networks.published import PUBLISHED
     from agegender.backbones import Backbone
     from agegender.runtime import open_network
 
@@ -137,7 +138,7 @@ def _theirs(representation, file: str, name: str, normalization: str) -> np.ndar
 def _as_onnx(model, batch: np.ndarray, kept: dict) -> tuple[dict, list[str]]:
     import onnx
 
-    from agegender._networks.deepface import weights_folder
+    from agegender._networks.location import weights_folder
     from agegender._networks.opening import read_network
     from agegender._networks.rewrite import runnable
     from agegender.backbones import Backbone

@@ -251,7 +251,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_or_the_run(backbone, pat
 
 
 def test_ctrl_c_where_nothing_can_be_kept_says_so(backbone, paths, tmp_path, monkeypatch) -> None:
-    from agegender import _chunks as module
+    from agegender._extraction import task as module
 
     (tmp_path / "file").write_text("in the way")
 
@@ -465,7 +465,7 @@ def _n_rows(database: Path) -> int:
 
 
 def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(backbone, paths, monkeypatch) -> None:
-    from agegender import _chunks as module
+    from agegender._extraction import task as module
 
     real = module.open_network
 

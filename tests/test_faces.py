@@ -18,8 +18,8 @@ from PIL import Image
 
 from agegender import images
 from agegender._detectors import mtcnn
-from agegender._networks import deepface
-from agegender._photographs.alignment import TEMPLATES
+from agegender._networks import location
+from agegender._pixels.alignment import TEMPLATES
 from agegender.datasets import make_faces
 from agegender.exceptions import PictureError, WeightsError, WeightsNotFoundError
 from agegender.faces import Face, align, detect, detector_key, largest_face, load_detector, reframe
@@ -186,7 +186,7 @@ def test_yunet_finds_drawn_faces_where_mtcnn_does(drawn: list[Path], yunet: Path
 
 def test_auto_takes_yunet_where_its_file_is_and_mtcnn_otherwise(yunet: Path) -> None:
     assert load_detector("auto").name == "mtcnn"
-    folder = deepface.weights_folder()
+    folder = location.weights_folder()
     folder.mkdir(parents=True)
     (folder / "face_detection_yunet_2022mar.onnx").write_bytes(b"an older release")
     shutil.copy(yunet, folder)
@@ -201,7 +201,7 @@ def test_yunet_is_neither_here_nor_to_be_fetched(monkeypatch: pytest.MonkeyPatch
         WeightsNotFoundError, match=r"AGEGENDER_OFFLINE forbids(?s:.*)https://github.com/opencv"
     ) as told:
         load_detector("yunet")
-    assert str(deepface.weights_folder()) in str(told.value)
+    assert str(location.weights_folder()) in str(told.value)
     assert load_detector("auto").name == "mtcnn"
 
 
@@ -211,12 +211,12 @@ def test_a_downloaded_yunet_that_is_not_the_published_file_is_refused(
     from deepface.commons import weight_utils
 
     def fetch(file_name: str, source_url: Any, compress_type: Any = None) -> str:
-        return str(shutil.copy(yunet, deepface.weights_folder() / file_name))
+        return str(shutil.copy(yunet, location.weights_folder() / file_name))
 
     monkeypatch.setattr(weight_utils, "download_weights_if_necessary", fetch)
     with pytest.raises(WeightsNotFoundError, match="232,589"):
         load_detector("yunet")
-    assert list(deepface.weights_folder().iterdir()) == []
+    assert list(location.weights_folder().iterdir()) == []
 
 
 def test_files_that_are_no_detectors_are_refused(tiny_onnx: Path, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_an_upright_face_of_the_templates_size_is_cut_out_pixel_by_pixel(pixels:
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.2, 5), st.floats(-3.1, 3.1), st.floats(-500, 500), st.floats(-500, 500))
 def test_any_turn_scale_and_shift_is_found_again(scale: float, angle: float, x: float, y: float) -> None:
-    from agegender._photographs.alignment import _similarity
+    from agegender._pixels.alignment import _similarity
 
     a, b = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[a, -b, x], [b, a, y]])

@@ -22,8 +22,8 @@ from agegender import (
     EmbeddingExtractor,
     images,
 )
-from agegender._photographs.alignment import TEMPLATES, usual_framing
-from agegender._photographs.framing import FaceFinder
+from agegender._extraction.framing import FaceFinder
+from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender.cache import EmbeddingCache
 from agegender.datasets import make_faces
 from agegender.exceptions import FramingWarning, ModelFileError, NoFaceError

@@ -40,8 +40,8 @@ from PIL import Image, ImageFile
 from unprivileged import not_root
 
 from agegender import images
-from agegender._photographs import avif, decoding
-from agegender._photographs.formats import Unreadable
+from agegender._pixels import avif, decoding
+from agegender._pixels.formats import Unreadable
 from agegender.exceptions import PictureError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "pictures.md"
@@ -525,7 +525,7 @@ def test_any_other_failure_of_the_disk_is_told_in_its_words(
     def fail(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("agegender._photographs.reading.os.open", fail)
+    monkeypatch.setattr("agegender._pixels.reading.os.open", fail)
     with pytest.raises(PictureError, match="cannot be read: Input/output error"):
         images.read(path)
 
@@ -534,7 +534,7 @@ def test_any_other_failure_of_the_disk_is_told_in_its_words(
 def test_a_pipe_put_in_a_files_place_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regular = os.stat(text_file(tmp_path))
     path = named_pipe(tmp_path)
-    monkeypatch.setattr("agegender._photographs.reading.os.stat", lambda _: regular)
+    monkeypatch.setattr("agegender._pixels.reading.os.stat", lambda _: regular)
     with pytest.raises(PictureError, match="named pipe"):
         images.read(path)
 
@@ -553,7 +553,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         path.write_bytes(b"x" * {"grows": size + 9, "shrinks": size - 9, "rewritten": size}[change])
         return status
 
-    monkeypatch.setattr("agegender._photographs.reading.os.fstat", fstat_then_change)
+    monkeypatch.setattr("agegender._pixels.reading.os.fstat", fstat_then_change)
     with pytest.raises(PictureError, match="changed while it was read"):
         images.read(path)
 

@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 
 import agegender
-from agegender import _environment
+from agegender._machine import installation
 from agegender.exceptions import EnvironmentWarning
 
 HEAVY = {
@@ -59,18 +59,18 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_one_opencv_wheel_is_installed_and_works() -> None:
     import cv2
 
-    assert _environment.opencv_wheels() == ["opencv-contrib-python-headless"]
+    assert installation.opencv_wheels() == ["opencv-contrib-python-headless"]
     assert cv2.resize is not None
 
 
 def test_two_opencv_wheels_earn_a_warning_with_the_commands_that_mend_it(monkeypatch) -> None:
-    monkeypatch.setattr(_environment.metadata, "version", lambda name: "5.0")
-    _environment.check_opencv.cache_clear()
+    monkeypatch.setattr(installation.metadata, "version", lambda name: "5.0")
+    installation.check_opencv.cache_clear()
     with pytest.warns(
         EnvironmentWarning, match="pip uninstall -y opencv-contrib-python-headless opencv-contrib"
     ):
-        _environment.check_opencv()
-    _environment.check_opencv.cache_clear()
+        installation.check_opencv()
+    installation.check_opencv.cache_clear()
 
 
 def test_deepfaces_model_modules_import_without_their_undeclared_needs() -> None:

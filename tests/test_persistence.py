@@ -36,7 +36,7 @@ from agegender import (
     load_model,
     save_model,
 )
-from agegender._fitting.described_head import DescribedHead
+from agegender._safe.described_head import DescribedHead
 from agegender.exceptions import ModelFileError, ModelVersionWarning
 from agegender.fine_tuning import Augmentation
 from agegender.views import View
@@ -150,7 +150,7 @@ def test_a_loaded_model_carries_a_small_network_and_no_folder_of_the_machine_it_
     loaded = load_model(path)
     assert loaded.extractor.cache == "auto"
     assert loaded.extractor.backbone is loaded.extractor_.backbone_
-    assert loaded.extractor_.backbone_.open_bytes() == tiny_onnx.read_bytes()
+    assert loaded.extractor_.backbone_.read_bytes() == tiny_onnx.read_bytes()
     assert loaded.fit(pictures, np.column_stack([range(20, 32), [0, 1] * 6])).predict(pictures).shape == (
         12,
         2,
@@ -675,7 +675,7 @@ def test_a_pickle_of_other_versions_warns_and_says_what_to_do(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(
-            "agegender._safe.versions.versions",
+            "agegender._utils.versions.versions",
             lambda: {"agegender": "0.1.9", "scikit-learn": "1.2.0", "keras": "2.15.0", "onnxruntime": "1.0"},
         )
         path = _dumped(classifier, tmp_path)
@@ -688,7 +688,7 @@ def test_a_pickle_of_a_later_agegender_is_refused(
     classifier: AgeGenderClassifier, tmp_path: Path, monkeypatch: Any
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("agegender._safe.versions.versions", lambda: {"agegender": "99.0"})
+        patched.setattr("agegender._utils.versions.versions", lambda: {"agegender": "99.0"})
         path = _dumped(classifier, tmp_path)
     with pytest.raises(ModelFileError, match=r"saved by agegender 99\.0"):
         joblib.load(path)

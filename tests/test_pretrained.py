@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from agegender import Backbone, EmbeddingExtractor, load_pretrained
-from agegender._networks.files import NetworkFile
 from agegender._networks.shipped import SHIPPED
+from agegender._networks.source import NetworkFile
 from agegender.datasets import load_utkface, make_faces
 from agegender.exceptions import WeightsError
 from agegender.pretrained import kept_out_names

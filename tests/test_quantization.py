@@ -29,7 +29,7 @@ def compact_int8(faces) -> Backbone:
 
 
 def kinds(backbone: Backbone) -> list[str]:
-    return [node.op_type for node in onnx.load_model_from_string(backbone.open_bytes()).graph.node]
+    return [node.op_type for node in onnx.load_model_from_string(backbone.read_bytes()).graph.node]
 
 
 def rows(backbone: Backbone, pictures, layer: str = "embedding") -> np.ndarray:
@@ -90,7 +90,7 @@ def test_a_saved_file_opens_with_its_own_normalisation(compact_int8, tmp_path) -
 
 @pytest.mark.parametrize("text", ["not json", "[1, 2]", "3"])
 def test_metadata_that_we_did_not_write_is_named(compact_int8, tmp_path, text) -> None:
-    model = onnx.load_model_from_string(compact_int8.open_bytes())
+    model = onnx.load_model_from_string(compact_int8.read_bytes())
     next(entry for entry in model.metadata_props if entry.key == "agegender").value = text
     onnx.save(model, tmp_path / "strange.onnx")
     with pytest.raises(WeightsError, match=r"strange\.onnx has metadata under 'agegender'"):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from agegender import _rows
-from agegender._rows import blocks, find_missing, moments, release, row_groups, take
+from agegender._utils import rows as _rows
+from agegender._utils.rows import blocks, find_missing, moments, release, row_groups, take
 
 
 @pytest.fixture

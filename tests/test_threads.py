@@ -12,7 +12,7 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
-from agegender._threads import resolve_threads
+from agegender._machine.threads import resolve_threads
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
 from agegender.model_selection import AgeGenderKFold
@@ -65,7 +65,8 @@ def test_calls_that_joblib_runs_beside_each_other_in_threads_take_one_each(monke
 
 def test_the_cores_of_a_control_group_are_counted_not_those_of_the_machine() -> None:
     script = (
-        "import joblib; print(joblib.cpu_count()); from agegender._threads import *; print(resolve_threads())"
+        "import joblib; print(joblib.cpu_count()); "
+        "from agegender._machine.threads import *; print(resolve_threads())"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script],

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from agegender import Backbone
-from agegender._networks.deepface import PUBLISHED, weights_folder
+from agegender._networks.location import weights_folder
+from agegender._networks.published import PUBLISHED
 from agegender._networks.weights_record import record_path
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 

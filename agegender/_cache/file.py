@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from agegender._cache.rows import is_outside, prepare
-from agegender._fork import after_fork
+from agegender._cache.statements import is_outside, prepare
+from agegender._machine.fork import after_fork
 from agegender.exceptions import CacheError, CacheWarning
 
 BUSY_SECONDS = 30.0

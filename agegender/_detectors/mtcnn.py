@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork, never_freed_in_children
-from agegender._threads import resolve_threads
+from agegender._machine.fork import after_fork
+from agegender._machine.sessions import open_session
+from agegender._machine.threads import resolve_threads
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["Mtcnn", "check_weights"]
@@ -192,17 +193,7 @@ def _run(name: str, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.fl
 @functools.cache
 def _session(name: str) -> Any:
     """Return a network, opened once a process."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = resolve_threads()
-    options.log_severity_level = 3
-    # These networks run for a millisecond or two; threads that spin while they wait take four times as long on a busy
-    # machine and gain nothing on a quiet one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    model = _BUILDERS[name](_read_weights(name))
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return never_freed_in_children(session)
+    return open_session(_BUILDERS[name](_read_weights(name)), n_threads=resolve_threads())
 
 
 after_fork(_session.cache_clear)

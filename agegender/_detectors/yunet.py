@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork
-from agegender._networks.deepface import Published, check_file, download, mirrored, offline, weights_folder
+from agegender._machine.fork import after_fork
+from agegender._networks.downloads import check_file, download
+from agegender._networks.location import mirrored, offline, weights_folder
+from agegender._networks.published import Published
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["YuNet", "find_yunet", "locate_yunet"]

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._fork import after_fork, check_tensorflow, never_freed_in_children
-from agegender._threads import resolve_threads
+from agegender._machine.fork import after_fork, check_tensorflow
+from agegender._machine.sessions import open_session
+from agegender._machine.threads import resolve_threads
 
 __all__ = ["from_keras_bytes", "run_keras", "run_onnx", "to_keras_bytes", "to_onnx"]
 
@@ -65,15 +66,7 @@ def run_onnx(content: bytes, rows: NDArray[np.float32]) -> tuple[NDArray[np.floa
 # A few heads are kept open, for loops of small calls.
 @lru_cache(maxsize=8)
 def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = resolve_threads()
-    # Waiting threads that spin take the processor from the network that runs between two heads.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return never_freed_in_children(session)
+    return open_session(content, n_threads=resolve_threads())
 
 
 after_fork(_session.cache_clear)

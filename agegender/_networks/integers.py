@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._machine.sessions import open_session
+from agegender._machine.threads import resolve_threads
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.rewrite import rewritten
-from agegender._progress import progress_bar
-from agegender._threads import resolve_threads
+from agegender._utils.progress import progress_bar
 from agegender.exceptions import WeightsError
 
 __all__ = ["Quantized", "is_quantized", "quantize_graph"]
@@ -209,18 +210,13 @@ def _with_integers(model: Any, ranges: dict[str, Any], nodes: list[str]) -> Any:
 def _folded(model: Any) -> Any:
     """Let ONNX Runtime fold constants and batch normalisations, and name every operation."""
     import onnx
-    import onnxruntime
 
     opset = next(entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset.version < _OPSET:
         model = onnx.version_converter.convert_version(model, _OPSET)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
-        options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        open_session(model.SerializeToString(), optimization="basic", optimized_path=path)
         folded = onnx.load(path)
     for node in folded.graph.node:
         node.name = f"{node.op_type}:{node.output[0]}"
@@ -230,7 +226,6 @@ def _folded(model: Any) -> Any:
 def _session(model: Any, names: Sequence[str]) -> Any:
     """Return a session that gives every one of the tensors."""
     import onnx
-    import onnxruntime
     from onnx import helper
 
     shown = onnx.ModelProto()
@@ -239,9 +234,4 @@ def _session(model: Any, names: Sequence[str]) -> Any:
     shown.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in names if name not in there
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = resolve_threads()
-    return onnxruntime.InferenceSession(
-        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return open_session(shown.SerializeToString(), n_threads=resolve_threads())

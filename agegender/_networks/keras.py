@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from agegender._fork import check_tensorflow
+from agegender._machine.fork import check_tensorflow
+from agegender._machine.threads import limit_tensorflow
 from agegender._networks.layers import Layers, bottlenecks
-from agegender._threads import limit_tensorflow
 from agegender.exceptions import WeightsError
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agegender._validation import did_you_mean
+from agegender._utils.validation import did_you_mean
 
 __all__ = ["LAYERS", "Layers", "bottlenecks"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._machine.sessions import open_session
 from agegender._networks.graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
 from agegender.exceptions import WeightsError
 
@@ -303,14 +304,7 @@ def _measure_shapes(graph: OnnxGraph, source: str) -> OnnxGraph:
 
 
 def _session(model: Any) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return open_session(model.SerializeToString(), optimization="none")
 
 
 def _some_pictures(graph: OnnxGraph, n: int) -> NDArray[Any]:

@@ -3,21 +3,89 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
-from agegender._fork import after_fork
+from agegender._machine.fork import after_fork
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
     from agegender._networks.graph import OnnxGraph
     from agegender._networks.keras import KerasGraph
     from agegender._networks.layers import Layers
-    from agegender.backbones import Backbone
 
     Graph: TypeAlias = OnnxGraph | KerasGraph
 
-__all__ = ["forget_network", "keep_network", "layers_of", "read_network"]
+__all__ = ["Description", "forget_network", "keep_network", "layers_of", "read_network"]
+
+
+class Description(Protocol):
+    """What this folder needs to know of a network: an `agegender.backbones.Backbone`."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Where its file was found."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The identity of its file."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """The kind of its file."""
+        ...
+
+    @property
+    def format(self) -> Literal["onnx", "keras"]:
+        """What runs it."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that it takes."""
+        ...
+
+    @property
+    def color(self) -> Literal["rgb", "bgr"]:
+        """The order of its colours."""
+        ...
+
+    @property
+    def mean(self) -> float | tuple[float, float, float]:
+        """What is subtracted from each pixel."""
+        ...
+
+    @property
+    def scale(self) -> float | tuple[float, float, float]:
+        """What each pixel is multiplied with afterwards."""
+        ...
+
+    @property
+    def licence(self) -> str | None:
+        """The terms of its weights."""
+        ...
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What decides its layers."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """Return the content of its file."""
+        ...
+
+    def ensure_file(self) -> Path:
+        """Return a file with its content."""
+        ...
+
 
 # Small: a few hundred names and shapes for each network.
 _layers: dict[tuple[Any, ...], Layers] = {}
@@ -27,7 +95,7 @@ _running: WeakValueDictionary[tuple[Any, ...], Graph] = WeakValueDictionary()
 _lock = threading.RLock()
 
 
-def layers_of(backbone: Backbone) -> Layers:
+def layers_of(backbone: Description) -> Layers:
     """Return what can be asked of a network; its file is read at the first time only."""
     with _lock:
         key = backbone.structure
@@ -36,7 +104,7 @@ def layers_of(backbone: Backbone) -> Layers:
         return _layers[key]
 
 
-def read_network(backbone: Backbone) -> Any:
+def read_network(backbone: Description) -> Any:
     """Return a network as it stands in its file, an OnnxGraph or a KerasGraph.
 
     The one read last is kept until :func:`forget_network`, and a Keras one as long as it runs.
@@ -56,7 +124,7 @@ def read_network(backbone: Backbone) -> Any:
         return graph
 
 
-def keep_network(backbone: Backbone, graph: Graph) -> None:
+def keep_network(backbone: Description, graph: Graph) -> None:
     """Keep a network that has just been read, so that it need not be read again at once."""
     with _lock:
         _read.clear()
@@ -69,26 +137,27 @@ def forget_network() -> None:
         _read.clear()
 
 
-def _from_file(backbone: Backbone) -> Graph:
+def _from_file(backbone: Description) -> Graph:
     source = str(backbone.path or f"{backbone.name}{backbone.suffix}")
     if backbone.suffix == ".onnx":
         from agegender._networks.onnx_files import read_graph
 
-        graph = read_graph(backbone.open_bytes(), source, input_size=backbone.input_size)
+        graph = read_graph(backbone.read_bytes(), source, input_size=backbone.input_size)
         _check_published(backbone, graph.layers(), source)
         return graph
     from agegender._networks.keras import KerasGraph, load_keras
 
     if backbone.suffix == ".keras":
-        return KerasGraph(load_keras(backbone.open_bytes(), source))
-    from agegender._networks.deepface import PUBLISHED, build_keras
+        return KerasGraph(load_keras(backbone.read_bytes(), source))
+    from agegender._networks.deepface import build_keras
+    from agegender._networks.published import PUBLISHED
 
-    return KerasGraph(build_keras(PUBLISHED[backbone.name], backbone.file()))
+    return KerasGraph(build_keras(PUBLISHED[backbone.name], backbone.ensure_file()))
 
 
-def _check_published(backbone: Backbone, layers: Layers, source: str) -> None:
+def _check_published(backbone: Description, layers: Layers, source: str) -> None:
     """Refuse another network's ONNX file under the name of one of deepface's."""
-    from agegender._networks.deepface import PUBLISHED
+    from agegender._networks.published import PUBLISHED
 
     published = PUBLISHED.get(backbone.name)
     if published is None or backbone.licence != published.licence:

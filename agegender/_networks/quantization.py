@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.integers import is_quantized, quantize_graph
 from agegender._networks.onnx_files import read_graph, state_terms
-from agegender._networks.opening import read_network
+from agegender._networks.opening import Description, read_network
 from agegender.exceptions import WeightsError
 from agegender.images import letterbox, load
-
-if TYPE_CHECKING:
-    from agegender.backbones import Backbone
 
 __all__ = ["LEAST_PICTURES", "quantize_backbone"]
 
 LEAST_PICTURES = 16
 
 
-def quantize_backbone(backbone: Backbone, sample: Sequence[Any], *, max_error: float, verbose: int) -> bytes:
+def quantize_backbone(
+    backbone: Description, sample: Sequence[Any], *, max_error: float, verbose: int
+) -> bytes:
     """Return a backbone's network in integers as an ONNX file, its normalisation and terms written into it."""
     if not 0 < max_error <= 1:
         raise ValueError(f"max_error={max_error!r} should be a number above 0, of at most 1.")
@@ -59,7 +58,7 @@ def quantize_backbone(backbone: Backbone, sample: Sequence[Any], *, max_error: f
     return bytes(found.model.SerializeToString())
 
 
-def _network_inputs(backbone: Backbone, graph: OnnxGraph, sample: Sequence[Any]) -> NDArray[np.float32]:
+def _network_inputs(backbone: Description, graph: OnnxGraph, sample: Sequence[Any]) -> NDArray[np.float32]:
     """Return pictures as the network takes them."""
     pixels = np.stack([letterbox(load(picture), backbone.input_size) for picture in sample])
     if backbone.color == "bgr":
@@ -69,7 +68,7 @@ def _network_inputs(backbone: Backbone, graph: OnnxGraph, sample: Sequence[Any])
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) * scale).transpose(axes))
 
 
-def _converted(backbone: Backbone) -> OnnxGraph:
+def _converted(backbone: Description) -> OnnxGraph:
     """Return a Keras network as ONNX."""
     from agegender._networks.keras import check_keras, quiet_keras
 

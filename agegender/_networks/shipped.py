@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from agegender._networks.files import sha256_of
+from agegender._utils.digests import sha256_of
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["SHIPPED", "Shipped"]

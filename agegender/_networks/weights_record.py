@@ -7,9 +7,9 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from agegender._files import write_whole
-from agegender._networks.files import sha256_of
-from agegender._validation import home
+from agegender._utils.digests import sha256_of
+from agegender._utils.files import write_whole
+from agegender._utils.validation import home
 from agegender.exceptions import WeightsWarning
 
 __all__ = ["notice_change", "record_path"]

@@ -38,9 +38,9 @@ def encode_network(backbone: Backbone, values: Values) -> dict[str, Any]:
         if field.name not in ("path", "content")
     }
     if carried:
-        member = values.members.put("network", backbone.suffix, backbone.open_bytes())
+        member = values.members.put("network", backbone.suffix, backbone.read_bytes())
         return {**entry, "path": None, "content": member}
-    path = backbone.path if backbone.content is None else backbone.file()
+    path = backbone.path if backbone.content is None else backbone.ensure_file()
     return {**entry, "path": None if path is None else str(path), "content": None}
 
 
@@ -71,7 +71,7 @@ def decode_network(entry: Any, values: Values) -> Backbone:
 
 
 def _check_record(backbone: Backbone) -> None:
-    from agegender._networks.deepface import PUBLISHED
+    from agegender._networks.published import PUBLISHED
 
     name, suffix = str(backbone.name)[:80], str(backbone.suffix)[:80]
     if suffix not in _CHECKS or (suffix in (".h5", ".hdf5") and backbone.name not in PUBLISHED):

@@ -14,7 +14,7 @@ import numpy as np
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.keras import KerasGraph, check_keras, quiet_keras
 from agegender._networks.opening import forget_network, layers_of, read_network
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
     from agegender.backbones import Backbone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agegender._files import write_whole
+from agegender._utils.files import write_whole
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
     from agegender.backbones import Backbone

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agegender._files import write_whole
+from agegender._utils.files import write_whole
 from agegender.cli._options import QuietOption
 from agegender.cli._output import account, fold_table, gender_word, import_tensorflow, out_console, say
 

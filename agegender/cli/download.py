@@ -28,8 +28,8 @@ def download(
     """
     from agegender._detectors.yunet import PUBLISHED as YUNET
     from agegender._detectors.yunet import locate_yunet
-    from agegender._networks.files import sha256_of
-    from agegender._validation import check_choice
+    from agegender._utils.digests import sha256_of
+    from agegender._utils.validation import check_choice
     from agegender.backbones import Backbone, known_backbones
     from agegender.faces import load_detector
 
@@ -41,7 +41,7 @@ def download(
             path = locate_yunet()
             load_detector(path)
         else:
-            path = Backbone.load(name, engine=engine).file()
+            path = Backbone.load(name, engine=engine).ensure_file()
         out_console.print(
             f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}",
             soft_wrap=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agegender._files import write_whole
+from agegender._utils.files import write_whole
 from agegender.cli._options import (
     BackboneOption,
     BatchOption,

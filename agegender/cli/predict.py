@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from agegender._files import write_whole
+from agegender._utils.files import write_whole
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import FacesOption, ModelOption, QuietOption, find_pictures
 from agegender.cli._output import end_with_failures, err_console, gender_word, out_console
@@ -109,8 +109,8 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
     from PIL import Image
 
     from agegender import images
-    from agegender._photographs.drawing import COLORS, Marked, annotate
-    from agegender._progress import progress_bar
+    from agegender._utils.progress import progress_bar
+    from agegender.cli._drawing import COLORS, Marked, annotate
 
     indices = sorted(set(frame["picture"].tolist()))
     with progress_bar(len(indices), "annotate", 0 if quiet else 1) as bar:

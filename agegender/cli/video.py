@@ -12,9 +12,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from agegender._files import write_whole
-from agegender._progress import progress_bar
-from agegender._tracks import Reading, Tracker
+from agegender._detectors.tracks import Reading, Tracker
+from agegender._utils.files import write_whole
+from agegender._utils.progress import progress_bar
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import FacesOption, ModelOption, QuietOption
 from agegender.cli._output import say
@@ -111,7 +111,7 @@ class _Annotator:
         self._shown: list[Any] = []
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        from agegender._photographs.drawing import COLORS, Marked, annotate
+        from agegender.cli._drawing import COLORS, Marked, annotate
         from agegender.cli._output import gender_word
 
         if self.n_frames % self.every == 0:

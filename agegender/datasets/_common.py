@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from agegender._threads import resolve_threads
+from agegender._machine.threads import resolve_threads
 
 if TYPE_CHECKING:
     import pandas as pd

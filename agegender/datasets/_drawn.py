@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch, check_random_state
 
-from agegender._progress import progress_bar
+from agegender._utils.progress import progress_bar
 from agegender.datasets._common import as_bunch, excluded_frame
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from agegender._fitting.grouping import group_numbers
-from agegender._validation import check_choice
+from agegender._utils.grouping import group_numbers
+from agegender._utils.validation import check_choice
 from agegender.datasets._common import (
     Reasons,
     age_reason,

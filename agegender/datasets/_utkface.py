@@ -16,9 +16,9 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from agegender import images
-from agegender._progress import progress_bar
-from agegender._threads import resolve_threads
-from agegender._validation import check_choice
+from agegender._machine.threads import resolve_threads
+from agegender._utils.progress import progress_bar
+from agegender._utils.validation import check_choice
 from agegender.datasets._common import (
     age_reason,
     as_bunch,

@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from agegender import images
-from agegender._photographs.collections import check_pictures
-from agegender._threads import resolve_threads
+from agegender._machine.threads import resolve_threads
+from agegender._utils.pictures import check_pictures
 
 # Similarities held at a time: 16 MB of float32, and in the worst case 64 MB of links.
 BLOCK_CELLS = 4_000_000

@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from agegender._validation import check_target
+from agegender._utils.target import check_target
 from agegender.model_selection._splits import AgeGenderKFold
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from agegender._fitting.grouping import group_numbers
 from agegender._fitting.holdout import split
-from agegender._validation import check_target
+from agegender._utils.grouping import group_numbers
+from agegender._utils.target import check_target
 
 BAND_YEARS = 5
 # What one fold's share of all pictures counts beside its shares of the strata, when a large group is placed.

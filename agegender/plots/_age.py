@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agegender._figures import age_bands, band_name, mean_interval
-from agegender._validation import check_choice
+from agegender._utils.figures import age_bands, band_name, mean_interval
+from agegender._utils.validation import check_choice
 from agegender.metrics import predicted_rows, target_column
 from agegender.plots._axes import BLUE, INK, LINES, VERMILION, new_axes, tidy
 

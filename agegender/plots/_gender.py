@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agegender._figures import calibration_bins
+from agegender._utils.figures import calibration_bins
 from agegender.metrics import target_column
 from agegender.plots._axes import BLUE, GREY, INK, new_axes, tidy
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 from agegender.plots._axes import GREY, LINES, new_axes, tidy
 
 __all__ = ["TrainingHistoryDisplay"]

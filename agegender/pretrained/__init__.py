@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from agegender._networks.shipped import SHIPPED
-from agegender._photographs.alignment import TEMPLATES
-from agegender._validation import check_choice
+from agegender._pixels.alignment import TEMPLATES
+from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
     from agegender.classifier import AgeGenderClassifier

@@ -12,7 +12,7 @@ from agegender.plots import AgeCumulativeScoreDisplay, AgeErrorDisplay
 from agegender.plots._axes import BLUE, GREY, INK, VERMILION, tidy
 
 if TYPE_CHECKING:
-    from agegender.reports._report import EvaluationReport
+    from agegender.reports._fields import ReportTables
 
 __all__ = ["charts"]
 
@@ -20,7 +20,7 @@ SIZE = (5.2, 3.7)
 ROW_HEIGHT = 0.26
 
 
-def charts(report: EvaluationReport) -> dict[str, str]:
+def charts(report: ReportTables) -> dict[str, str]:
     """Return each plot that there are numbers for, as a data URI."""
     known = report.predictions.dropna(subset=["true_age", "age"])
     drawn = {}
@@ -55,7 +55,7 @@ def _draw(plot: Any, size: tuple[float, float] = SIZE) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _gender(ax: Any, report: EvaluationReport) -> None:
+def _gender(ax: Any, report: ReportTables) -> None:
     bins = report.gender_calibration
     _diagonal(ax)
     spread = np.vstack([bins["share"] - bins["low"], bins["high"] - bins["share"]])
@@ -63,7 +63,7 @@ def _gender(ax: Any, report: EvaluationReport) -> None:
     ax.set(xlabel=f"Predicted probability of “{report.genders['gender'].iloc[-1]}”", ylabel="Observed share")
 
 
-def _coverage(ax: Any, report: EvaluationReport) -> None:
+def _coverage(ax: Any, report: ReportTables) -> None:
     levels = report.age_calibration
     _diagonal(ax)
     spread = np.vstack([levels["covered"] - levels["low"], levels["high"] - levels["covered"]])
@@ -83,7 +83,7 @@ def _points(ax: Any, x: Any, y: Any, spread: Any) -> None:
     tidy(ax)
 
 
-def _positions(ax: Any, report: EvaluationReport) -> None:
+def _positions(ax: Any, report: ReportTables) -> None:
     counts = report.age_positions["n"].to_numpy()
     ax.bar(report.age_positions["position"] + 0.05, counts / counts.sum(), width=0.09, color=BLUE)
     ax.axhline(0.1, color=VERMILION, linestyle="--", linewidth=1.2, label="as it should be")
@@ -92,7 +92,7 @@ def _positions(ax: Any, report: EvaluationReport) -> None:
     tidy(ax)
 
 
-def _groups(table: Any, figure: str, report: EvaluationReport) -> str:
+def _groups(table: Any, figure: str, report: ReportTables) -> str:
     """Draw a line a group: the figure with its interval, and the figure over all as a vertical line."""
     factor = 1 if figure == "age_mae" else 100
 

@@ -8,14 +8,14 @@ import math
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from agegender import __version__
-from agegender._validation import optional_import
+from agegender._utils.validation import optional_import
+from agegender._version import __version__
 from agegender.exceptions import PictureError
 from agegender.reports._charts import charts
 from agegender.reports._words import figure_text, figure_title, figure_unit, interval_text
 
 if TYPE_CHECKING:
-    from agegender.reports._report import EvaluationReport
+    from agegender.reports._fields import ReportTables
 
 __all__ = ["render"]
 
@@ -23,7 +23,7 @@ THUMBNAIL = 144
 LISTED_GAPS = 8
 
 
-def render(report: EvaluationReport) -> str:
+def render(report: ReportTables) -> str:
     """Return the page."""
     jinja2 = optional_import("jinja2", "reports")
     environment = jinja2.Environment(
@@ -46,11 +46,11 @@ def render(report: EvaluationReport) -> str:
     return page
 
 
-def _groupings(report: EvaluationReport) -> Any:
+def _groupings(report: ReportTables) -> Any:
     return report.by_group.groupby("grouping", sort=False)
 
 
-def _clear_gaps(report: EvaluationReport) -> list[dict[Any, Any]]:
+def _clear_gaps(report: ReportTables) -> list[dict[Any, Any]]:
     """Return the widest gaps that are more than chance, of single groupings first."""
     clear = report.gaps[report.gaps["clear"]]
     crossed = clear["grouping"].str.contains(" × ")
@@ -58,7 +58,7 @@ def _clear_gaps(report: EvaluationReport) -> list[dict[Any, Any]]:
     return (single + clear[crossed].to_dict("records"))[: max(LISTED_GAPS, len(single))]
 
 
-def _worst(report: EvaluationReport) -> list[dict[Any, Any]]:
+def _worst(report: ReportTables) -> list[dict[Any, Any]]:
     """Return the worst predictions whose picture can be shown, or all of them where none was given."""
     records: list[dict[Any, Any]] = report.worst.to_dict("records")
     if not len(report.worst_pictures):

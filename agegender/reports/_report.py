@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agegender import __version__
-from agegender._files import write_whole
-from agegender._prediction_frame import prediction_frame
-from agegender.calibration import UNCALIBRATED, Calibration, calibration_of, check_coverage
+from agegender._utils.files import write_whole
+from agegender._version import __version__
+from agegender.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    calibration_of,
+    check_coverage,
+    prediction_frame,
+)
 from agegender.metrics import target_column
 from agegender.reports import _tables
+from agegender.reports._fields import ReportTables
 from agegender.reports._inputs import complete_frame, gender_labels, group_labels, years
 
 if TYPE_CHECKING:
@@ -113,7 +118,7 @@ def evaluation_report(
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationReport:
+class EvaluationReport(ReportTables):
     """How well ages and genders are predicted, over all and by group. Made by `evaluation_report`.
 
     Every share and mean has the ends of a 95 % interval beside it (``…_low``, ``…_high``); these are NaN where there
@@ -161,22 +166,6 @@ class EvaluationReport:
     >>> float(report.overall.value["age_mae"])
     2.0
     """
-
-    title: str
-    coverage: float
-    counts: dict[str, int]
-    overall: pd.DataFrame
-    by_group: pd.DataFrame
-    gaps: pd.DataFrame
-    cumulative_score: pd.DataFrame
-    genders: pd.DataFrame
-    gender_calibration: pd.DataFrame
-    age_calibration: pd.DataFrame
-    age_positions: pd.DataFrame
-    worst: pd.DataFrame
-    predictions: pd.DataFrame
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    worst_pictures: Sequence[Any] = field(default=(), repr=False)
 
     @classmethod
     def from_predictions(

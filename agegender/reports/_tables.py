@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._figures import age_bands, band_name, calibration_bins, mean_interval, share_interval
+from agegender._utils.figures import age_bands, band_name, calibration_bins, mean_interval, share_interval
 from agegender.calibration import Calibration, age_interval, age_position
 
 if TYPE_CHECKING:

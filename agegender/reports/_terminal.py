@@ -8,12 +8,12 @@ from agegender.reports._tables import FIGURES
 from agegender.reports._words import figure_text, figure_title, interval_text
 
 if TYPE_CHECKING:
-    from agegender.reports._report import EvaluationReport
+    from agegender.reports._fields import ReportTables
 
 __all__ = ["overview"]
 
 
-def overview(report: EvaluationReport) -> Any:
+def overview(report: ReportTables) -> Any:
     """Return the figures over all, and by each single grouping, for rich to print."""
     from rich.console import Group
     from rich.text import Text
@@ -24,7 +24,7 @@ def overview(report: EvaluationReport) -> Any:
     return Group(heading, _overall(report), *(_by_group(report, name) for name in names))
 
 
-def _overall(report: EvaluationReport) -> Any:
+def _overall(report: ReportTables) -> Any:
     from rich.table import Table
 
     table = Table("figure", "value", "95 % interval", "pictures")
@@ -35,7 +35,7 @@ def _overall(report: EvaluationReport) -> Any:
     return table
 
 
-def _by_group(report: EvaluationReport, grouping: str) -> Any:
+def _by_group(report: ReportTables, grouping: str) -> Any:
     from rich.markup import escape
     from rich.table import Table
 

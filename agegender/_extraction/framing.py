@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._photographs.alignment import Template, cut_out, reframe, template_key, usual_framing
+from agegender._pixels.alignment import Template, cut_out, reframe, template_key, usual_framing
 from agegender.cache import Recipe
 from agegender.exceptions import PictureError
 from agegender.faces import Detector, Face, detect, detector_key, no_face

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._validation import check_choice
+from agegender._utils.validation import check_choice
 
 __all__ = ["FRAMINGS", "TEMPLATES", "Template", "cut_out", "reframe", "template_key", "usual_framing"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
-from agegender._photographs.avif import check_frames
-from agegender._photographs.formats import Unreadable, exif_orientation, measure, sniff
+from agegender._pixels.avif import check_frames
+from agegender._pixels.formats import Unreadable, exif_orientation, measure, sniff
 
-__all__ = ["check_header", "decode_bytes", "open_bytes", "to_pixels"]
+__all__ = ["check_header", "decode_bytes", "open_image", "to_pixels"]
 
 # Pixels are converted in bands of about this many, so that a large picture is never held in three versions.
 _BAND = 1 << 20
@@ -81,7 +81,7 @@ def _heic_opener() -> type[ImageFile.ImageFile]:
     return opener
 
 
-def open_bytes(content: bytes, max_pixels: int) -> ImageFile.ImageFile:
+def open_image(content: bytes, max_pixels: int) -> ImageFile.ImageFile:
     """Parse a picture's header, the claimed size checked before a decoder is told of it."""
     name = sniff(content)
     size = measure(name, content)
@@ -150,4 +150,4 @@ def _rgb(image: Image.Image, transparent: bool) -> NDArray[np.uint8]:
 def decode_bytes(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """Decode encoded bytes; whatever a decoder may raise comes through as it is."""
     # No name is kept for the open image: a turned copy takes its place, and both would stay in memory.
-    return to_pixels(open_bytes(content, max_pixels))
+    return to_pixels(open_image(content, max_pixels))

@@ -8,7 +8,7 @@ import time
 from hashlib import blake2b
 
 from agegender import images
-from agegender._fork import after_fork
+from agegender._machine.fork import after_fork
 
 __all__ = ["digest_unless_known"]
 

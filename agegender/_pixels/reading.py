@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from agegender._photographs.formats import Unreadable
+from agegender._pixels.formats import Unreadable
 
 __all__ = ["MAX_FILE_BYTES", "read_file"]
 

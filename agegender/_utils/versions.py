@@ -7,7 +7,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from agegender import __version__
+from agegender._version import __version__
 from agegender.exceptions import ModelFileError, ModelVersionWarning
 
 __all__ = ["VersionedState", "check_own_version", "versions"]

@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._chunks import Chunk, Task
-from agegender._photographs.trusted import digest_unless_known
-from agegender._pools import reading_threads
-from agegender._progress import progress_bar
-from agegender._rows import release
-from agegender._spread import Contents, Spread
-from agegender._threads import is_spread, resolve_threads
+from agegender._extraction.chunks import Chunk
+from agegender._extraction.report import ExtractionReport, Failure
+from agegender._extraction.spread import Contents, Spread
+from agegender._extraction.task import Task
+from agegender._extraction.trusted import digest_unless_known
+from agegender._machine.pools import reading_threads
+from agegender._machine.threads import is_spread, resolve_threads
+from agegender._utils.progress import progress_bar
+from agegender._utils.rows import release
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
 
-__all__ = ["Extraction", "ExtractionReport", "Failure"]
+__all__ = ["Extraction"]
 
 # Rows are looked up in the cache so many bytes at a time: memory beside the output stays constant.
 _LOOKUP_BYTES = 16 * 2**20
@@ -33,55 +35,6 @@ _BLOCKS_AHEAD = 2
 # Pictures hashed before the next ones are asked for.
 _READ_BLOCK = 1024
 _LARGEST_HALF = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True, order=True)
-class Failure:
-    """A picture that could not be embedded: its row in X, its name, what is wrong with it."""
-
-    index: int
-    picture: str
-    reason: str
-
-
-@dataclass
-class ExtractionReport:
-    """What the last ``transform`` did.
-
-    Attributes
-    ----------
-    n_images : int
-        Pictures asked for.
-    n_unique : int
-        Different pictures among them, by content.
-    n_cached : int
-        Different pictures whose rows, all views of them, came from the cache.
-    n_computed : int
-        Different pictures that passed through the network, in one view at least.
-    failures : list of Failure
-        Pictures that could not be read (index, picture, reason), by index.
-    seconds : float
-        Wall-clock time.
-    """
-
-    n_images: int = 0
-    n_unique: int = 0
-    n_cached: int = 0
-    n_computed: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def followed_by(self, other: ExtractionReport) -> ExtractionReport:
-        """Return the report of two calls as one on the pictures of both, one after the other."""
-        shifted = [replace(failure, index=failure.index + self.n_images) for failure in other.failures]
-        return ExtractionReport(
-            n_images=self.n_images + other.n_images,
-            n_unique=self.n_unique + other.n_unique,
-            n_cached=self.n_cached + other.n_cached,
-            n_computed=self.n_computed + other.n_computed,
-            failures=self.failures + shifted,
-            seconds=self.seconds + other.seconds,
-        )
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["DEVICES", "onnx_providers", "tensorflow_device"]
+__all__ = ["CPU", "DEVICES", "onnx_providers", "tensorflow_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
 
 
 def onnx_providers(device: str) -> list[str]:
@@ -25,14 +26,14 @@ def onnx_providers(device: str) -> list[str]:
 
     there = onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and _CUDA not in there):
-        return [_CPU]
+        return [CPU]
     if _CUDA not in there:
         raise RuntimeError(
             f"device='cuda', but the installed ONNX Runtime has {', '.join(there)}. The package for CUDA takes the "
             "place of the other: pip uninstall onnxruntime, then pip install onnxruntime-gpu. device='auto' takes "
             "what there is."
         )
-    return [_CUDA, _CPU]
+    return [_CUDA, CPU]
 
 
 def tensorflow_device(device: str) -> str | None:

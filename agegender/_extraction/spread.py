@@ -20,7 +20,8 @@ from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._chunks import Answer, Chunk, Task, embed_chunk
+from agegender._extraction.chunks import Answer, Chunk, embed_chunk
+from agegender._extraction.task import Task
 
 __all__ = ["Contents", "Spread"]
 
@@ -153,7 +154,7 @@ class Spread:
     def _network_file(self) -> NDArray[np.uint8]:
         """Return the content of the network's file; an array, which Dask hands from worker to worker."""
         if self._network is None:
-            self._network = np.frombuffer(self._backbone.open_bytes(), np.uint8)
+            self._network = np.frombuffer(self._backbone.read_bytes(), np.uint8)
         return self._network
 
 

@@ -1,22 +1,20 @@
-"""Network files: their sha256, computed once in a process, and where a network is looked for by it."""
+"""A network file known by its sha256, and the places where it is looked for."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from agegender._files import write_whole
-from agegender._fork import after_fork
-from agegender._validation import home
+from agegender._networks.downloads import download
+from agegender._networks.location import offline, weights_folder
+from agegender._networks.published import PUBLISHED
+from agegender._networks.shipped import SHIPPED
+from agegender._utils.digests import sha256_of
+from agegender._utils.files import write_whole
+from agegender._utils.validation import home
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
-__all__ = ["NetworkFile", "existing_file", "sha256_of"]
-
-_SHA256: dict[tuple[str, int, int], str] = {}
-_lock = threading.Lock()
+__all__ = ["NetworkFile"]
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,11 @@ class NetworkFile:
     @property
     def shipped_path(self) -> Path | None:
         """Where it lies in this installation, if it is one of those that come with the package."""
-        from agegender._networks.shipped import SHIPPED
-
         return SHIPPED[self.name].path if self.name in SHIPPED else None
 
     @property
     def published_path(self) -> Path | None:
         """Where deepface keeps this file, if it is one of deepface's."""
-        from agegender._networks.deepface import PUBLISHED, weights_folder
-
         published = PUBLISHED.get(self.name)
         if published is None or self.path is None or self.path.name != f"{published.stem}{self.suffix}":
             return None
@@ -86,8 +80,6 @@ class NetworkFile:
 
     def _download(self) -> Path | None:
         """Fetch the file through deepface, where it is one of deepface's and may have this content."""
-        from agegender._networks.deepface import PUBLISHED, download, offline
-
         path = self.published_path
         if path is None or path.is_file() or offline():
             return None
@@ -112,39 +104,6 @@ class NetworkFile:
         )
 
     def _published_at(self) -> str:
-        from agegender._networks.deepface import PUBLISHED
-
         if self.published_path is None:
             return ""
         return f" deepface publishes a file of this name at {' and '.join(PUBLISHED[self.name].urls(self.suffix))}."
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's sha256, computed once for each path, size and time of change."""
-    stat = path.stat()
-    key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-    with _lock:
-        if key in _SHA256:
-            return _SHA256[key]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with _lock:
-        return _SHA256.setdefault(key, digest)
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """Return an absolute path, or raise an error that says what is missing."""
-    file = Path(path).expanduser().absolute()
-    if file.is_dir():
-        raise WeightsError(f"{file} is a folder; a network is one file.")
-    if not file.is_file():
-        raise WeightsNotFoundError(f"There is no file {file}.")
-    return file
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-
-
-after_fork(_after_fork)

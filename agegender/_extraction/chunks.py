@@ -1,4 +1,4 @@
-"""What is done with pictures once it is known which are missing: here, or a chunk at a time on a worker of a cluster.
+"""A chunk of pictures embedded on a worker of a cluster.
 
 A worker is given paths and looks for the pictures and the network itself; what it does not find it asks for. It
 writes nothing into the cache: rows, and faces found on the way, go back in its answer.
@@ -8,102 +8,22 @@ from __future__ import annotations
 
 import platform
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._photographs.framing import FaceFinder, Framing
-from agegender._pools import reading_threads
-from agegender._threads import resolve_threads
-from agegender.backbones import Backbone
+from agegender._extraction.framing import FaceFinder
+from agegender._extraction.task import Task
+from agegender._machine.pools import reading_threads
+from agegender._machine.threads import resolve_threads
 from agegender.cache import Recipe
 from agegender.exceptions import PictureError
-from agegender.runtime import open_network
-from agegender.views import View, look
 
-__all__ = ["Answer", "Chunk", "Task", "embed_chunk"]
-
-Run: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one call of ``transform`` does with each picture.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    layer : str
-        The tensor's own name.
-    views : tuple of View
-    framing : Framing
-        How each picture becomes a face, and what is trimmed from its sides.
-    batch_size : int
-        Pictures that pass through the network at once.
-    n_jobs : int or None
-        Threads, as whoever does the work counts them.
-    device : {"auto", "cpu", "cuda"}
-        What the network runs on, there.
-    """
-
-    backbone: Backbone
-    layer: str
-    views: tuple[View, ...]
-    framing: Framing
-    batch_size: int
-    n_jobs: int | None
-    device: str
-
-    def show(self, content: images.Content, digest: bytes, views: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """Decode one picture to what the network takes, once for all the views asked for.
-
-        Raises
-        ------
-        PictureError
-            If it cannot be decoded, or no face is found; it names the content, not the picture.
-        """
-        pixels = self.framing(images.decode(content), digest)
-        # Before the crop: a view that is shifted or turned shows what a crop would have cut off.
-        seen = look(pixels, [self.views[view] for view in views])
-        trimmed = [images.trim(picture, self.framing.trimmed) for picture in seen]
-        return [images.letterbox(picture, self.backbone.input_size) for picture in trimmed]
-
-    def recipes(self, dtype: str) -> list[Recipe]:
-        """Return what rows of each view are kept under, in this precision."""
-        pixels = self.layer == "input"  # they depend on no network, only on its size
-        first = Recipe(
-            network="" if pixels else self.backbone.sha256,
-            layer=self.layer,
-            input_size=self.backbone.input_size,
-            color="rgb" if pixels else self.backbone.color,
-            mean=0.0 if pixels else self.backbone.mean,
-            scale=1.0 if pixels else self.backbone.scale,
-            crop=self.framing.crop,
-            faces=self.framing.key,
-            preprocessing=images.PREPROCESSING_VERSION,
-            dtype=dtype,
-        )
-        return [replace(first, view=str(view)) for view in self.views]
-
-    def open(self) -> Run:
-        """Return what gives a batch's rows; pixels are their own."""
-        if self.layer == "input":
-            return np.asarray
-        threads = resolve_threads(self.n_jobs)
-        return open_network(self.backbone, self.layer, n_threads=threads, device=self.device)
-
-    def sent(self) -> Task:
-        """Return the task as it goes to workers: without the network's file, and without the cache."""
-        finder = self.framing.finder
-        return replace(
-            self,
-            backbone=replace(self.backbone, content=None),
-            framing=replace(self.framing, finder=finder and FaceFinder(finder.detector)),
-        )
+__all__ = ["Answer", "Chunk", "embed_chunk"]
 
 
 @dataclass(frozen=True)
@@ -181,7 +101,7 @@ def embed_chunk(task: Task, chunk: Chunk, network: NDArray[np.uint8] | None = No
         if task.layer != "input" and not task.backbone.is_here():
             if network is None:
                 return Answer(lacks_network=True)
-            replace(task.backbone, content=network.tobytes()).file()
+            replace(task.backbone, content=network.tobytes()).ensure_file()
         return _embed(task, chunk)
     except Exception as error:
         error.add_note(f"On the worker {platform.node()}:\n{traceback.format_exc()}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from agegender._fork import after_fork
+from agegender._machine.fork import after_fork
 
 __all__ = ["reading_threads"]
 

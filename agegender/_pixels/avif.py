@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from agegender._photographs.formats import Unreadable
+from agegender._pixels.formats import Unreadable
 
 __all__ = ["check_frames"]
 

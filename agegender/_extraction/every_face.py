@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._extraction import ExtractionReport, Failure
-from agegender._photographs.framing import Framing
-from agegender._pools import reading_threads
-from agegender._progress import progress_bar
+from agegender._extraction.framing import Framing
+from agegender._extraction.report import ExtractionReport, Failure
+from agegender._machine.pools import reading_threads
+from agegender._utils.progress import progress_bar
 from agegender.exceptions import PictureError
 from agegender.faces import Face
 

@@ -1,0 +1,1 @@
+"""The process: its threads, forks, thread pools, devices, sessions and installation."""

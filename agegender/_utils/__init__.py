@@ -1,0 +1,1 @@
+"""The ground floor: files, checks, targets, rows and figures that every other part uses."""
