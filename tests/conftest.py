@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.utils import Bunch
+
+from agegender import Backbone
+from agegender.datasets import load_utkface
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -41,6 +45,24 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 60 small JPEGs named as in UTKFace, brighter with age and redder for gender 1."""
     return write_drawn_faces(tmp_path_factory.mktemp("drawn"), 60)
+
+
+@pytest.fixture(scope="session")
+def backbone(tiny_onnx: Path) -> Backbone:
+    """The small network, with the common normalisation."""
+    return Backbone.from_onnx(tiny_onnx)
+
+
+@pytest.fixture(scope="session")
+def paths(drawn_faces: Path) -> list[str]:
+    """The drawn faces, in the order of names."""
+    return sorted(str(path) for path in drawn_faces.iterdir())
+
+
+@pytest.fixture(scope="session")
+def faces(drawn_faces: Path) -> Bunch:
+    """The drawn faces, as their loader gives them."""
+    return load_utkface(drawn_faces)
 
 
 def write_tiny_onnx(path: Path, seed: int = 0) -> Path:

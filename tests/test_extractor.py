@@ -22,16 +22,6 @@ from agegender.cache import open_cache
 from agegender.exceptions import CacheError, CacheWarning, PictureError, WeightsNotFoundError
 
 
-@pytest.fixture
-def backbone(tiny_onnx: Path) -> Backbone:
-    return Backbone.from_onnx(tiny_onnx, mean=127.5, scale=1 / 128)
-
-
-@pytest.fixture
-def paths(drawn_faces: Path) -> list[str]:
-    return sorted(str(path) for path in drawn_faces.iterdir())
-
-
 def test_rows_are_those_of_the_network_run_by_hand(backbone, tiny_onnx, paths) -> None:
     import cv2
     import onnxruntime

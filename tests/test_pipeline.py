@@ -25,16 +25,6 @@ from agegender.metrics import SCORERS
 from agegender.model_selection import AgeGenderKFold
 
 
-@pytest.fixture
-def backbone(tiny_onnx: Path) -> Backbone:
-    return Backbone.from_onnx(tiny_onnx)
-
-
-@pytest.fixture(scope="module")
-def faces(drawn_faces: Path):
-    return load_utkface(drawn_faces)
-
-
 def small(backbone: Backbone, head="dense", **params) -> AgeGenderPipeline:
     classifier = AgeGenderClassifier(head, epochs=3, random_state=0).set_params(**params)
     return AgeGenderPipeline(EmbeddingExtractor(backbone), classifier)

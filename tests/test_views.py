@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -12,19 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, ConvHead, DenseHead, EmbeddingExtractor
-from agegender.backbones import Backbone
-from agegender.datasets import load_utkface
 from agegender.views import ORDER, VIEWS, View, look, resolve_views
-
-
-@pytest.fixture
-def backbone(tiny_onnx: Path) -> Backbone:
-    return Backbone.from_onnx(tiny_onnx)
-
-
-@pytest.fixture(scope="module")
-def faces(drawn_faces: Path):
-    return load_utkface(drawn_faces)
 
 
 @pytest.fixture(scope="module")

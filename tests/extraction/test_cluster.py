@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +14,14 @@ import joblib
 import numpy as np
 import pytest
 from conftest import write_tiny_onnx
+from one_face import OneFace
 from PIL import Image
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from agegender import EmbeddingExtractor, _spread
+from agegender import EmbeddingExtractor
+from agegender._extraction import spread as _spread
 from agegender._machine.threads import is_spread
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache
@@ -29,28 +29,6 @@ from agegender.exceptions import NoFaceError, PictureError
 
 dask = pytest.importorskip("dask", reason="needs Dask: pip install 'agegender[dask]'")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'agegender[dask]'")
-
-
-class OneFace:
-    """A detector of the tests' own: a face in every picture but black ones; may kill the process it runs in."""
-
-    name, min_score, max_side = "one", 0.5, 640
-
-    def __init__(self, deadly: Path | None = None) -> None:
-        self.deadly = deadly
-        self.sha256 = hashlib.sha256(b"one").hexdigest()
-
-    def __call__(self, pixels: np.ndarray, min_score: float) -> np.ndarray:
-        if self.deadly is not None and pixels.mean() > 150:
-            try:
-                os.close(os.open(self.deadly, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
-        if pixels.max() < 30:
-            return np.empty((0, 15))
-        return np.array([[4, 4, 24, 24, 11, 12, 21, 12, 16, 18, 12, 23, 20, 23, 0.9]], dtype=float)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +47,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"})
     with patient, cluster, distributed.Client(cluster) as client:
         yield client
-
-
-@pytest.fixture
-def backbone(tiny_onnx: Path) -> Backbone:
-    return Backbone.from_onnx(tiny_onnx, mean=127.5, scale=1 / 128)
-
-
-@pytest.fixture
-def paths(drawn_faces: Path) -> list[str]:
-    return sorted(str(path) for path in drawn_faces.iterdir())
 
 
 def spread(extractor: EmbeddingExtractor, X: Any, **options: Any) -> np.ndarray:
@@ -301,16 +269,16 @@ from ray.util.joblib import register_ray
 from agegender import EmbeddingExtractor
 from agegender.backbones import Backbone
 from agegender.runtime import images_passed
-import test_cluster
+import one_face
 
 network, killed, *paths = sys.argv[1:]
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 register_ray()
 options = dict(batch_size=4, cache=None)
 backbone = Backbone.from_onnx(network)
-serial = EmbeddingExtractor(backbone, n_jobs=1, faces=test_cluster.OneFace(), **options).transform(paths)
+serial = EmbeddingExtractor(backbone, n_jobs=1, faces=one_face.OneFace(), **options).transform(paths)
 before = images_passed()
-deadly = test_cluster.OneFace(test_cluster.Path(killed))
+deadly = one_face.OneFace(one_face.Path(killed))
 with joblib.parallel_config(backend="ray"):
     rows = EmbeddingExtractor(backbone, faces=deadly, **options).transform(paths)
 print("same:", np.array_equal(rows, serial), "here:", images_passed() - before, "killed:", deadly.deadly.exists())
@@ -319,8 +287,8 @@ print("same:", np.array_equal(rows, serial), "here:", images_passed() - before, 
 
 def test_ray_gives_the_same_rows_when_a_worker_is_killed(tiny_onnx, paths, tmp_path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'agegender[ray]'")
-    folder = str(Path(__file__).parent)
-    places = os.pathsep.join([str(Path(folder).parent), folder])
+    root = Path(__file__).parents[2]
+    places = os.pathsep.join([str(root), str(root / "tests" / "support")])
     ran = subprocess.run(
         [sys.executable, "-c", RAY, tiny_onnx, tmp_path / "killed", *paths],
         capture_output=True,

@@ -21,7 +21,7 @@ import agegender
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
 from agegender.datasets import load_utkface, make_faces
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = [
     pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not beside the tests"),
     pytest.mark.filterwarnings("ignore:.*aligned|.*framed"),

@@ -12,7 +12,7 @@ import pytest
 
 import agegender
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not beside the tests")
 PAGES = sorted(DOCS.glob("*.md"))
 REFERENCE = sorted(DOCS.glob("api/*.md"))
