@@ -5,8 +5,8 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# .onnx, .agegender, .txt: the network and model that the wheel carries, their licence and kept-out names.
-PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt"}
+# .onnx, .agegender, .txt, .bin: the network and model in the wheel, their licence, kept-out names, training digests.
+PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin"}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
 SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}}

@@ -238,13 +238,13 @@ class EmbeddingCache:
         """The file that holds the rows."""
         return self.directory / FILE_NAME
 
-    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+    def load(self, recipe: Recipe, digests: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
         """Fill the rows that are known.
 
         Parameters
         ----------
         recipe : Recipe
-        contents : sequence of bytes, length n
+        digests : sequence of bytes, length n
             One 16-byte digest a picture.
         out : ndarray or memmap of shape (n, …), float32 or float16
             Written where a row is known, left as it is elsewhere.
@@ -261,10 +261,10 @@ class EmbeddingCache:
         CacheError
             If the file was written by a newer agegender, or cannot be read and `on_error` is "raise".
         """
-        _check_rows(contents, out)
-        found = np.zeros(len(contents), dtype=bool)
+        _check_rows(digests, out)
+        found = np.zeros(len(digests), dtype=bool)
         if os.path.exists(self.path):
-            work = functools.partial(statements.load, recipe=recipe, contents=contents, out=out, found=found)
+            work = functools.partial(statements.load, recipe=recipe, digests=digests, out=out, found=found)
             damaged = self._file.attempt("read", work)
             if damaged:
                 tell(
@@ -273,13 +273,13 @@ class EmbeddingCache:
                 )
         return found
 
-    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
+    def store(self, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
         """Keep rows, all of them or none (one transaction); those known already stay as they are.
 
         Parameters
         ----------
         recipe : Recipe
-        contents : sequence of bytes, length n
+        digests : sequence of bytes, length n
             One 16-byte digest a picture.
         rows : ndarray of shape (n, …)
             Kept as `recipe.dtype`.
@@ -296,10 +296,10 @@ class EmbeddingCache:
         CacheError
             If the file was written by a newer agegender, or cannot be written and `on_error` is "raise".
         """
-        _check_rows(contents, rows)
-        if not len(contents):
+        _check_rows(digests, rows)
+        if not len(digests):
             return True
-        work = functools.partial(statements.store, recipe=recipe, contents=contents, rows=rows)
+        work = functools.partial(statements.store, recipe=recipe, digests=digests, rows=rows)
         return bool(self._file.attempt("written", work))
 
     def info(self) -> CacheInfo:
@@ -409,13 +409,13 @@ def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
     return float(numbers) if numbers.ndim == 0 else tuple(numbers.ravel().tolist())
 
 
-def _check_rows(contents: Sequence[bytes], rows: NDArray[Any]) -> None:
-    if len(contents) != len(rows):
-        raise ValueError(f"{len(contents)} pictures and {len(rows)} rows: there should be as many.")
+def _check_rows(digests: Sequence[bytes], rows: NDArray[Any]) -> None:
+    if len(digests) != len(rows):
+        raise ValueError(f"{len(digests)} pictures and {len(rows)} rows: there should be as many.")
     if rows.ndim < 2 or 0 in rows.shape[1:]:
         raise ValueError(f"Rows of shape {rows.shape} should be (n, …) with at least one number each.")
     if rows.dtype.kind != "f" and rows.dtype != np.uint8:
         raise ValueError(f"Rows of dtype {rows.dtype} should be float32, float16 or uint8.")
-    for content in contents:
+    for content in digests:
         if type(content) is not bytes or len(content) != 16:
             raise ValueError(f"A picture is named by the 16 bytes of its digest, not by {content!r}.")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agegender.exceptions import ModelFileError
 from agegender.metrics import age_quantile, expected_age
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ class Calibration:
     n_pictures: int
     half_widths: tuple[float, ...]
     temperature: float
+
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        if not isinstance(self.half_widths, tuple) or len(self.half_widths) != len(LEVELS):
+            raise ModelFileError("its calibration is none")
+        if not np.isfinite([*self.half_widths, self.temperature]).all() or self.temperature <= 0:
+            raise ModelFileError("its calibration holds values that are no numbers")
 
 
 UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)

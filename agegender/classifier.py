@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from agegender._fitting import onnx_head
 from agegender._fitting.head_model import average
 from agegender._fitting.holdout import BALANCES
+from agegender._safe.declaration import SafeState
+from agegender._safe.keras import check_keras_file
+from agegender._safe.onnx import check_head_graph
 from agegender._utils.progress import progress_bar
 from agegender._utils.rows import blocks, find_missing, release, row_groups
 from agegender._utils.target import check_target, gender_labels
@@ -155,6 +158,15 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     >>> model.predict(X[:5]).shape
     (5, 2)
     """
+
+    _safe: ClassVar[SafeState] = SafeState(
+        fitted=(
+            *("classes_", "history_", "n_epochs_", "n_features_in_", "feature_names_in_"),
+            *("calibration_", "_row_shape", "_keras", "_onnx"),
+        ),
+        dropped=("_metadata_request",),
+        members={"_keras": ".keras", "_onnx": ".onnx"},
+    )
 
     def __init__(
         self,
@@ -497,6 +509,26 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         if self._onnx is None:
             return onnx_head.run_keras(self.keras_model_, rows)
         return onnx_head.run_onnx(self._onnx, rows)
+
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        state = vars(self)
+        if "classes_" not in state:
+            return
+        shape, (ages, genders) = state["_row_shape"], state["classes_"]
+        if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
+            raise ModelFileError(f"its rows have the shape {str(shape)[:80]}")
+        in_order = 1 < len(ages) <= 1001 and np.array_equal(ages, np.arange(len(ages)))
+        if not in_order or np.shape(genders) != (2,):
+            raise ModelFileError("its classes are not the ages 0, 1, … and two genders")
+        if not isinstance(state["calibration_"], Calibration):
+            raise ModelFileError("its calibration is none")
+        if state["_onnx"] is None and state["_keras"] is None:
+            raise ModelFileError("it has no trained head")
+        if state["_onnx"] is not None:
+            check_head_graph(state["_onnx"], "its head", shape, len(ages), len(genders))
+        if state["_keras"] is not None:
+            check_keras_file(state["_keras"], "its head in Keras form")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -8,6 +8,7 @@ __all__ = [
     "CacheWarning",
     "EnvironmentWarning",
     "FramingWarning",
+    "LeakageWarning",
     "ModelFileError",
     "ModelVersionWarning",
     "NoFaceError",
@@ -80,6 +81,10 @@ class PictureWarning(UserWarning):
 
 class EnvironmentWarning(UserWarning):
     """The installation is not as the library needs it; the message has the commands that mend it."""
+
+
+class LeakageWarning(UserWarning):
+    """Pictures that a model was trained on are among those that it is judged by, or trained on again."""
 
 
 class FramingWarning(UserWarning):

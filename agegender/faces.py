@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender._pixels.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
 from agegender._utils.validation import did_you_mean
-from agegender.exceptions import NoFaceError
+from agegender.exceptions import ModelFileError, NoFaceError, WeightsWarning
 
 __all__ = [
     "DETECTORS",
@@ -114,6 +115,55 @@ class Detector(Protocol):
     def __call__(self, pixels: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
         """Return the faces of an RGB picture as rows of 15 numbers, as in `Face.to_row`."""
         ...
+
+
+@dataclass(frozen=True)
+class RecordedDetector:
+    """What a safe model file keeps of a detector: which one it was.
+
+    Parameters
+    ----------
+    name : str
+        One of `DETECTORS`.
+    sha256 : str or None
+        The identity of its weights; None in models of agegender 0.1.
+    """
+
+    name: str
+    sha256: str | None
+
+    @classmethod
+    def of(cls, detector: Detector) -> RecordedDetector:
+        """Record a detector."""
+        return cls(detector.name, detector.sha256)
+
+    def _check_safe(self) -> None:
+        if self.name not in DETECTORS:
+            raise ModelFileError(f"it finds faces with {str(self.name)[:80]!r}")
+        if self.sha256 is not None and not isinstance(self.sha256, str):
+            raise ModelFileError("its detector has no proper sha256")
+
+
+def open_detector(detector: Detector | RecordedDetector) -> Detector:
+    """Return a detector that finds faces; of a recorded one, the one of this name on this machine.
+
+    Warns
+    -----
+    WeightsWarning
+        If its weights are others than those that were recorded.
+    """
+    if not isinstance(detector, RecordedDetector):
+        return detector
+    found = load_detector(detector.name)
+    if detector.sha256 not in (None, found.sha256):
+        warnings.warn(
+            f"This model was made with a {detector.name} detector of sha256 {str(detector.sha256)[:12]}…; the one "
+            f"on this machine has {found.sha256[:12]}… and may find other faces, or frame them otherwise. Put the "
+            'former file in its place, or pass faces="path/to/the/file.onnx".',
+            WeightsWarning,
+            stacklevel=5,
+        )
+    return found
 
 
 def detect(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -265,20 +265,32 @@ def head_layer(head: Any, backbone: Any) -> str:
     return str(getattr(head, "auto_layer", DenseHead.auto_layer)(backbone))
 
 
-def with_backbone(head: Any, backbone: Any) -> Any:
-    """Return a copy of a head that has the network, where it needs one and has none; any other head as it is.
+def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
+    """Return a copy of a head that has the network, if it needs one and has none; any other head as it is.
 
     Parameters
     ----------
     head : str or callable
         As for `make_head`.
-    backbone : agegender.backbones.Backbone
-        The network whose layer the head reads.
+    backbones : sequence of agegender.backbones.Backbone
+        The networks whose layers the head reads.
+
+    Raises
+    ------
+    ValueError
+        If a head needs one network and there are several.
     """
-    if not getattr(head, "needs_backbone", False) or getattr(head, "backbone", None) is not None:
+    if not getattr(head, "needs_backbone", False):
+        return head
+    if len(backbones) > 1:
+        raise ValueError(
+            f"{type(head).__name__} trains one network further, and the extractor has {len(backbones)}. Train it on "
+            "each network by itself, or give several networks to a dense head."
+        )
+    if getattr(head, "backbone", None) is not None:
         return head
     head = copy.copy(head)
-    head.backbone = backbone
+    head.backbone = backbones[0]
     return head
 
 

@@ -234,7 +234,7 @@ def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -
         "shard": str(part),
         "n_rows": len(names),
         "paths": listed.hexdigest(),
-        "backbone": extractor.resolve_backbone().name,
+        "backbone": " + ".join(backbone.name for backbone in extractor.resolve_backbones()),
         "row_shape": list(extractor.row_shape()),
         "recipes": recipes,
     }
@@ -272,12 +272,10 @@ def _write(
     extractor: EmbeddingExtractor,
     made_of: dict[str, Any],
 ) -> int:
-    from sklearn.base import clone
-
     from agegender._version import __version__
 
     parquet = optional_import("pyarrow.parquet", "parquet")
-    patient = clone(extractor).set_params(on_error="nan").set_output(transform="default")
+    patient = extractor.with_parameters(on_error="nan")
     width = int(np.prod(made_of["row_shape"]))
     numbers = pa.from_numpy_dtype(np.dtype(patient.row_dtype()))
     schema = pa.schema(

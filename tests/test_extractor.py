@@ -261,7 +261,7 @@ def test_ctrl_c_where_nothing_can_be_kept_says_so(backbone, paths, tmp_path, mon
     with pytest.warns(CacheWarning), pytest.raises(KeyboardInterrupt) as stop:
         extractor.transform(paths)
     assert stop.value.__notes__ == [
-        "7 pictures were computed; not all of them are kept, for the cache could not be written: see its warning."
+        "7 pictures were computed; not all of them are kept, because the cache could not be written: see its warning."
     ]
 
 

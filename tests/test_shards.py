@@ -56,7 +56,7 @@ def test_the_footer_says_what_the_numbers_are(extractor, drawn_faces, tmp_path) 
     assert said["shard"] == "2/3"
     assert said["n_rows"] == pq.read_metadata(path).num_rows == 20
     (recipe,) = said["recipes"]
-    assert recipe["network"] == extractor.resolve_backbone().sha256
+    assert recipe["network"] == extractor.resolve_backbones()[0].sha256
     assert (recipe["layer"], recipe["preprocessing"]) == ("embedding", 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_pictures"]
+__all__ = ["check_pictures", "table_index"]
 
 
 def check_pictures(X: Any) -> Sequence[Any]:
@@ -57,6 +57,22 @@ def check_pictures(X: Any) -> Sequence[Any]:
     if len(pictures) == 0:
         raise ValueError("Found array with 0 sample(s): X has no pictures, at least one is needed.")
     return pictures
+
+
+def table_index(X: Any) -> Any:
+    """Return the index that a table about these pictures has: X's own, if it is a pandas Series or frame.
+
+    Parameters
+    ----------
+    X : object
+        What a user passes as X.
+
+    Returns
+    -------
+    pandas.Index or None
+        None if X has no index: rows are then numbered.
+    """
+    return X.index if hasattr(X, "iloc") and hasattr(X, "index") else None
 
 
 def _only_column(frame: Any) -> Any:

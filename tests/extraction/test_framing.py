@@ -22,6 +22,7 @@ from agegender import (
     EmbeddingExtractor,
     images,
 )
+from agegender._extraction.crops import SeenCrops
 from agegender._extraction.framing import FaceFinder
 from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender.cache import EmbeddingCache
@@ -229,7 +230,7 @@ def test_the_detector_of_auto_is_kept_with_the_model(
     )
     changed = clone(loaded.extractor).set_params(faces="yunet").fit()
     assert changed.detector_.name == "yunet"
-    assert changed.set_params(faces="mtcnn")._detector("mtcnn").name == "mtcnn"
+    assert changed.set_params(faces="mtcnn").fit().detector_.name == "mtcnn"
 
 
 def test_a_safe_file_keeps_the_framing_and_the_name_of_the_detector(
@@ -244,7 +245,7 @@ def test_a_safe_file_keeps_the_framing_and_the_name_of_the_detector(
     np.testing.assert_array_equal(
         loaded.predict(photographs[:3], faces="auto"), on_crops.predict(photographs[:3], faces="mtcnn")
     )
-    model.extractor_.framing_ = np.zeros((4, 2))
+    model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(SeenCrops(np.zeros((4, 2))))
     with pytest.raises(ModelFileError, match="not five points"):
         save_model(model, tmp_path / "bad.agegender")
 
