@@ -8,6 +8,8 @@ from agegender.reports._tables import FIGURES
 from agegender.reports._words import figure_text, figure_title, interval_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agegender.reports._fields import ReportTables
 
 __all__ = ["overview"]
@@ -21,14 +23,26 @@ def overview(report: ReportTables) -> Any:
     counts = report.counts
     heading = Text(f"{report.title}: {counts['predicted']:,} of {counts['pictures']:,} pictures")
     names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
-    return Group(heading, _overall(report), *(_by_group(report, name) for name in names))
+    return Group(
+        heading, _overall(report.overall), *_unseen(report), *(_by_group(report, name) for name in names)
+    )
 
 
-def _overall(report: ReportTables) -> Any:
+def _unseen(report: ReportTables) -> list[Any]:
+    """Return the figures without the pictures of the training, if there were any."""
+    from rich.text import Text
+
+    if not (n := report.counts["trained_on"]):
+        return []
+    told = f"{n:,} of these pictures are among those that the model was trained on. Without them:"
+    return [Text(told), _overall(report.unseen)]
+
+
+def _overall(figures: pd.DataFrame) -> Any:
     from rich.table import Table
 
     table = Table("figure", "value", "95 % interval", "pictures")
-    for figure, row in report.overall.iterrows():
+    for figure, row in figures.iterrows():
         name = str(figure)
         interval = interval_text(name, row["low"], row["high"])
         table.add_row(figure_title(name), figure_text(name, row["value"]), interval, f"{int(row['n']):,}")
