@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction.contents import Contents
-from agegender._extraction.embedder import Embedder, Origin
+from agegender._extraction.embedder import Embedder
+from agegender._extraction.fill import Origin
 from agegender._extraction.framing import FaceFinder
 from agegender._extraction.one_pass import how_to_go_on
 from agegender._extraction.report import ExtractionReport, Failure
@@ -102,7 +103,7 @@ class EveryFace:
                     yield from self._block(block, pool, shape, dtype, max_rows)
                     bar.update(len(block))
             except KeyboardInterrupt as error:
-                error.add_note(how_to_go_on(self.report, self._embedder))
+                error.add_note(how_to_go_on(self.report, self._embedder.store))
                 raise
 
     def _block(

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._extraction.contents import Contents, in_order
-from agegender._extraction.embedder import Embedder, Origin
+from agegender._extraction.embedder import Embedder
+from agegender._extraction.fill import Origin, Store
 from agegender._extraction.report import ExtractionReport, Failure
 from agegender._extraction.task import Task
 from agegender._machine.pools import reading_threads
@@ -90,7 +91,7 @@ class OnePass:
                     for done in embedder.fill(rows, origins, pool):
                         bar.update(done)
             except KeyboardInterrupt as error:
-                error.add_note(how_to_go_on(self.report, embedder))
+                error.add_note(how_to_go_on(self.report, embedder.store))
                 raise
         self._scatter(rows, first_of)
 
@@ -132,12 +133,12 @@ class OnePass:
                 self.report.failures.append(replace(failures[first], index=index, picture=name))
 
 
-def how_to_go_on(report: ExtractionReport, embedder: Embedder) -> str:
+def how_to_go_on(report: ExtractionReport, store: Store) -> str:
     """Return what to tell somebody who has interrupted an extraction."""
     computed = f"{report.n_computed} pictures were computed"
-    if embedder.cache is None:
+    if store.cache is None:
         return f"{computed} and, with cache=None, are lost."
-    if not embedder.all_kept:
+    if not store.all_kept:
         return (
             f"{computed}; not all of them are kept, because the cache could not be written: see its warning."
         )
