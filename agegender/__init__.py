@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agegender.persistence import load_model, save_model
     from agegender.pipeline import AgeGenderPipeline
     from agegender.pretrained import load_pretrained
+    from agegender.versions import show_versions
 
 __all__ = [
     "AgeGenderClassifier",
@@ -34,6 +35,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "save_model",
+    "show_versions",
 ]
 
 # Each name is imported when it is first asked for: `import agegender` itself costs nothing.
@@ -49,6 +51,7 @@ _HOMES = {
     "load_model": "persistence",
     "load_pretrained": "pretrained",
     "save_model": "persistence",
+    "show_versions": "versions",
 }
 
 

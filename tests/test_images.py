@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from material import Material
 from picture_encodings import (
     HEIGHT,
     WIDTH,
@@ -163,8 +164,8 @@ def test_exif_of_a_megabyte_is_no_obstacle() -> None:
     assert np.array_equal(images.decode(plain[:2] + segment * 16 + plain[2:]), images.decode(plain))
 
 
-def test_real_jpegs_have_the_pixels_that_opencv_reads(shared: Path) -> None:
-    paths = sorted((shared / "data" / "utkface_mini").glob("*.jpg"))
+def test_real_jpegs_have_the_pixels_that_opencv_reads(shared: Material) -> None:
+    paths = sorted((shared / "data/utkface_mini").glob("*.jpg"))
     assert len(paths) > 100
     different = [path.name for path in paths if not np.array_equal(images.load(path), bgr_turned(path))]
     assert different == []

@@ -217,9 +217,9 @@ def test_an_unknown_head_is_answered_with_the_nearest(backbone, faces) -> None:
 
 
 def test_the_whole_on_real_faces(shared, tmp_path) -> None:
-    real = load_utkface(shared / "data" / "utkface_mini")
+    real = load_utkface(shared / "data/utkface_mini")
     assert len(real.excluded) >= 3
-    network = Backbone.from_onnx(shared / "weights" / "mobilefacenet_arcface.onnx", mean=0.0, scale=1.0)
+    network = Backbone.from_onnx(shared / "weights/mobilefacenet_arcface.onnx", mean=0.0, scale=1.0)
     model = AgeGenderPipeline(
         EmbeddingExtractor(network), AgeGenderClassifier(DenseHead(units=(256,)), random_state=0)
     )
