@@ -232,7 +232,7 @@ def test_a_header_that_claims_too_much_is_refused(name: str) -> None:
 def test_a_huge_claim_is_refused_without_allocating_it() -> None:
     code = f"""
 import resource, sys
-sys.path.insert(0, {str(Path(__file__).parent / "support")!r})
+sys.path[:0] = {[str(folder) for folder in (Path(__file__).parent, Path(__file__).parent / "support")]!r}
 from test_images import claiming, images, PictureError
 contents = claiming(20_000)
 pages = int(open("/proc/self/statm").read().split()[0])
