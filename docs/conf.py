@@ -35,6 +35,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "command_line",
+    "command_output",
 ]
 exclude_patterns = ["_build", "_templates", "examples/*.md5", "**sg_execution_times.rst"]
 templates_path = ["_templates"]
