@@ -2,17 +2,20 @@
 A real photograph: detect, embed, predict
 =========================================
 
-The other examples draw their faces. This one uses a real photograph: scikit-image's ``data.astronaut()``, the astronaut
-Eileen Collins, photographed by NASA and in the public domain. It comes with scikit-image, so nothing is downloaded.
+The other examples draw their faces. This one uses a real photograph: scikit-image's
+``data.astronaut()``, the astronaut Eileen Collins, photographed by NASA and in the public domain.
+It comes with scikit-image, so nothing is downloaded.
 
-We detect the face, look at what the network sees, compute the embedding, and predict age and gender.
+We detect the face, look at what the network sees, compute the embedding, and predict age and
+gender.
 """
 
 # %%
 # Detect
 # ------
-# :func:`~agegender.faces.detect` returns all faces, the largest first, with a box and five landmarks. ``"mtcnn"`` always
-# works without a download; ``"auto"``, the default, prefers YuNet if its file is on your machine.
+# :func:`~agegender.faces.detect` returns all faces, the largest first, with a box and five
+# landmarks. ``"mtcnn"`` always works without a download; ``"auto"``, the default, prefers YuNet if
+# its file is on your machine.
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -28,8 +31,9 @@ print(f"{len(faces)} face at ({face.x:.0f}, {face.y:.0f}), {face.width:.0f} × {
 # %%
 # Look at what the network sees
 # -----------------------------
-# The layer ``"input"`` is the aligned and cropped face at the network's input size. If predictions look wrong, look at
-# this picture first: faces must be upright, and framed like those that the model was trained on.
+# The layer ``"input"`` is the aligned and cropped face at the network's input size. If predictions
+# look wrong, look at this picture first: faces must be upright, and framed like those that the
+# model was trained on.
 
 from agegender import EmbeddingExtractor
 
@@ -50,7 +54,8 @@ plt.show()
 # %%
 # Embed
 # -----
-# One row per picture: a vector that a head can be trained on. ``"compact"`` is the small network inside the package.
+# One row per picture: a vector that a head can be trained on. ``"compact"`` is the small network
+# inside the package.
 
 extractor = EmbeddingExtractor("compact", layer="penultimate", faces=detector, cache=None)
 embedding = extractor.transform([photograph])
@@ -59,8 +64,9 @@ print(f"embedding of shape {embedding.shape}, {embedding.dtype}")
 # %%
 # Predict
 # -------
-# The pretrained model predicts a distribution over the years 0 to 100. The predicted age is its mean. For nine of ten
-# pictures like those of its training data, the true age lies within the interval.
+# The pretrained model predicts a distribution over the years 0 to 100. The predicted age is its
+# mean. For nine of ten pictures like those of its training data, the true age lies within the
+# interval.
 
 from agegender import load_pretrained
 from agegender.plots import AgeDistributionDisplay
@@ -74,8 +80,9 @@ AgeDistributionDisplay.from_predictions(None, ages, calibration=model.calibratio
 plt.show()
 
 # %%
-# This is one picture, so it says nothing about how accurate the model is: on held-out pictures of UTKFace, its mean absolute
-# error is 5.35 years (:doc:`/compact`). An age that is predicted from a face is an estimate of how old somebody looks on one
-# photograph. See :doc:`/responsible_use` for what it must not be used for.
+# This is one picture, so it says nothing about how accurate the model is: on held-out pictures of
+# UTKFace, its mean absolute error is 5.35 years (:doc:`/compact`). An age that is predicted from a
+# face is an estimate of how old somebody looks on one photograph. See :doc:`/responsible_use` for
+# what it must not be used for.
 #
 # From the command line, the same is ``agegender predict astronaut.png --annotate seen/``.
