@@ -69,6 +69,7 @@ print(f"embedding of shape {embedding.shape}, {embedding.dtype}")
 # interval.
 
 from agegender import load_pretrained
+from agegender.calibration import calibration_of
 from agegender.plots import AgeDistributionDisplay
 
 model = load_pretrained()
@@ -76,7 +77,7 @@ table = model.predict_faces([photograph], faces=detector)
 print(table.drop(columns="picture").round(2).to_string(index=False))
 
 ages, genders = model.predict_proba([photograph], faces=detector)
-AgeDistributionDisplay.from_predictions(None, ages, calibration=model.calibration_, names=["predicted"])
+AgeDistributionDisplay.from_predictions(None, ages, calibration=calibration_of(model), names=["predicted"])
 plt.show()
 
 # %%
