@@ -832,3 +832,13 @@ def test_a_mutated_file_gives_pixels_or_a_refusal_and_nothing_else(content: byte
 @given(st.binary(max_size=200), st.sampled_from([b"", *(e.content[:12] for e in encodings().values())]))
 def test_noise_gives_pixels_or_a_refusal_and_nothing_else(noise: bytes, magic: bytes) -> None:
     decode_or_none(magic + noise)
+
+
+def test_one_image_object_may_be_read_by_many_threads() -> None:
+    expected = np.asarray(photo(600, 800))
+    content = encode(expected, "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(15):
+            image = Image.open(io.BytesIO(content))
+            for pixels in pool.map(images.read, [image] * 8):
+                np.testing.assert_array_equal(pixels, expected)
