@@ -19,11 +19,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from agegender._fitting import onnx_head
 from agegender._fitting.head_model import average
-from agegender._fitting.holdout import BALANCES
+from agegender._fitting.holdout import BALANCES, is_sorted_by_age, lacks_ages
 from agegender._safe.declaration import SafeState
 from agegender._safe.keras import check_keras_file
 from agegender._safe.onnx import check_head_graph
+from agegender._utils.callers import caller, splitter, warn_once
 from agegender._utils.progress import progress_bar
+from agegender._utils.row_labels import check_row_order
 from agegender._utils.rows import blocks, find_missing, release, row_groups
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_choice
@@ -37,7 +39,7 @@ from agegender.calibration import (
     prediction_frame,
     scale_genders,
 )
-from agegender.exceptions import ModelFileError, PictureWarning
+from agegender.exceptions import ModelFileError, PictureWarning, TrainingWarning
 from agegender.heads import HEADS, make_head
 from agegender.losses import AGE_LOSSES
 from agegender.metrics import age_mae, expected_age
@@ -63,6 +65,11 @@ RANGES: dict[str, tuple[Any, float, float]] = {
 CHECKED_ROWS = 16
 # Fewer tell less about intervals than the predicted distribution itself does.
 LEAST_CALIBRATED = 20
+_SORTED = (
+    "The ages given to fit come in order of age and are no random part of a collection. In a cross-validation "
+    "with cv=5, which is an unshuffled KFold for such a target, each fold tests on ages that were never trained on, "
+    "and its errors are far too large. Use cv=AgeGenderKFold(5) from agegender.model_selection."
+)
 
 
 class AgeGenderClassifier(VersionedState, BaseEstimator):
@@ -274,6 +281,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
         settings = self._settings()
         head = make_head(self.head)
+        check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         X = self._check_X(X, reset=True)
         # Of a callable that does not say, a row is a vector or a map: one more axis is that of views.
         has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
@@ -281,6 +289,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             settings = replace(settings, standardize=False)
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
+        self._warn_of(data)
         *seeds, last = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble + 1)
         kept, aside = self._set_aside(data, int(last))
         data = replace(data, pictures=kept)
@@ -296,6 +305,24 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self._keras = onnx_head.to_keras_bytes(model)
         self._onnx = onnx_head.to_onnx(model, sample)
         self.calibration_ = self._calibrate(X, data, aside)
+
+    def _warn_of(self, data: TrainingData) -> None:
+        """Say what in the rows themselves keeps them from being trained or tested as they should be."""
+        if _is_fold_of_neighbours(data.ages[data.pictures]):
+            warn_once(_SORTED, TrainingWarning)
+        asked = {"early stopping": self.validation_fraction, "calibration": self.calibration_fraction}
+        off = " and ".join(name for name, fraction in asked.items() if fraction)
+        n_rows = len(data.pictures)
+        if off and n_rows > 1 and len(np.unique(data.groups[data.pictures])) == 1:
+            verb = "are" if " and " in off else "is"
+            warnings.warn(
+                f"All {n_rows} rows are one group (equal groups, or equal rows), and a group is never divided: "
+                f"nothing can be held out, so {off} {verb} off, and all {self.epochs} epochs are trained. "
+                "Pass groups that tell persons apart, or no groups; validation_fraction=0 and "
+                "calibration_fraction=0 say that this is meant.",
+                TrainingWarning,
+                stacklevel=4,
+            )
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the pictures to train and stop by, and those to calibrate on."""
@@ -402,7 +429,13 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         -------
         list of two ndarrays of shape (n_samples, max_age + 1) and (n_samples, 2)
             Probabilities of the ages 0, 1, …, and of the genders, as in ``classes_``; NaN for a row with a NaN in it.
+
+        Raises
+        ------
+        ValueError
+            If called by scikit-learn's ``cross_val_predict``, which numbers the ages that occur before it trains.
         """
+        _refuse_recoded_labels()
         return self._distributions(X)
 
     def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
@@ -492,6 +525,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
         sample_weight : array-like of shape (n_samples,), default=None
         """
+        check_row_order(X, y=y, sample_weight=sample_weight)
         return -age_mae(y, self.predict(X), sample_weight=sample_weight)
 
     @property
@@ -537,6 +571,29 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         tags.target_tags.single_output = False
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _is_fold_of_neighbours(ages: NDArray[np.floating]) -> bool:
+    """Tell whether rows are what an unshuffled KFold leaves of data in order of age."""
+    from sklearn.model_selection import KFold
+
+    if not is_sorted_by_age(ages):
+        return False
+    known = splitter()
+    if known is None:  # a loop of the user's own, or a worker process
+        return lacks_ages(ages)
+    return type(known) is KFold and not known.shuffle
+
+
+def _refuse_recoded_labels() -> None:
+    frame = caller("sklearn.model_selection._validation", "_fit_and_predict")
+    if frame is not None and frame.f_locals.get("method") != "predict":
+        raise ValueError(
+            "scikit-learn's cross_val_predict gives no probabilities of ages: for them it numbers the ages that "
+            "occur 0, 1, 2, … before it trains, so that they are no years any more. "
+            "agegender.model_selection.cross_val_predict_frame gives ages, intervals and gender_proba out of fold; "
+            'method="predict" works with both.'
+        )
 
 
 def _check_weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64]:

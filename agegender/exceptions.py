@@ -14,6 +14,7 @@ __all__ = [
     "NoFaceError",
     "PictureError",
     "PictureWarning",
+    "TrainingWarning",
     "WeightsError",
     "WeightsNotFoundError",
     "WeightsWarning",
@@ -77,6 +78,10 @@ class ModelVersionWarning(UserWarning):
 
 class PictureWarning(UserWarning):
     """Pictures could not be read and were skipped."""
+
+
+class TrainingWarning(UserWarning):
+    """A head is trained or tested otherwise than its parameters or its labels suggest."""
 
 
 class EnvironmentWarning(UserWarning):

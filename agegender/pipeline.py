@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
@@ -18,6 +19,7 @@ from agegender._extraction.resolved import same_networks
 from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._safe.declaration import SafeState
 from agegender._utils.pictures import check_pictures, table_index
+from agegender._utils.row_labels import check_row_order
 from agegender._utils.seen import are_among, short_digests
 from agegender._utils.spill import room
 from agegender._utils.target import check_target, gender_labels
@@ -119,6 +121,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         pictures = check_pictures(X)
         self._limit()
         classifier = self._own_classifier()
+        check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor().fit()
         classifier.head = with_backbone(classifier.head, extractor.backbones_)
@@ -270,6 +273,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         LeakageWarning
             If some of the pictures are among those that the model was trained on.
         """
+        check_row_order(X, y=y, sample_weight=sample_weight)
         predicted, digests = [], []
         for block in self._blocks(X, "own"):
             predicted.append(self.classifier_.predict(block.rows))
@@ -316,6 +320,11 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def report_(self) -> ExtractionReport:
         """What the extractor did in the last call."""
         check_is_fitted(self, "extractor_")
+        if not hasattr(self.extractor_, "report_"):
+            raise NotFittedError(
+                "There is no report_ yet: this model has read no picture since it was loaded, and a file keeps none. "
+                "Call predict or predict_frame first."
+            )
         return self.extractor_.report_
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

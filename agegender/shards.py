@@ -129,8 +129,9 @@ def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None,
     Parameters
     ----------
     source : path, or sequence of str
-        A folder, searched with the folders inside it, in the order of names; a ``.csv``, ``.tsv`` or ``.parquet``
-        file; any other file as text, a path a line; or the paths themselves.
+        A folder, searched with the folders inside it, in the order of names (a link back to a folder around it is
+        not followed); a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, a path a line; or the paths
+        themselves.
     column : str, default="path"
         Of a table.
 
@@ -307,16 +308,28 @@ def _table(pa: Any, schema: Any, names: list[str], rows: Any, failed: dict[int, 
     return pa.Table.from_arrays([pa.array(shown), embeddings, pa.array(errors, pa.string())], schema=schema)
 
 
-def _walk(folder: Path, below: str) -> Iterator[str]:
+def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Yield the pictures of a folder in the order of names, one folder in memory at a time."""
+    place = os.stat(folder / below)
+    inside = (*above, (place.st_dev, place.st_ino))
     with os.scandir(folder / below) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         name = f"{below}{entry.name}"
-        if entry.is_dir():
-            yield from _walk(folder, f"{name}/")
+        if _is_folder(entry):
+            status = entry.stat()
+            # A link back to a folder that this one lies in would be followed for ever.
+            if (status.st_dev, status.st_ino) not in inside:
+                yield from _walk(folder, f"{name}/", inside)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _lines(path: Path) -> Iterator[str]:

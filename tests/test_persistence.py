@@ -723,3 +723,11 @@ def lambda_head(input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> An
     return keras.Model(
         inputs, [keras.layers.Dense(n, activation="softmax")(values) for n in (n_ages, n_genders)]
     )
+
+
+def test_a_loaded_pipeline_says_that_it_has_read_nothing_yet(pipeline, pictures, tmp_path) -> None:
+    loaded = load_model(save_model(pipeline, tmp_path / "model.agegender"))
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="has read no picture since it was loaded"):
+        _ = loaded.report_
+    loaded.predict(pictures)
+    assert loaded.report_.n_images == len(pictures)

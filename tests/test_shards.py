@@ -165,6 +165,15 @@ def test_folders_inside_are_listed_in_the_order_of_names(tmp_path) -> None:
     assert list(list_pictures(tmp_path)[1]) == ["a.jpg", "b/1.PNG", "b/2.jpg", "b/x/3.webp"]
 
 
+def test_links_that_lead_round_in_a_circle_are_listed_once(tmp_path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "1.jpg").touch()
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
+    (tmp_path / "other").symlink_to(tmp_path / "a")
+    assert list(list_pictures(tmp_path)[1]) == ["a/1.jpg", "other/1.jpg"]
+
+
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1", "a/b", "-1/8", "1/", "1/0"])
 def test_what_is_no_shard_is_refused(text) -> None:
     with pytest.raises(ValueError, match="shard"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ def check_pictures(X: Any) -> Sequence[Any]:
         raise TypeError(
             f"X is a sparse {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays)."
         )
+    if isinstance(X, (Set, Mapping)):
+        raise TypeError(_no_order(X))
     if hasattr(X, "columns"):
         X = _only_column(X)
     if not hasattr(X, "__len__") and hasattr(X, "__iter__"):
@@ -73,6 +75,13 @@ def table_index(X: Any) -> Any:
         None if X has no index: rows are then numbered.
     """
     return X.index if hasattr(X, "iloc") and hasattr(X, "index") else None
+
+
+def _no_order(X: Set[Any] | Mapping[Any, Any]) -> str:
+    if isinstance(X, Mapping):
+        remedy = "list(X.values()), or list(X) if its keys are paths"
+        return f"X is a {type(X).__name__}; pass a list of pictures: {remedy}."
+    return f"X is a {type(X).__name__}, which has no order for rows to follow; pass a list of pictures: sorted(X)."
 
 
 def _only_column(frame: Any) -> Any:

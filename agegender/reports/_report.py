@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agegender._utils.files import write_whole
+from agegender._utils.row_labels import check_row_order
 from agegender._version import __version__
 from agegender.calibration import (
     UNCALIBRATED,
@@ -99,6 +100,7 @@ def evaluation_report(
     """
     check_coverage(coverage)
     seen = _seen_in_training(model, X)
+    check_row_order(X, y=y, **({"groups": groups} if hasattr(groups, "iloc") else {}))
     age_proba, gender_proba = model.predict_proba(X)
     labels, calibration = model.classes_[1], calibration_of(model)
     frame = prediction_frame(age_proba, gender_proba, labels, calibration=calibration, coverage=coverage)
