@@ -131,7 +131,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
             return _load_shipped(SHIPPED[name], weights, engine)
         published = PUBLISHED.get(name)
         if published is None:
-            return _load_file(name, weights)
+            return _load_file(name, weights, engine)
         path = locate(published, engine) if weights is None else _given(weights, engine)
         check_file(path, published.urls(path.suffix))
         return cls(
@@ -522,7 +522,7 @@ def _load_shipped(shipped: Shipped, weights: object, engine: str) -> Backbone:
     )
 
 
-def _load_file(name: str, weights: object) -> Backbone:
+def _load_file(name: str, weights: object, engine: str) -> Backbone:
     if not name.lower().endswith(".onnx"):
         raise ValueError(
             f"There is no backbone {name!r}; there are {', '.join(known_backbones())}, and any .onnx file."
@@ -532,6 +532,8 @@ def _load_file(name: str, weights: object) -> Backbone:
         raise ValueError(
             f"{name} is a file with its weights in it; weights={weights!r} can be passed with a name only."
         )
+    if engine == "keras":
+        raise ValueError(f"{name} is an ONNX file, which has no Keras form; use engine='auto' or 'onnx'.")
     return Backbone.from_onnx(name)
 
 

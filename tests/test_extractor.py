@@ -500,3 +500,13 @@ def test_numbers_too_large_for_half_precision_are_an_error_with_the_remedy(tiny_
         with pytest.raises(ValueError, match=r'more than half precision holds.*dtype="float32"'):
             EmbeddingExtractor(backbone, dtype="float16").transform(paths)
         EmbeddingExtractor(backbone).transform(paths)
+
+
+def test_what_names_a_file_is_refused_beside_a_network_that_has_one(backbone, tiny_onnx, paths) -> None:
+    for given in ({"weights": "arcface_weights.h5"}, {"engine": "onnx"}):
+        extractor = EmbeddingExtractor(backbone, cache=None, **given)
+        for call in (extractor.fit, lambda used=extractor: used.transform(paths)):
+            with pytest.raises(ValueError, match=r"(weights|engine)=.* goes with a network's name; <Backbone tiny"):
+                call()
+    with pytest.raises(ValueError, match="is an ONNX file, which has no Keras form"):
+        EmbeddingExtractor(str(tiny_onnx), engine="keras", cache=None).fit()

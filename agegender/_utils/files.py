@@ -55,14 +55,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before long work whether `write_whole` can write a file; what lies there stays as it is.
+    """Find out before long work whether `write_whole` can write a file; nothing is changed or made.
 
     Raises
     ------
     IsADirectoryError
         If `path` is a folder.
     OSError
-        If there is no folder for it and none can be made, or it may not be written.
+        If nothing may be written in its folder, or in the one in which that would be made.
     """
     if path.exists() and not path.is_file():
         _refuse_folder(path)
@@ -70,12 +70,13 @@ def check_writable(path: Path) -> None:
             raise PermissionError(f"{path} may not be written: permission denied.")
         return
     folder = Path(os.path.realpath(path)).parent
+    while not folder.exists():
+        folder = folder.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name[:80]}."):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".agegender-"):
             pass
     except OSError as error:
-        raise type(error)(f"{path} cannot be written: {os.strerror(error.errno or 0)} ({folder}).") from error
+        raise type(error)(f"{path} cannot be written: {folder}: {os.strerror(error.errno or 0)}.") from error
 
 
 def _refuse_folder(path: Path) -> None:

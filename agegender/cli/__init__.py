@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from agegender.cli import cache, demo, download, embed, evaluate, predict, quantize, train, versions, video
-from agegender.cli._output import err_console
+from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
 __all__ = ["app", "main"]
@@ -25,7 +25,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             notes = " ".join(getattr(stop, "__notes__", []))
-            err_console.print(f"Stopped. {notes}".rstrip(), soft_wrap=True)
+            say(f"Stopped. {notes}".rstrip())
             raise typer.Exit(130) from None
 
 
@@ -58,5 +58,5 @@ def main() -> None:
     try:
         app()
     except (AgeGenderError, ValueError, TypeError, OSError) as error:
-        err_console.print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
+        complain("Error", str(error))
         sys.exit(2)

@@ -50,13 +50,13 @@ def _overall(figures: pd.DataFrame) -> Any:
 
 
 def _by_group(report: ReportTables, grouping: str) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     shown = [name for name in FIGURES if report.by_group[name].notna().any()]
-    table = Table(escape(grouping), "pictures", *(figure_title(name) for name in shown))
+    table = Table(Column(Text(grouping)), "pictures", *(figure_title(name) for name in shown))
     part = report.by_group[report.by_group["grouping"] == grouping]
     for record in part.to_dict("records"):
         cells = [figure_text(name, record[name]) for name in shown]
-        table.add_row(escape(record["group"]), f"{record['n']:,}", *cells)
+        table.add_row(Text(record["group"]), f"{record['n']:,}", *cells)
     return table
