@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from agegender._fitting import onnx_head
 from agegender._fitting.head_model import average
 from agegender._fitting.holdout import BALANCES, is_sorted_by_age, lacks_ages
+from agegender._machine.precision import single_precision
 from agegender._safe.declaration import SafeState
 from agegender._safe.keras import check_keras_file
 from agegender._safe.onnx import check_head_graph
@@ -294,17 +295,20 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         kept, aside = self._set_aside(data, int(last))
         data = replace(data, pictures=kept)
         self.history_: list[dict[str, Any]] = []
-        with self._recorder() as record:
+        with self._recorder() as record, single_precision():
             members = [
                 train(head, data, settings, int(seed), partial(record, member))
                 for member, seed in enumerate(seeds, start=1)
             ]
-        self.n_epochs_ = len(self.history_)
-        model = average(members)
+            self.n_epochs_ = len(self.history_)
+            self._keep(average(members), data)
+        self.calibration_ = self._calibrate(X, data, aside)
+
+    def _keep(self, model: Any, data: TrainingData) -> None:
+        """Keep a trained head in both of its forms."""
         sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
         self._keras = onnx_head.to_keras_bytes(model)
         self._onnx = onnx_head.to_onnx(model, sample)
-        self.calibration_ = self._calibrate(X, data, aside)
 
     def _warn_of(self, data: TrainingData) -> None:
         """Say what in the rows themselves keeps them from being trained or tested as they should be."""

@@ -278,7 +278,8 @@ def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
     Raises
     ------
     ValueError
-        If a head needs one network and there are several.
+        If a head needs one network and there are several, or has another network already: the rows are not its
+        activations, whatever their shape.
     """
     if not getattr(head, "needs_backbone", False):
         return head
@@ -287,11 +288,22 @@ def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
             f"{type(head).__name__} trains one network further, and the extractor has {len(backbones)}. Train it on "
             "each network by itself, or give several networks to a dense head."
         )
-    if getattr(head, "backbone", None) is not None:
+    if (own := getattr(head, "backbone", None)) is not None:
+        _check_same(head, type(backbones[0]).load(own) if isinstance(own, str) else own, backbones[0])
         return head
     head = copy.copy(head)
     head.backbone = backbones[0]
     return head
+
+
+def _check_same(head: Any, own: Any, backbone: Any) -> None:
+    """Refuse rows of another network than a head goes on from; pixels are the same for every network."""
+    if own != backbone and getattr(head, "layer", None) != "input":
+        raise ValueError(
+            f"{type(head).__name__} has the network {own!r}, and the extractor has {backbone!r}: the head would go "
+            "on from activations of another network, or of other colours or normalisation. Leave the head's backbone "
+            "out, and the pipeline hands over its own."
+        )
 
 
 def _finish(head: DenseHead | ConvHead, inputs: Any, values: Any, n_ages: int, n_genders: int) -> Any:

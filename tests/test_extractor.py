@@ -506,7 +506,9 @@ def test_what_names_a_file_is_refused_beside_a_network_that_has_one(backbone, ti
     for given in ({"weights": "arcface_weights.h5"}, {"engine": "onnx"}):
         extractor = EmbeddingExtractor(backbone, cache=None, **given)
         for call in (extractor.fit, lambda used=extractor: used.transform(paths)):
-            with pytest.raises(ValueError, match=r"(weights|engine)=.* goes with a network's name; <Backbone tiny"):
+            with pytest.raises(
+                ValueError, match=r"(weights|engine)=.* goes with a network's name; <Backbone tiny"
+            ):
                 call()
     with pytest.raises(ValueError, match="is an ONNX file, which has no Keras form"):
         EmbeddingExtractor(str(tiny_onnx), engine="keras", cache=None).fit()
