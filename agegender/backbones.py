@@ -21,10 +21,11 @@ from numpy.typing import ArrayLike
 from agegender._networks.location import existing_file
 from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._networks.source import NetworkFile
+from agegender._utils.callers import warn_once
 from agegender._utils.digests import sha256_of
 from agegender._utils.files import write_whole
 from agegender._utils.validation import check_choice, did_you_mean
-from agegender.exceptions import WeightsError
+from agegender.exceptions import NormalizationWarning, WeightsError
 
 if TYPE_CHECKING:
     from agegender._networks.layers import Layers
@@ -174,7 +175,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         mean, scale : float or three floats, default=None
             The network is fed (x − mean)·scale for x from 0 to 255; three numbers are in the network's colour
             order. If None, the values that :meth:`quantize` wrote are used, or else 127.5 and 1/128. If the
-            graph contains its normalisation, pass ``mean=0.0, scale=1.0``.
+            graph contains its normalisation, pass ``mean=0.0, scale=1.0``; such a graph is recognised by its first
+            operations, and a `NormalizationWarning` is issued if neither is given.
         licence : str, default=None
             The terms of its weights.
         input_size : tuple of int, default=None
@@ -205,7 +207,10 @@ compact, and any .onnx file. Did you mean 'arcface'?
 
         source = str(file) if file else str(given["name"])
         graph = read_graph(content, source, input_size=input_size)
-        terms = _COMMON | {"name": Path(source).stem} | stated_terms(graph.model, source)
+        stated = stated_terms(graph.model, source)
+        terms = _COMMON | {"name": Path(source).stem} | stated
+        if not {"mean", "scale"} <= {*stated, *(key for key, value in given.items() if value is not None)}:
+            _warn_of_own_normalisation(graph, f"Backbone.from_onnx({source!r}, …)", "--mean 0 --scale {}")
         terms |= {key: value for key, value in given.items() if value is not None}
         backbone = cls(
             name=terms["name"],
@@ -230,8 +235,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
         *,
         name: str | None = None,
         color: Color = "rgb",
-        mean: ArrayLike = 127.5,
-        scale: ArrayLike = 1 / 128,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
         licence: str | None = None,
     ) -> Backbone:
         """Copy a Keras model; training the model further does not change the backbone.
@@ -244,7 +249,7 @@ compact, and any .onnx file. Did you mean 'arcface'?
         name : str, default=None
             Name of the backbone; if None, the model's name.
         color, mean, scale, licence
-            As in :meth:`from_onnx`.
+            As in :meth:`from_onnx`; None is ``"rgb"``, 127.5 and 1/128.
 
         Raises
         ------
@@ -253,9 +258,11 @@ compact, and any .onnx file. Did you mean 'arcface'?
         WeightsError
             If Keras could not load the model again from a file.
         """
-        from agegender._networks.keras import keras_snapshot, picture_size
+        from agegender._networks.keras import KerasGraph, keras_snapshot, picture_size
 
         size = picture_size(model)
+        if mean is None or scale is None:
+            _warn_of_own_normalisation(KerasGraph(model), "Backbone.from_keras(model, …)")
         content = keras_snapshot(model)
         backbone = cls(
             name=name or model.name,
@@ -263,8 +270,8 @@ compact, and any .onnx file. Did you mean 'arcface'?
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             color=_checked_color(color),
-            mean=_checked_numbers("mean", mean),
-            scale=_checked_numbers("scale", scale),
+            mean=_checked_numbers("mean", _COMMON["mean"] if mean is None else mean),
+            scale=_checked_numbers("scale", _COMMON["scale"] if scale is None else scale),
             input_size=size,
             licence=licence,
             suffix=".keras",
@@ -545,6 +552,25 @@ def _given(weights: str | os.PathLike[str], engine: str) -> Path:
             f"{path} does not end in {' or '.join(suffixes)}, which engine={engine!r} requires; rename it."
         )
     return path
+
+
+def _warn_of_own_normalisation(graph: Any, call: str, options: str = "") -> None:
+    """Warn of the common normalisation before a network that normalises by itself."""
+    from agegender._networks.normalisation import own_range
+
+    highest = own_range(graph)
+    if highest is None:
+        return
+    scale = "1.0" if highest == 255 else "1 / 255"
+    remedy = call.replace("…", f"mean=0.0, scale={scale}")
+    by_command = options.format("1" if highest == 255 else "1/255")
+    warn_once(
+        f"This network normalises by itself: its first operations take pixels from 0 to {highest:g}. It was given no "
+        "mean and scale, and the common ones (127.5 and 1/128) come on top of its own: its numbers are those of a "
+        f"grey picture, nearly. Use {remedy}{f' (in commands {by_command})' if by_command else ''}; if the common "
+        "ones are meant, give them: mean=127.5, scale=1 / 128.",
+        NormalizationWarning,
+    )
 
 
 def _checked_color(color: str) -> Color:

@@ -12,6 +12,7 @@ __all__ = [
     "ModelFileError",
     "ModelVersionWarning",
     "NoFaceError",
+    "NormalizationWarning",
     "PictureError",
     "PictureWarning",
     "TrainingWarning",
@@ -94,6 +95,10 @@ class LeakageWarning(UserWarning):
 
 class FramingWarning(UserWarning):
     """The framing of a model's training crops is unknown; predicted ages may be wrong."""
+
+
+class NormalizationWarning(UserWarning):
+    """A network is fed pixels in another range than its own first operations take."""
 
 
 class WeightsWarning(UserWarning):
