@@ -1,4 +1,4 @@
-"""The compact network beside another: pictures per second, side by side, and how well its embedding tells people apart.
+"""The compact network beside another: pictures per second, and how well its embedding tells people apart.
 
 python benchmarks/compact.py mobilefacenet.onnx --mean 0 --scale 1 --photos photos/
 """

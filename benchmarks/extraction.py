@@ -15,8 +15,8 @@ For each network, on 200×200 JPEG files (drawn faces):
   ONNX Runtime (the network converted by tf2onnx, its defaults) for each.
 
 They take turns; the first turn, which pays for imports and building, is not counted. What is slow sees
-fewer pictures; compared are pictures per second, turn by turn. Without ``--weights`` the networks have random weights,
-in deepface's own file layout: the time is that of the real ones, the numbers mean nothing.
+fewer pictures; compared are pictures per second, turn by turn. Without ``--weights`` the networks have random
+weights, in deepface's own file layout: the time is that of the real ones, the numbers mean nothing.
 """
 
 from __future__ import annotations

@@ -133,7 +133,9 @@ def main() -> None:
         write_pictures(folder, max(options.rows))
         (session,) = in_process("bare", folder, 1000, folder)
         print(f"bare network: {session:.0f} MB")
-        print("| pictures | run | peak, MB | output, MB | in addition to output and bare network, MB | seconds |")
+        print(
+            "| pictures | run | peak, MB | output, MB | in addition to output and bare network, MB | seconds |"
+        )
         print("|---|---|---|---|---|---|", flush=True)
         for n in options.rows:
             cache = folder / f"cache{n}"

@@ -68,7 +68,10 @@ def gap_table(report: EvaluationReport) -> str:
 
 def equal_ages_table(report: EvaluationReport) -> str:
     """Write errors as they would be if every group had the ages of the whole set; 80 and older counts as one."""
-    lines = ["| standardised to the same age distribution | age MAE, years | gender accuracy |", "|---|---|---|"]
+    lines = [
+        "| standardised to the same age distribution | age MAE, years | gender accuracy |",
+        "|---|---|---|",
+    ]
     predictions = report.predictions
     decade = (predictions["true_age"] // 10).clip(upper=8)
     share = decade.value_counts(normalize=True)

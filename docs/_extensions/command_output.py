@@ -1,6 +1,7 @@
 """``.. command-output:: agegender …``: a command and what it printed when this page was built.
 
-It runs in an empty folder that contains ``astronaut.png``, scikit-image's photograph of Eileen Collins (NASA, public domain).
+It runs in an empty folder that contains ``astronaut.png``, scikit-image's photograph of Eileen Collins (NASA, public
+domain).
 """
 
 from __future__ import annotations
