@@ -41,7 +41,7 @@ from agegender.calibration import (
     scale_genders,
 )
 from agegender.exceptions import ModelFileError, PictureWarning, TrainingWarning
-from agegender.heads import HEADS, make_head
+from agegender.heads import HEADS, Head, make_head
 from agegender.losses import AGE_LOSSES
 from agegender.metrics import age_mae, expected_age
 from agegender.training import SCHEDULES, Settings, TrainingData, split_pictures, train
@@ -121,6 +121,10 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     balance : {"age", "age-drop"} or None, default=None
         Even out the ages of the training part: by weights, or by dropping surplus rows of over-full ages. The
         validation part keeps its distribution.
+    n_views : int, default=None
+        Number of views of each picture, the length of X's second axis; a pipeline sets it. If None, one more axis
+        than the head's rows have (1 for a dense head, 3 for a convolutional one) is that of views; a callable that
+        does not say its `input_rank` is given rows as they are.
     standardize : bool, default=True
         Whether each feature (each channel of a map) is brought to mean 0 and standard deviation 1 by the head's
         first layer, as measured on the training part. Rows of uint8 (pixels), and those of a head that says
@@ -195,6 +199,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
+        n_views: int | None = None,
         standardize: bool = True,
         random_state: Any = None,
         verbose: int = 0,
@@ -215,6 +220,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance
+        self.n_views = n_views
         self.standardize = standardize
         self.random_state = random_state
         self.verbose = verbose
@@ -284,9 +290,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         head = make_head(self.head)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         X = self._check_X(X, reset=True)
-        # Of a callable that does not say, a row is a vector or a map: one more axis is that of views.
-        has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
-        if X.dtype == np.uint8 or not getattr(head, "standardizes", True):
+        has_views = self._has_views(X, head)
+        if X.dtype == np.uint8 or not head.standardizes:
             settings = replace(settings, standardize=False)
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
@@ -327,6 +332,17 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
                 TrainingWarning,
                 stacklevel=4,
             )
+
+    def _has_views(self, X: NDArray[Any], head: Head) -> bool:
+        """Tell whether the axis after the first is that of views: by `n_views`, else by the head's rank."""
+        if self.n_views is None:
+            return X.ndim - 2 == head.input_rank
+        if X.ndim < 3 or X.shape[1] != self.n_views:
+            raise ValueError(
+                f"AgeGenderClassifier: n_views={self.n_views!r}, but X has the shape {X.shape}; (n_samples, n_views, "
+                "...) is expected. n_views=None takes X as the head reads it."
+            )
+        return True
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the pictures to train and stop by, and those to calibrate on."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from sklearn.base import BaseEstimator
+from typing import TYPE_CHECKING, Any
 
 from agegender._utils.validation import check_choice
-from agegender.heads import DenseHead
+from agegender.heads import DenseHead, Head
 
 if TYPE_CHECKING:
     from agegender.backbones import Backbone
@@ -67,7 +65,7 @@ class Augmentation:
         return replace(self, **ranges)
 
 
-class FineTuneHead(BaseEstimator):
+class FineTuneHead(Head):
     """The network's own blocks after `layer`, trained further, and dense layers on top of them.
 
     The blocks begin with their pretrained weights: before any training, they give exactly what the frozen network
@@ -132,8 +130,8 @@ class FineTuneHead(BaseEstimator):
 own, or set backbone=Backbone.load(…).
     """
 
-    needs_backbone: ClassVar[bool] = True
-    standardizes: ClassVar[bool] = False
+    needs_backbone = True
+    standardizes = False
 
     def __init__(
         self,

@@ -125,6 +125,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor().fit()
         classifier.head = with_backbone(classifier.head, extractor.backbones_)
+        if extractor.resolved_.has_view_axis and classifier.n_views is None:
+            classifier.n_views = len(extractor.resolved_.views)
         shape = (len(pictures), *extractor.row_shape())
         with room(shape, extractor.row_dtype(), self._limit()) as rows:
             embedded = extractor.embed(pictures, out=rows)
