@@ -507,8 +507,29 @@ def test_what_names_a_file_is_refused_beside_a_network_that_has_one(backbone, ti
         extractor = EmbeddingExtractor(backbone, cache=None, **given)
         for call in (extractor.fit, lambda used=extractor: used.transform(paths)):
             with pytest.raises(
-                ValueError, match=r"(weights|engine)=.* goes with a network's name; <Backbone tiny"
+                ValueError, match=r"(weights|engine)=.* given by name; <Backbone tiny.* has its file"
             ):
                 call()
     with pytest.raises(ValueError, match="is an ONNX file, which has no Keras form"):
         EmbeddingExtractor(str(tiny_onnx), engine="keras", cache=None).fit()
+
+
+def test_halves_are_the_same_numbers_wherever_they_come_from_and_go_to(backbone, paths, tmp_path) -> None:
+    half = EmbeddingExtractor(backbone, dtype="float16", cache=tmp_path)
+    expected = EmbeddingExtractor(backbone, dtype="float16", cache=None).transform(paths).astype(np.float32)
+    full = EmbeddingExtractor(backbone, cache=tmp_path)
+    full.transform(paths[::2])  # half of them are kept in full
+    for _ in ("some computed, some kept in full", "all kept"):
+        out = half.transform(paths, out=np.empty(expected.shape, np.float32))
+        np.testing.assert_array_equal(out, expected)
+    without = EmbeddingExtractor(backbone, dtype="float16", cache=None)
+    np.testing.assert_array_equal(
+        without.transform(paths, out=np.empty(expected.shape, np.float32)), expected
+    )
+
+
+def test_progress_is_shown_while_pictures_are_hashed(backbone, paths, capsys) -> None:
+    EmbeddingExtractor(backbone, cache=None, verbose=1).transform(paths)
+    said = capsys.readouterr().err
+    assert "reading: 100%" in said
+    assert f"{len(paths)}/{len(paths)}" in said

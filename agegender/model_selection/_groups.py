@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from agegender import images
 from agegender._machine.threads import resolve_threads
 from agegender._utils.pictures import check_pictures
+from agegender._utils.progress import progress_bar
 
 # Similarities held at a time: 16 MB of float32, and in the worst case 64 MB of links.
 BLOCK_CELLS = 4_000_000
@@ -81,7 +82,11 @@ def _first_of_same(code: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np
 
 
 def duplicate_groups(
-    X: Sequence[images.Picture] | NDArray[np.generic], *, pixels: bool = False, n_jobs: int | None = None
+    X: Sequence[images.Picture] | NDArray[np.generic],
+    *,
+    pixels: bool = False,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> NDArray[np.intp]:
     """Group pictures that are the same: the same bytes, or the same pixels however they are stored.
 
@@ -94,6 +99,8 @@ def duplicate_groups(
         again as PNG or with other metadata, and takes as long as decoding all of them.
     n_jobs : int or None, default=None
         Number of threads; None takes every core.
+    verbose : int, default=0
+        A progress bar with 1.
 
     Returns
     -------
@@ -118,8 +125,14 @@ def duplicate_groups(
     def digest(picture: images.Picture) -> bytes:
         return images.digest(images.load(picture) if pixels else images.read(picture))
 
-    with ThreadPoolExecutor(resolve_threads(n_jobs)) as pool:
-        digests = list(pool.map(digest, check_pictures(X)))
+    pictures, digests = check_pictures(X), []
+    with (
+        ThreadPoolExecutor(resolve_threads(n_jobs)) as pool,
+        progress_bar(len(pictures), "reading", verbose) as bar,
+    ):
+        for found in pool.map(digest, pictures):
+            digests.append(found)
+            bar.update()
     return pd.factorize(np.array(digests, dtype=object))[0].astype(np.intp)
 
 

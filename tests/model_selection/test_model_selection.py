@@ -401,3 +401,11 @@ def test_folds_fitted_side_by_side_give_the_same_table(data):
 def test_splits_that_leave_pictures_out_are_refused(data):
     with pytest.raises(ValueError, match=r"row \d+ is in [02] test parts"):
         cross_val_predict_frame(Tabled(), *data, cv=ShuffleSplit(2, random_state=0))
+
+
+def test_duplicate_groups_shows_progress_if_asked(capsys) -> None:
+    pictures = [np.zeros((2, 2, 3), np.uint8)] * 3
+    assert duplicate_groups(pictures, verbose=1).tolist() == [0, 0, 0]
+    assert "3/3" in capsys.readouterr().err
+    duplicate_groups(pictures)
+    assert capsys.readouterr().err == ""

@@ -39,7 +39,6 @@ def test_every_call_that_takes_x_and_y_refuses_another_order(backbone, labelled)
             call()
     with pytest.raises(ValueError, match="sample_weight has the index labels"):
         model.fit(X, y, sample_weight=pd.Series(1.0, index=X.index[::-1]))
-    assert model.score(X, y) == model.score(list(X), y.to_numpy())
 
 
 def test_labels_of_another_kind_or_none_pass() -> None:
