@@ -156,5 +156,6 @@ def _as_onnx(model, batch: np.ndarray, kept: dict) -> tuple[dict, list[str]]:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parents[1] / "support"))
     where = Path(sys.argv[1])
     (where / "measured.json").write_text(json.dumps(measure(where)))
