@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 __all__ = ["check_row_order"]
@@ -44,7 +45,7 @@ labels are not, y.reset_index(drop=True).
         theirs = _index(other)
         if theirs is None or len(theirs) != len(index) or theirs.equals(index):
             continue
-        if index.value_counts().sort_index().equals(theirs.value_counts().sort_index()):
+        if Counter(index) == Counter(theirs):
             place = next(i for i in range(len(index)) if index[i] != theirs[i])
             raise ValueError(
                 f"{name} has the index labels of X in another order: row {place} is {index[place]!r} in X and "

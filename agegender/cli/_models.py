@@ -83,13 +83,13 @@ def _checked(model: Any, path: Path) -> Any:
             if hasattr(model, "best_estimator_")
             else "`agegender train` or save_model(pipeline, path) writes one."
         )
-        raise ModelFileError(f"{path} holds a {found}; commands take a fitted AgeGenderPipeline. {remedy}")
+        raise ModelFileError(
+            f"{path} holds an object of class {found}; commands take a fitted AgeGenderPipeline. {remedy}"
+        )
     try:
         check_is_fitted(model)
     except NotFittedError:
-        raise ModelFileError(
-            f"{path} holds a {found} that is not fitted; fit it, then save it again."
-        ) from None
+        raise ModelFileError(f"{path} holds an unfitted {found}; fit it, then save it again.") from None
     return model
 
 

@@ -46,6 +46,9 @@ def test_labels_of_another_kind_or_none_pass() -> None:
     for y in (pd.Series([1, 2, 3]), [1, 2, 3], np.arange(3), X.copy(), pd.Series([1], index=[3])):
         check_row_order(X, y=y)
     check_row_order(["a", "b"], y=pd.Series([1, 2], index=[1, 0]))
+    mixed = pd.Series([1, 2, 3], index=["a", 1, (2, 3)])
+    with pytest.raises(ValueError, match="another order"):
+        check_row_order(mixed, y=mixed[::-1])
     repeated = pd.Series(list("aab"), index=[1, 1, 2])
     with pytest.raises(ValueError, match="another order"):
         check_row_order(repeated, y=pd.Series([1, 2, 3], index=[1, 2, 1]))
