@@ -80,7 +80,7 @@ def _checked(model: Any, path: Path) -> Any:
     if not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
         remedy = (
             "Save its best_estimator_."
-            if hasattr(model, "best_estimator_")
+            if hasattr(model, "refit")  # a search
             else "`agegender train` or save_model(pipeline, path) writes one."
         )
         raise ModelFileError(
