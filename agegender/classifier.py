@@ -1,4 +1,4 @@
-"""The estimator: arrays in, ages and genders out."""
+"""The classifier: age and gender from embeddings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from agegender.training import SCHEDULES, Settings, TrainingData, split_pictures
 
 __all__ = ["AgeGenderClassifier"]
 
-# Numeric parameters: whole or real, the least and the greatest value allowed.
+# Numeric parameters: integer or float, minimum and maximum.
 RANGES: dict[str, tuple[Any, float, float]] = {
     "age_sigma": (Real, 0.1, 100),
     "expected_age_weight": (Real, 0, np.inf),
@@ -64,7 +64,7 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "ensemble": (Integral, 1, np.inf),
 }
 CHECKED_ROWS = 16
-# Fewer tell less about intervals than the predicted distribution itself does.
+# With fewer pictures, calibration is worse than the raw distribution.
 LEAST_CALIBRATED = 20
 _SORTED = (
     "The ages given to fit come in order of age and are no random part of a collection. In a cross-validation "
@@ -74,11 +74,11 @@ _SORTED = (
 
 
 class AgeGenderClassifier(VersionedState, BaseEstimator):
-    """Predict age and gender from the activations of a face network, with a small Keras head.
+    """Predict age and gender from embeddings of a face network with a small Keras head.
 
-    Age is predicted as a distribution over the years 0 … `max_age`, and read off as its mean. Training stops
-    when the age error on a part of the data kept aside has not fallen for `patience` epochs, and the best
-    weights are restored.
+    Age is predicted as a distribution over the years 0 … `max_age`, and the predicted age is its mean. Training
+    stops when the age error on a validation part of the data has not fallen for `patience` epochs. Then the
+    best weights are restored.
 
     Parameters
     ----------
@@ -93,63 +93,65 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     expected_age_weight : float, default=0.0
         Weight of an additional loss: the absolute error of the mean age, in years.
     gender_weight : float, default=1.0
-        Weight of the gender's cross-entropy beside the age's loss.
+        Weight of the cross-entropy of the gender, relative to the loss of the age.
     max_age : int, default=100
         The highest age, in years.
     epochs : int, default=200
-        Most passes over the training part, in each round.
+        Maximum number of epochs per round.
     batch_size : int, default=256
-        Rows a step.
+        Rows per step.
     learning_rate : float, default=1e-3
-        Adam's step size at the beginning.
+        Initial learning rate of Adam.
     schedule : {"cosine", "plateau"} or None, default="plateau"
-        How the learning rate falls: along half a cosine over all `epochs`, or to a third after every `patience` / 2
-        epochs without a smaller validation error.
+        Learning rate schedule. "cosine": half a cosine over all `epochs`. "plateau": a third of the rate after
+        every `patience` / 2 epochs without a smaller validation error.
     validation_fraction : float, default=0.1
-        Fraction of the rows kept aside for early stopping, stratified by age and gender, rows of equal content
-        and rows of one group on one side. With 0, all epochs are trained.
+        Fraction of the rows that is used for early stopping, stratified by age and gender. Equal rows and rows
+        of one group stay together. If 0, all epochs are trained.
     calibration_fraction : float, default=0.1
-        Fraction of the rows that neither training nor early stopping sees, drawn likewise: on them the intervals of
-        the age and the probabilities of the gender are calibrated (see `agegender.calibration`). With 0, and where
-        these would be fewer than 20 rows, nothing is kept and the model is taken at its word.
+        Fraction of the rows in the calibration set, which is used neither for training nor for early stopping,
+        and drawn in the same way. The intervals of the age and the probabilities of the gender are calibrated
+        on it (see `agegender.calibration`). If 0, or if the set would have fewer than 20 rows, there is no
+        calibration and raw probabilities are used.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
     rounds : int, default=1
-        Times to train, each but the first from the last weights, on a freshly drawn validation part.
+        Number of trainings. Each one after the first starts from the current weights, with a new validation part.
     ensemble : int, default=1
-        Heads to train, from different seeds and on different validation parts; their probabilities are averaged.
+        Number of heads that are trained with different seeds and validation parts; their probabilities are
+        averaged.
     balance : {"age", "age-drop"} or None, default=None
-        Even out the ages of the training part: by weights, or by dropping surplus rows of over-full ages. The
+        Balance the ages of the training part, by weights or by dropping rows of the most frequent ages. The
         validation part keeps its distribution.
     n_views : int, default=None
         Number of views of each picture, the length of X's second axis; a pipeline sets it. If None, one more axis
         than the head's rows have (1 for a dense head, 3 for a convolutional one) is that of views; a callable that
         does not say its `input_rank` is given rows as they are.
     standardize : bool, default=True
-        Whether each feature (each channel of a map) is brought to mean 0 and standard deviation 1 by the head's
-        first layer, as measured on the training part. Rows of uint8 (pixels), and those of a head that says
-        ``standardizes = False``, are left as they are.
+        Whether the first layer of the head standardises each feature (each channel of a map) to mean 0 and
+        standard deviation 1, as measured on the training part. Rows of uint8 (pixels), and rows for a head with
+        ``standardizes = False``, are not standardised.
     random_state : int, RandomState instance or None, default=None
-        Seeds initial weights, dropout, the validation part and the order of rows. The same data, parameters and whole
-        number give the same weights bit by bit.
+        Seed of initial weights, dropout, the validation part and the order of rows. The same data, parameters
+        and integer seed give the same weights, bit for bit.
     verbose : int, default=0
-        With 1, a progress bar.
+        If 1, show a progress bar.
 
     Attributes
     ----------
     classes_ : list of two ndarrays, of shape (max_age + 1,) and (2,)
-        The ages in years, and the gender labels, sorted: what the columns of `predict_proba` stand for.
+        The ages in years and the sorted gender labels, in the order of the columns of `predict_proba`.
     history_ : list of dict
-        A record an epoch: member, round, epoch (from 1), loss, val_age_mae (years), val_gender_accuracy,
+        One record per epoch: member, round, epoch (from 1), loss, val_age_mae (years), val_gender_accuracy,
         learning_rate, seconds.
     calibration_ : Calibration
-        What the rows kept apart for it told: numbers of `agegender.calibration`.
+        The result of the calibration, see `agegender.calibration`.
     n_epochs_ : int
         Epochs trained, over all rounds and members.
     n_features_in_ : int
-        Width of a row, where rows are vectors.
+        Width of a row, if rows are vectors.
     feature_names_in_ : ndarray of shape (n_features,)
-        Where X was a frame with text for column names.
+        The column names of X, if it was a frame with strings as column names.
 
     See Also
     --------
@@ -226,12 +228,12 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.verbose = verbose
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, with ``head__…`` those of the head, also of one given by name.
+        """Return the parameters; those of the head as ``head__…``, even if the head was given by name.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to list the head's parameters too.
+            Whether to include the parameters of the head.
         """
         params: dict[str, Any] = super().get_params(deep)
         if deep and isinstance(self.head, str) and self.head in HEADS:
@@ -239,7 +241,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return params
 
     def set_params(self, **params: Any) -> AgeGenderClassifier:
-        """Set parameters; a head given by name becomes one of the estimator's own when ``head__…`` is set.
+        """Set parameters; setting ``head__…`` replaces a head's name by a new head.
 
         Parameters
         ----------
@@ -259,27 +261,28 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, height, width, channels)
-            What the head reads, in memory or a memory map. With one more axis after the first, that of several
-            views of a picture, each step draws a view at random.
+            Embeddings, in memory or as a memory map. With an additional second axis, several views per picture:
+            each step uses a random view.
         y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
-            Age in years, 0 … `max_age`, and one of two genders; labels may be text in a frame only.
+            Age in years, 0 … `max_age`, and one of two genders; labels can be strings only in a frame.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative.
+            Non-negative weights of the rows.
         groups : array-like of shape (n_samples,), default=None
-            Rows of one group (a person, say) stay on one side of the inner validation split. Equal rows do so
-            by themselves.
+            Rows of one group (for example a person) stay together in the inner validation split. Equal rows
+            always do.
 
         Returns
         -------
         AgeGenderClassifier
-            The fitted estimator itself.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
             If a parameter, X, y, `sample_weight` or `groups` is not as described.
         """
-        # A copy is fitted and then taken over whole: an interrupted fit leaves the estimator as it was.
+        # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
+        # estimator.
         fitted = copy.copy(self)
         fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
@@ -345,7 +348,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return True
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the pictures to train and stop by, and those to calibrate on."""
+        """Return the pictures for training and early stopping, and those for calibration."""
         if self.calibration_fraction * len(data.pictures) < LEAST_CALIBRATED:
             return data.pictures, data.pictures[:0]
         return split_pictures(data, self.calibration_fraction, np.random.default_rng(seed))
@@ -361,11 +364,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return calibrate(ages, genders, data.ages[aside], data.genders[aside])
 
     def _settings(self) -> Settings:
-        """Check the parameters and return those that training reads."""
+        """Check the parameters and return the training settings."""
         for name, (kind, low, high) in RANGES.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-                wanted = "a whole number" if kind is Integral else "a number"
+                wanted = "an integer" if kind is Integral else "a number"
                 limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
                 raise ValueError(f"AgeGenderClassifier: {name}={value!r} should be {wanted} {limits}.")
         check_choice("age_loss", self.age_loss, AGE_LOSSES, "AgeGenderClassifier")
@@ -406,7 +409,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     @contextmanager
     def _recorder(self) -> Iterator[Callable[[int, dict[str, Any]], None]]:
-        """Collect the record of every epoch, and show it with verbose=1."""
+        """Collect the record of every epoch; show it if verbose=1."""
         total = self.ensemble * self.rounds * self.epochs
         with progress_bar(total, "training", self.verbose, unit="epoch") as bar:
 
@@ -427,8 +430,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, 2)
-            Expected age in years, and the likelier gender's label: float64, or objects where labels are text.
-            Both are NaN for a row with a NaN in it.
+            Mean age in years and the more probable gender: float64, or objects if labels are strings. Both are
+            NaN for a row that contains NaN.
         """
         ages, genders = self._distributions(X)
         labels = likelier_labels(genders, self.classes_[1])
@@ -439,7 +442,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return predicted
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
-        """Predict the distributions of age and gender; of several views, their mean.
+        """Predict the distributions of age and gender; for several views, their mean.
 
         Parameters
         ----------
@@ -465,13 +468,13 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         if not has_views and X.shape[1:] != self._row_shape:
             raise ValueError(
                 f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
-                f"{self._row_shape}, or several views of such; extract the same layer."
+                f"{self._row_shape}, or several views of them; extract the same layer."
             )
         ages, genders = self._probabilities(X)
         return [ages, scale_genders(genders, self.calibration_.temperature)]
 
     def _probabilities(self, X: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Return what the head says of rows that were checked."""
+        """Return the probabilities for rows that were checked."""
         probabilities = [np.full((len(X), len(labels)), np.nan, np.float32) for labels in self.classes_]
         for part in blocks(len(X), X.shape[1:]):
             block = X[part]
@@ -492,25 +495,25 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
     ) -> Any:
-        """Predict age and gender with how sure the model is of them.
+        """Predict age and gender with their uncertainty.
 
         Parameters
         ----------
         X : array-like of the shape given to `fit`, with or without several views of each picture
         coverage : float, default=0.9
-            The fraction of pictures whose true age is to lie between age_low and age_high, from 0.01 to 0.99. It
-            holds for pictures like those of the fit, over all; not for every age or group by itself.
+            The fraction of pictures whose true age should lie between age_low and age_high, from 0.01 to 0.99.
+            It holds on average for pictures like those passed to `fit`, but not for every age or group.
         max_age_range : float, default=None
-            The widest interval, in years, with which an age is given at all.
+            The largest width of the interval, in years, for which an age is given.
         min_gender_proba : float, default=None
-            The lowest probability, from 0.5 to 1, with which a gender is given at all.
+            The smallest probability, from 0.5 to 1, for which a gender is given.
 
         Returns
         -------
         DataFrame
-            One row a picture, with the columns age (years), age_low and age_high (the interval, years), gender
-            (label) and gender_proba (the probability of that gender). With a limit, age_sure or gender_sure says
-            whether the row keeps it, and where it does not, age or gender is NaN.
+            One row per picture, with the columns age (years), age_low and age_high (the interval, years),
+            gender (label) and gender_proba (the probability of that gender). With a limit, age_sure or
+            gender_sure says whether the row is within the limit; if not, age or gender is NaN.
 
         Examples
         --------
@@ -537,7 +540,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return frame.set_axis(X.index) if hasattr(X, "iloc") else frame
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return the negative mean absolute error of the age, in years: greater is better.
+        """Return the negative mean absolute error of the age, in years; higher is better.
 
         Parameters
         ----------
@@ -550,12 +553,12 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     @property
     def keras_model_(self) -> Any:
-        """The trained head as a Keras model, from rows as they come to the two probabilities, not yet calibrated."""
+        """The trained head as a Keras model, from rows (not standardised) to raw probabilities (not calibrated)."""
         check_is_fitted(self)
         if self._keras is None:
             raise ModelFileError(
-                "This model was saved by save_model, which keeps no Keras form of a head with layers of its own. It "
-                "predicts all the same; fit it again, or load what joblib.dump saved, for its Keras form."
+                "This model was saved by save_model, which cannot save the Keras form of a head with custom layers. "
+                "It can still predict; for its Keras form, fit it again, or load a file of joblib.dump."
             )
         return onnx_head.from_keras_bytes(self._keras)
 
@@ -565,7 +568,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return onnx_head.run_onnx(self._onnx, rows)
 
     def _check_safe(self) -> None:
-        """Look at what a safe file held."""
+        """Check the content of a safe file."""
         state = vars(self)
         if "classes_" not in state:
             return
@@ -622,26 +625,26 @@ def _check_weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.f
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n_rows,):
         raise ValueError(
-            f"sample_weight has shape {weights.shape}; it should be ({n_rows},), a number a row of X."
+            f"sample_weight has shape {weights.shape}; it should be ({n_rows},), one number per row of X."
         )
     if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError("sample_weight should be finite numbers that are not negative.")
+        raise ValueError("sample_weight should be finite and not negative.")
     return weights
 
 
 def _present_rows(X: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows to train on: not those with a NaN, not those of weight zero."""
+    """Return the rows for training: those without NaN and with a weight above zero."""
     missing = find_missing(X)
     if missing.any():
         warnings.warn(
-            f"{np.count_nonzero(missing)} of {len(X)} rows of X have NaN (pictures that could not be read?) and are "
-            "left out of the training.",
+            f"{np.count_nonzero(missing)} of {len(X)} rows of X contain NaN (pictures that could not be read?) and "
+            "are not used for training.",
             PictureWarning,
             stacklevel=5,
         )
     rows = np.flatnonzero(~missing & (weights > 0))
     if not len(rows):
         raise ValueError(
-            f"None of the {len(X)} rows of X can be trained on: all have NaN or a weight of zero."
+            f"None of the {len(X)} rows of X can be used for training: all contain NaN or have a weight of zero."
         )
     return rows

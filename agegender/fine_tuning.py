@@ -1,7 +1,7 @@
-"""A head that retrains a copy of the network's own last blocks, on activations cached at an earlier layer.
+"""A head that trains a copy of the network's last blocks further, on activations cached at an earlier layer.
 
-What comes before ``layer`` stays frozen and is computed once a picture, ever; what comes after it begins with the
-network's weights and learns about age and gender. The network itself is never changed.
+Everything before ``layer`` stays frozen; its output is computed once per picture and cached. Everything after
+it starts from the pretrained weights and is trained on age and gender. The backbone itself never changes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["Augmentation", "FineTuneHead"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How differently a picture is shown each time that it is trained on; every view is drawn anew.
+    """Random changes of a picture in every training step.
 
-    All but `mirror` are the ends of ranges from which numbers are drawn evenly, to both sides.
+    All parameters except `mirror` are ranges: values are drawn uniformly from both sides of zero.
 
     Attributes
     ----------
     shift : float
-        Along each side, as a fraction of it.
+        Along each side, as a fraction of the side.
     scale : float
-        Factor of size beyond 1: with 0.1, from 1/1.1 to 1.1.
+        Factor of size above 1: with 0.1, from 1/1.1 to 1.1.
     rotation : float
         Degrees.
     mirror : bool
@@ -38,7 +38,7 @@ class Augmentation:
     brightness : float
         Added to all values, as a fraction of half their range.
     contrast : float
-        Factor beyond 1 by which values are stretched about mid-grey.
+        Factor above 1 by which values are scaled around mid-grey.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class Augmentation:
     contrast: float = 0.2
 
     def stronger(self, factor: float) -> Augmentation:
-        """Return the same with all ranges widened by a factor.
+        """Return a copy with all ranges multiplied by a factor.
 
         Parameters
         ----------
         factor : float
-            Below 1, narrowed.
+            Below 1, the ranges get smaller.
         """
         ranges = {name: value * factor for name, value in asdict(self).items() if name != "mirror"}
         return replace(self, **ranges)
@@ -68,22 +68,23 @@ class Augmentation:
 class FineTuneHead(Head):
     """The network's own blocks after `layer`, trained further, and dense layers on top of them.
 
-    The blocks begin with their pretrained weights: before any training, they give exactly what the frozen network
-    gives. They learn more slowly than the new layers (`backbone_rate`), so that what they know is bent and not lost.
+    The blocks start from their pretrained weights: before training, their output is exactly that of the frozen
+    network. Their learning rate is lower than that of the new layers (`backbone_rate`), so that the weights
+    change only slowly.
 
     Parameters
     ----------
     layer : str
-        Where the blocks begin: a tensor of the backbone's (see ``Backbone.layers``) through which everything passes
-        on its way to `reads`. Its activations are what the head is given, and what the extractor caches. "input" is
-        the picture itself, values 0 … 255: the whole network is trained.
+        The start of the blocks: a tensor of the backbone (see ``Backbone.layers``) that all paths to `reads`
+        pass through. Its activations are the input of the head, and the extractor caches them. "input" is the
+        picture itself, values 0 … 255: the whole network is trained.
     units : tuple of int, default=(256,)
         Widths of the hidden layers between the blocks and the outputs.
     reads : str, default="auto"
         Where the blocks end: a layer of the backbone's after `layer`. Maps are flattened; "pooled" averages them.
         "auto" is the penultimate layer, and of a network without a dense layer its output, the "embedding".
     dropout : float, default=0.3
-        Fraction of activations dropped before every dense layer. Dropout inside the blocks is left out.
+        Fraction of activations dropped before every dense layer. Dropout inside the blocks is removed.
     batch_norm : bool, default=False
         Whether hidden layers are batch-normalised before their activation.
     activation : str, default="relu"
@@ -91,21 +92,21 @@ class FineTuneHead(Head):
     weight_decay : float, default=0.0
         L2 penalty on the dense layers' kernels.
     backbone : Backbone, str or None, default=None
-        The network. The pipeline hands over its own; without a pipeline it is a parameter.
+        The network. A pipeline sets it; without a pipeline, pass it here.
     backbone_rate : float, default=0.5
-        Learning rate of the blocks as a multiple of the classifier's. With 0 they stay frozen.
+        Learning rate of the blocks as a multiple of the classifier's. If 0, they stay frozen.
     backbone_batch_norm : {"frozen", "affine", "trained"}, default="frozen"
-        What of the blocks' batch normalisation is trained. "frozen" is nothing: a small, one-sided set of faces
-        tells less of the statistics than the millions that they were measured on, and normalising by each batch
-        in training, but not in prediction, makes two networks of one. "affine" trains scale and shift, the
-        statistics staying what they are. "trained" normalises by each batch and moves the statistics: for large
-        data, or faces of another kind than the network has seen.
+        How the batch normalisation of the blocks is trained. "frozen": not at all, because the statistics were
+        measured on millions of faces and a small data set gives worse ones. "affine": scale and shift are
+        trained, and the statistics do not change. "trained": each batch is normalised by its own statistics,
+        and the stored statistics are updated; use it for large data sets, or for faces that differ from those
+        of the pretraining.
     train_from : str, default=None
-        A layer between `layer` and `reads`; blocks before it stay frozen. For training late blocks on pictures that
-        are shown differently each time (``layer="input"``).
+        A layer between `layer` and `reads`; blocks before it stay frozen. Use it with ``layer="input"`` to
+        train late blocks on augmented pictures.
     augment : "auto", Augmentation or None, default="auto"
-        How pictures are varied in training, with ``layer="input"`` only. "auto" is ``Augmentation()`` there and
-        None elsewhere. Nothing of it is in the model that predicts.
+        Augmentation in training, with ``layer="input"`` only. "auto" is ``Augmentation()`` with
+        ``layer="input"`` and None otherwise. It is not used in prediction.
 
     See Also
     --------
@@ -113,12 +114,12 @@ class FineTuneHead(Head):
 
     Notes
     -----
-    Everything random is seeded by the classifier's ``random_state``. A row is exactly what the network gave, so
-    the classifier's ``standardize`` does not apply.
+    The classifier's ``random_state`` seeds all random numbers. The classifier's ``standardize`` is ignored,
+    because the blocks need the network's activations unchanged.
 
-    On CPUs, ``batch_size=64`` (with ``layer="input"``, 32) passes more pictures a second than larger batches, whose
-    first maps take fresh memory in every step. ``TF_ENABLE_ONEDNN_OPTS=1``, set before TensorFlow is imported, gains
-    a third and more where TensorFlow does not set it by itself.
+    On CPUs, ``batch_size=64`` (with ``layer="input"``, 32) trains more pictures per second than larger batches,
+    which allocate memory in every step. ``TF_ENABLE_ONEDNN_OPTS=1``, set before TensorFlow is imported, makes
+    training a third faster if TensorFlow does not set it automatically.
 
     Examples
     --------
@@ -126,8 +127,8 @@ class FineTuneHead(Head):
     FineTuneHead(layer='_plus9', units=(128,))
     >>> FineTuneHead("_plus9")((14, 14, 128), 101, 2)
     Traceback (most recent call last):
-    ValueError: FineTuneHead(layer='_plus9') has no backbone; give it to an AgeGenderPipeline, which hands over its \
-own, or set backbone=Backbone.load(…).
+    ValueError: FineTuneHead(layer='_plus9') has no backbone; pass it to an AgeGenderPipeline, which sets it, \
+or set backbone=Backbone.load(…).
     """
 
     needs_backbone = True
@@ -163,7 +164,7 @@ own, or set backbone=Backbone.load(…).
         self.augment = augment
 
     def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
-        """Build the Keras model for rows of `input_shape`, which is the shape of what `layer` gives.
+        """Build the Keras model for rows of `input_shape`, the output shape of `layer`.
 
         Raises
         ------
@@ -191,7 +192,7 @@ own, or set backbone=Backbone.load(…).
 
     @property
     def input_rank(self) -> int:
-        """How many axes one row has."""
+        """The number of dimensions of one row."""
         return 3 if self.layer == "input" else len(self._backbone().output_shape(self.layer))
 
     def _end(self, backbone: Backbone) -> str:
@@ -205,7 +206,7 @@ own, or set backbone=Backbone.load(…).
         return "penultimate"
 
     def _dense(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
-        """Return what stands on top of the blocks."""
+        """Return the layers on top of the blocks."""
         head = DenseHead(
             self.units,
             dropout=self.dropout,
@@ -220,21 +221,21 @@ own, or set backbone=Backbone.load(…).
 
         if self.backbone is None:
             raise ValueError(
-                f"FineTuneHead(layer={self.layer!r}) has no backbone; give it to an AgeGenderPipeline, which hands "
-                "over its own, or set backbone=Backbone.load(…)."
+                f"FineTuneHead(layer={self.layer!r}) has no backbone; pass it to an AgeGenderPipeline, which sets "
+                "it, or set backbone=Backbone.load(…)."
             )
         return self.backbone if isinstance(self.backbone, Backbone) else Backbone.load(self.backbone)
 
     def _check(self, input_shape: tuple[int, ...]) -> tuple[Backbone, Augmentation | None]:
-        """Check the parameters against each other; return the network and how pictures are varied."""
+        """Check the parameters; return the network and the augmentation."""
         from agegender._tails.tail import NORMALISATIONS
 
         backbone, rate = self._backbone(), self.backbone_rate
         check_choice("backbone_batch_norm", self.backbone_batch_norm, NORMALISATIONS, "FineTuneHead")
         if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= rate < float("inf"):
             raise ValueError(
-                f"FineTuneHead: backbone_rate={rate!r} should be a number of at least 0, such as 0.1: the blocks' "
-                "learning rate as a multiple of the classifier's."
+                f"FineTuneHead: backbone_rate={rate!r} should be a number of at least 0, such as 0.1: the "
+                "learning rate of the blocks as a multiple of the classifier's."
             )
         shape = backbone.output_shape(self.layer)
         if tuple(input_shape) != shape:
@@ -254,8 +255,8 @@ own, or set backbone=Backbone.load(…).
             )
         if self.augment is not None and not pictures:
             raise ValueError(
-                f'FineTuneHead: augment varies pictures, which need layer="input"; layer={self.layer!r} gives '
-                "activations, of which the extractor's views can be cached."
+                f'FineTuneHead: augment changes pictures and needs layer="input"; layer={self.layer!r} gives '
+                "activations. Use the extractor's views instead."
             )
         return self.augment
 

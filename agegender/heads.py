@@ -1,4 +1,4 @@
-"""Heads: small Keras models, made from parameters, that read a layer of a face network.
+"""Heads: small Keras models that read a layer of a face network.
 
 A head is any callable ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, the ages first.
 `DenseHead` and `ConvHead` are such callables with parameters that a grid search reaches. `Head` is their base class:
@@ -97,9 +97,9 @@ class DenseHead(Head):
     Parameters
     ----------
     units : tuple of int, default=()
-        Widths of the hidden layers. Without any, the head is one softmax layer per output.
+        Widths of the hidden layers. If empty, the head is one softmax layer per output.
     dropout : float, default=0.0
-        Fraction of activations dropped before every dense layer, the input's included.
+        Fraction of activations dropped before every dense layer, including the first.
     batch_norm : bool, default=False
         Whether hidden layers are batch-normalised before their activation.
     activation : str, default="relu"
@@ -107,8 +107,8 @@ class DenseHead(Head):
     weight_decay : float, default=0.0
         L2 penalty on the kernels.
     layer : str, default="auto"
-        The backbone's layer to read; ``"auto"`` is ``"penultimate"`` where that is at most 4,096 numbers wide,
-        else ``"pooled"``. Of a network without a dense layer it is ``"embedding"``, which nothing has condensed.
+        The layer of the backbone that it reads. ``"auto"`` is ``"penultimate"`` if that is at most 4,096
+        numbers wide, and ``"pooled"`` otherwise. For a network without a dense layer it is ``"embedding"``.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class ConvHead(Head):
     """Convolutions on a feature map, then flattened into dense layers and the two softmax layers.
 
     Without arguments it is Conv2D → Flatten → softmax. ``ConvHead(filters=(), depthwise="global", units=(256,))``
-    weighs the positions of each channel by itself, as face networks do in their last convolution.
+    learns one weight per position and channel, as face networks do in their last convolution.
 
     Parameters
     ----------
@@ -160,11 +160,11 @@ class ConvHead(Head):
         Step of their kernels, in positions of the map.
     depthwise : int, "global" or None, default=None
         A depthwise convolution on the map before all others: the side of its kernel, or ``"global"`` for one as
-        large as the map, which leaves one number a channel.
+        large as the map, which gives one number per channel.
     pointwise : tuple of int, default=()
         Channels of 1×1 convolutions, after the depthwise one.
     spatial_dropout : float, default=0.0
-        Fraction of the map's channels dropped at the entrance.
+        Fraction of the map's channels dropped before the first layer.
     units : tuple of int, default=()
         Widths of the hidden dense layers after flattening.
     dropout : float, default=0.0
@@ -172,11 +172,11 @@ class ConvHead(Head):
     batch_norm : bool, default=False
         Whether every hidden layer is batch-normalised before its activation.
     activation : str, default="relu"
-        A Keras activation for every hidden layer but the depthwise one, which has none.
+        A Keras activation for every hidden layer except the depthwise one, which has none.
     weight_decay : float, default=0.0
         L2 penalty on the kernels.
     layer : str, default="feature_map"
-        The backbone's layer to read, one with height, width and channels.
+        The layer of the backbone that it reads; it must have height, width and channels.
 
     Examples
     --------

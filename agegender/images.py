@@ -1,6 +1,6 @@
-"""The one gate through which every picture passes: upright RGB ``uint8`` pixels, or a reason why not.
+"""Reading and decoding pictures: upright RGB ``uint8`` pixels, or an error with the reason.
 
-``docs/pictures.md`` has the table of what is accepted, what is refused and how each kind is converted.
+The tables in ``docs/pictures.md`` list what is accepted, what is refused and how each kind is converted.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 Content: TypeAlias = bytes | NDArray[np.uint8]
 
 PREPROCESSING_VERSION = 1
-"""Part of every cache key: raised whenever the same picture would give other pixels than before."""
+"""Part of every cache key; increased whenever the same picture would give other pixels than before."""
 
 MAX_PIXELS = 64_000_000
-"""The most pixels that a header may claim, unless the caller or ``AGEGENDER_MAX_PIXELS`` says otherwise."""
+"""The default limit of pixels that a header may claim; see ``AGEGENDER_MAX_PIXELS``."""
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif".split()  # noqa: SIM905
 )
-"""How names of pictures end, in lower case, for searching a folder; what is in a file its bytes alone decide."""
+"""Suffixes of pictures in lower case, for searching a folder; the format is recognised by the file's bytes."""
 
 
 def pixel_cap() -> int:
-    """Return the most pixels that a header may claim where the caller does not say.
+    """Return the default limit of pixels that a header may claim.
 
-    The environment variable ``AGEGENDER_MAX_PIXELS`` sets it for everything that reads pictures in this process and
-    in those that it starts; `MAX_PIXELS` where it is not set.
+    The environment variable ``AGEGENDER_MAX_PIXELS`` sets it for everything that reads pictures in this process
+    and in its child processes. If it is not set, the limit is `MAX_PIXELS`.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def pixel_cap() -> int:
 
 @contextmanager
 def _naming(picture: object) -> Iterator[None]:
-    """Turn whatever a decoder raises into an error that names the picture."""
+    """Turn any exception of a decoder into an error that names the picture."""
     try:
         yield
     except PictureError:
@@ -95,21 +95,22 @@ def _naming(picture: object) -> Iterator[None]:
     except Unreadable as error:
         raise PictureError(describe(picture), str(error)) from error.__cause__
     except MemoryError as error:
-        raise PictureError(describe(picture), "needs more memory to decode than there is") from error
+        raise PictureError(describe(picture), "needs more memory to decode than is available") from error
     except Exception as error:
-        # Pillow's plugins raise nearly anything on damaged data: SyntaxError, OSError, struct.error, KeyError, …
+        # Pillow's plugins raise many kinds of exceptions on damaged data: SyntaxError, OSError, struct.error,
+        # KeyError, …
         said = f"{type(error).__name__}: {error}"[:200]
         reason = f"is damaged, or of a kind that cannot be decoded ({said}); save it again as JPEG or PNG"
         raise PictureError(describe(picture), reason) from error
 
 
 def describe(picture: object) -> str:
-    """Return a short name for a picture, fit for messages and reports.
+    """Return a short name of a picture for messages and reports.
 
     Parameters
     ----------
     picture : Picture
-        A path, encoded bytes, a PIL image or an array; any other object is named by its type.
+        A path, encoded bytes, a PIL image or an array; for any other object, its type is named.
 
     Returns
     -------
@@ -137,7 +138,7 @@ def describe(picture: object) -> str:
 
 
 def read(picture: Picture) -> Content:
-    """Return the raw content of a picture: what its identity is computed from and its pixels are decoded from.
+    """Return the raw content of a picture, from which its digest is computed and its pixels are decoded.
 
     Parameters
     ----------
@@ -147,14 +148,14 @@ def read(picture: Picture) -> Content:
     Returns
     -------
     bytes or ndarray of shape (h, w, 3), uint8
-        The bytes of a file as they are; of a PIL image or an array the upright RGB pixels. An array that is RGB and
-        contiguous already is returned itself, not copied.
+        The bytes of a file, or the upright RGB pixels of a PIL image or an array. An array that is already RGB
+        and contiguous is returned without a copy.
 
     Raises
     ------
     PictureError
-        If there is no such file, it cannot be read, is no regular file, is empty or larger than `MAX_FILE_BYTES`,
-        changes while it is read, or if the pixels are not such as can be used without guessing.
+        If the file does not exist, cannot be read, is not a regular file, is empty or larger than
+        `MAX_FILE_BYTES`, or changes while it is read, or if it is not clear how to use the pixels.
     """
     if isinstance(picture, bytes):
         return picture
@@ -176,17 +177,17 @@ def read(picture: Picture) -> Content:
 
 
 def digest(content: Content) -> bytes:
-    """Return the identity of a picture's content: 16 bytes of BLAKE2b.
+    """Return the digest of a picture's content: 16 bytes of BLAKE2b.
 
     Parameters
     ----------
     content : bytes or ndarray of shape (h, w, 3), uint8
-        What `read` returned.
+        The result of `read`.
 
     Returns
     -------
     bytes
-        Of length 16. Pixels are hashed with their shape and under a tag, so they never collide with encoded bytes.
+        Of length 16. Pixels are hashed with their shape and a tag, so that they differ from encoded bytes.
 
     Examples
     --------
@@ -202,24 +203,24 @@ def digest(content: Content) -> bytes:
 
 
 def check(content: Content, *, max_pixels: int | None = None, full: bool = False) -> None:
-    """Find out cheaply whether a picture can be decoded.
+    """Check quickly whether a picture can be decoded.
 
-    The format, the header and the claimed size are examined, and for JPEG, PNG and WebP whether the file is complete:
-    some 40 µs for a small JPEG file.
+    Format, header and claimed size are checked, and for JPEG, PNG and WebP whether the file is complete. This
+    takes about 40 µs for a small JPEG file.
 
     Parameters
     ----------
     content : bytes or ndarray of shape (h, w, 3), uint8
-        What `read` returned.
+        The result of `read`.
     max_pixels : int, default=None
-        The most pixels, width × height, that the header may claim; None: see `pixel_cap`.
+        The largest number of pixels, width × height, that the header may claim. If None, see `pixel_cap`.
     full : bool, default=False
-        Decode the picture as well, which finds the damage that only shows in its pixels.
+        Also decode the picture, which finds damage in its pixels.
 
     Raises
     ------
     PictureError
-        If `decode` is sure to refuse the picture; with `full`, exactly if it refuses it.
+        If `decode` would certainly refuse the picture; with `full`, if and only if it refuses it.
     """
     if full or not isinstance(content, bytes):
         decode(content, max_pixels=max_pixels)
@@ -235,23 +236,24 @@ def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uin
     Parameters
     ----------
     content : bytes or ndarray of shape (h, w, 3) or (h, w), uint8
-        What `read` returned. An array passes through after checks.
+        The result of `read`. An array is checked and returned.
     max_pixels : int, default=None
-        The most pixels, width × height, that the header of encoded bytes may claim, checked before any is allocated;
-        None: see `pixel_cap`.
+        The largest number of pixels, width × height, that the header of encoded bytes may claim; it is checked
+        before memory is allocated. If None, see `pixel_cap`.
 
     Returns
     -------
     ndarray of shape (h, w, 3), uint8
-        Contiguous, red first, turned upright by the EXIF orientation. Grey is repeated in the three channels,
-        transparency is laid on white, 16 bits a channel lose the lower eight, and colour profiles are not applied.
-        An ordinary JPEG file gives the very pixels that ``cv2.imread`` does.
+        Contiguous, in the order red, green, blue, rotated by the EXIF orientation. Grey values are repeated in
+        the three channels, transparent pictures get a white background, of 16 bits per channel the lower eight
+        are dropped, and colour profiles are not applied. A usual JPEG file gives the same pixels as
+        ``cv2.imread``.
 
     Raises
     ------
     PictureError
-        If the bytes are in no accepted format, cut off, damaged, or claim more than `max_pixels`, and for pixels
-        whose range cannot be known (floats, 32-bit integers).
+        If the format is not accepted, the file is truncated or damaged, its header claims more than
+        `max_pixels`, or the range of the values is unknown (floats, 32-bit integers).
 
     Examples
     --------
@@ -276,7 +278,7 @@ def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8
     picture : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w, 3) or (h, w), uint8
         A file's path, an encoded picture, or pixels.
     max_pixels : int, default=None
-        The most pixels, width × height, that a file's header may claim; None: see `pixel_cap`.
+        The largest number of pixels, width × height, that a file's header may claim. If None, see `pixel_cap`.
 
     Returns
     -------
@@ -286,7 +288,7 @@ def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8
     Raises
     ------
     PictureError
-        For every reason of `read` and `decode`.
+        For the reasons given in `read` and `decode`.
     """
     content = read(picture)
     try:
@@ -296,7 +298,7 @@ def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8
 
 
 def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an array of pixels as contiguous RGB, or say what it is and what would make pixels of it."""
+    """Return an array of pixels as contiguous RGB; the error explains how to convert other arrays."""
     remedy = _array_remedy(array)
     if remedy is not None:
         kind = f"is an array of {array.dtype} of shape {array.shape}; pixels are uint8 of shape (height, width, 3)"
@@ -339,13 +341,13 @@ def trim(pixels: NDArray[np.uint8], crop: float) -> NDArray[np.uint8]:
     pixels : ndarray of shape (h, w, 3), uint8
         A picture.
     crop : float
-        The fraction of the height trimmed from top and bottom each, and of the width from left and right each, from
-        −1 to below 0.5. Negative: so much black is added. At least one pixel stays.
+        The fraction of the height trimmed from top and bottom each, and of the width from left and right each,
+        from −1 to below 0.5. If negative, a black border of that size is added. At least one pixel remains.
 
     Returns
     -------
     ndarray of shape (h', w', 3), uint8
-        A view where something is trimmed, `pixels` themselves where nothing is.
+        A view if something is trimmed; `pixels` itself if nothing is.
 
     Raises
     ------
@@ -372,23 +374,23 @@ def trim(pixels: NDArray[np.uint8], crop: float) -> NDArray[np.uint8]:
 
 
 def letterbox(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture to fit a network's input, its proportions kept, the rest black.
+    """Scale a picture to a network's input size, with its proportions kept and a black border.
 
-    Number for number what deepface 0.0.103 does in ``preprocessing.resize_image``: ``cv2.resize`` with bilinear
-    interpolation, sides cut down to whole pixels, centred. A side that would vanish, on which deepface fails, becomes
-    one pixel.
+    The result is the same as that of ``preprocessing.resize_image`` of deepface 0.0.103: ``cv2.resize`` with
+    bilinear interpolation, sides rounded down to whole pixels, centred. If a side would have no pixels,
+    deepface fails; here it gets one pixel.
 
     Parameters
     ----------
     pixels : ndarray of shape (h, w, 3), uint8
         A picture.
     size : tuple of int
-        The height and width wanted, in pixels.
+        The required height and width, in pixels.
 
     Returns
     -------
     ndarray of shape (size[0], size[1], 3), uint8
-        `pixels` themselves where they have this size already.
+        `pixels` itself if it already has this size.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Losses of an age distribution: small functions of the true ages and the predicted probabilities.
 
-Each takes ``ages`` (batch,), ``probabilities`` (batch, max_age + 1), both Keras tensors, and ``sigma``, the width in
-years of a label distribution, and returns one loss a row. A loss is added by writing one under ``@_register(name)``.
+Each takes ``ages`` (batch,), ``probabilities`` (batch, max_age + 1), both Keras tensors, and ``sigma``, the
+width in years of a label distribution, and returns one loss per row. To add a loss, write a function with the
+decorator ``@_register(name)``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ __all__ = ["AGE_LOSSES", "expected_age_error", "gender_loss"]
 AgeLoss = Callable[[Any, Any, float], Any]
 
 AGE_LOSSES: dict[str, AgeLoss] = {}
-"""What `age_loss` may be: from ages, probabilities (n_samples, n_ages) and sigma to a loss a sample."""
+"""The values of `age_loss`: functions from ages, probabilities (n_samples, n_ages) and sigma to one loss per
+sample."""
 
 # Smaller than any probability that matters, larger than float32 rounds to zero in 1 - p.
 TINY = 1e-7
@@ -30,7 +32,7 @@ def _register(name: str) -> Callable[[AgeLoss], AgeLoss]:
 
 @_register("categorical_crossentropy")
 def categorical_crossentropy(ages: Any, probabilities: Any, sigma: float) -> Any:
-    """−log p of the true age, rounded to whole years; `sigma` plays no part."""
+    """−log p of the true age, rounded to whole years; `sigma` is not used."""
     from keras import ops
 
     n_ages = probabilities.shape[-1]
@@ -57,7 +59,9 @@ def label_distribution(ages: Any, probabilities: Any, sigma: float) -> Any:
 
 @_register("mean_variance")
 def mean_variance(ages: Any, probabilities: Any, sigma: float) -> Any:
-    """Cross-entropy, plus 0.1 · squared error of the mean, plus 0.05 · variance (Pan et al. 2018); no `sigma`.
+    """Cross-entropy, plus 0.1 · squared error of the mean, plus 0.05 · variance (Pan et al. 2018).
+
+    `sigma` is not used.
 
     References
     ----------
@@ -75,10 +79,10 @@ def mean_variance(ages: Any, probabilities: Any, sigma: float) -> Any:
 
 @_register("ordinal")
 def ordinal(ages: Any, probabilities: Any, sigma: float) -> Any:
-    """Binary cross-entropies of "older than k years", one for each threshold k, summed; no `sigma`.
+    """Binary cross-entropies of "older than k years", one per threshold k, summed; `sigma` is not used.
 
-    P(older than k) is the softmax's own tail, so the answers never contradict each other, which is what CORAL's
-    shared weights are for, and the head's output stays a distribution over ages.
+    P(older than k) is the tail of the softmax. So the probabilities are always consistent, which CORAL achieves
+    by shared weights, and the output of the head is still a distribution over ages.
 
     References
     ----------

@@ -1,8 +1,8 @@
-"""Numbers from predictions: errors of age in years, shares of right genders, and what a distribution over ages says.
+"""Metrics: age error in years, gender accuracy, and properties of age distributions.
 
-Truth and prediction are (n, 2) arrays or frames with the columns ``age`` and ``gender``, as `AgeGenderClassifier`
-takes and gives them, or the one column alone. Rows that were predicted as NaN (pictures that could not be read) are
-left out with a warning.
+True and predicted values are (n, 2) arrays or frames with the columns ``age`` and ``gender``, as in
+`AgeGenderClassifier`, or just one column. Rows that were predicted as NaN (pictures that could not be read) are
+ignored with a warning.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def age_mae(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None = None)
 def age_cumulative_score(
     y_true: Any, y_pred: Any, *, k: float = 5, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Return CS@k, the fraction of ages predicted within `k` years of the truth.
+    """Return CS@k, the fraction of ages with an error of at most `k` years.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples, 2) or (n_samples,), or frames with the column ``age``
         Ages in years.
     k : float, default=5
-        The error allowed, in years, inclusive.
+        The largest allowed error, in years.
     sample_weight : array-like of shape (n_samples,), default=None
 
     References
@@ -69,12 +69,12 @@ def age_cumulative_score(
 
 
 def gender_accuracy(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None = None) -> float:
-    """Return the fraction of genders predicted rightly.
+    """Return the accuracy of the gender.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples, 2) or (n_samples,), or frames with the column ``gender``
-        Labels, of the same kind in both.
+        Labels of the same type in both.
     sample_weight : array-like of shape (n_samples,), default=None
 
     Examples
@@ -87,7 +87,7 @@ def gender_accuracy(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None
     if isinstance(truth[0], str) != isinstance(prediction[0], str):
         raise ValueError(
             f"True genders are like {truth[0]!r} and predicted ones like {prediction[0]!r}; text never equals a "
-            "number: give both in the same labels."
+            "number: use the same labels for both."
         )
     return float(np.average(truth == prediction, weights=weights))
 
@@ -110,14 +110,14 @@ def expected_age(proba: ArrayLike) -> NDArray[np.float64]:
     array([1.5])
     """
     proba = np.asarray(proba, dtype=np.float64)
-    # Row by row in one order of summation, so that a row's age does not depend on its neighbours.
+    # Each row is summed in the same order, so that its age does not depend on other rows.
     return (proba * np.arange(proba.shape[1])).sum(axis=1)
 
 
 def age_quantile(proba: ArrayLike, q: float) -> NDArray[np.float64]:
     """Return the `q`-quantile of distributions over the ages 0, 1, 2 and so on.
 
-    The mass of age k is taken as spread evenly over k ± ½ years, so that quantiles are not whole years.
+    The probability of age k is spread evenly over k ± ½ years, so that quantiles are not whole years.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def _age_errors(
 
 
 def target_column(values: Any, name: str) -> NDArray[Any]:
-    """Return the ages or the genders of (n, 2) rows, of a frame, or of the one column alone."""
+    """Return the ages or the genders of (n, 2) rows, of a frame, or of one column."""
     if name in getattr(values, "columns", ()):
         return np.asarray(values[name])
     array = np.asarray(values)
@@ -179,7 +179,7 @@ def target_column(values: Any, name: str) -> NDArray[Any]:
         return array
     if array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(
-            f"Got shape {array.shape}; expected (n_samples, 2), age and gender, or the column {name!r} alone."
+            f"Got shape {array.shape}; expected (n_samples, 2), age and gender, or only the column {name!r}."
         )
     return array[:, 0 if name == "age" else 1]
 
@@ -187,7 +187,7 @@ def target_column(values: Any, name: str) -> NDArray[Any]:
 def predicted_rows(
     name: str, truth: NDArray[Any], prediction: NDArray[Any], sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
-    """Return truth, prediction and weights without the rows that were not predicted, warning of these."""
+    """Return true values, predictions and weights without the rows that were not predicted, with a warning."""
     weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     lengths = [len(values) for values in (truth, prediction, weights) if values is not None]
     if len(set(lengths)) > 1:
@@ -200,7 +200,7 @@ def predicted_rows(
         raise ValueError(f"No {name} was predicted for any of the {len(prediction)} rows.")
     if not present.all():
         warnings.warn(
-            f"{np.count_nonzero(~present)} of {len(present)} rows have no predicted {name} and are left out.",
+            f"{np.count_nonzero(~present)} of {len(present)} rows have no predicted {name} and are ignored.",
             PictureWarning,
             stacklevel=4,
         )

@@ -1,8 +1,8 @@
-"""How a network runs: sessions, threads, and a few networks kept open in a process.
+"""Running networks: sessions, threads, and a few networks that stay open per process.
 
-ONNX networks run on ONNX Runtime as graphs of their own: cut at the layer that is wanted, with the normalisation in
-front, and rewritten, exactly, into what ONNX Runtime is fast with. Keras networks run as one compiled function that
-takes batches of any size.
+ONNX networks run on ONNX Runtime. Their graphs are cut at the requested layer, get the normalisation as their
+first operations, and are rewritten, without changing the result, into operations that ONNX Runtime runs fast.
+Keras networks run as one compiled function for batches of any size.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ __all__ = ["Network", "close_networks", "images_passed", "open_network"]
 Run: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 OPEN_NETWORKS = 4
-"""How many networks stay open in a process; the one used longest ago goes first."""
+"""How many networks stay open per process; the least recently used one is closed first."""
 
 PICTURES_A_THREAD = 4
-"""How many pictures ONNX Runtime is given at once, however large the batch is.
+"""How many pictures per thread ONNX Runtime gets at a time, even if the batch is larger.
 
-Of more, the activations of the first layers no longer stay in the processor's cache: on two cores, a picture in a
-batch of 64 takes a MobileFaceNet half as long again as one in a batch of 8.
+With more, the activations of the first layers no longer fit in the processor's cache: on two cores, a
+MobileFaceNet takes 1.5 times as long per picture with batches of 64 as with batches of 8.
 """
 
 PICTURES_ON_A_GPU = 64
-"""How many pictures a GPU is given at once."""
+"""How many pictures a GPU gets at a time."""
 
 
 class Network:
-    """One layer of a network, ready to run. Made by :func:`open_network`.
+    """One layer of a network, ready to run; made by :func:`open_network`.
 
-    Safe to call from several threads at once. After a fork it opens itself anew.
+    Several threads can call it at the same time. After a fork, it is opened again in the child process.
 
     Parameters
     ----------
@@ -55,16 +55,16 @@ class Network:
     layer : str
         The layer, by any of its names.
     n_threads : int
-        Threads that ONNX Runtime uses; TensorFlow has one number of threads for the whole process.
+        Threads that ONNX Runtime uses; for TensorFlow, the number is the same in the whole process.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        What it runs on.
+        The device that it runs on.
 
     Attributes
     ----------
     output_shape : tuple of int
-        What it gives for one picture.
+        Shape of the output for one picture.
     n_images : int
-        Pictures that passed through it.
+        Number of pictures that it was run on.
     """
 
     def __init__(self, backbone: Backbone, layer: str, n_threads: int, device: str = "auto") -> None:
@@ -79,17 +79,18 @@ class Network:
         self._run = _open(backbone, self.layer, n_threads, device)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pass pictures through the network.
+        """Run the network on pictures.
 
         Parameters
         ----------
         batch : ndarray of shape (n, h, w, 3), uint8
-            RGB pictures of the backbone's own size.
+            RGB pictures of the backbone's input size.
 
         Returns
         -------
         ndarray of shape (n, ...), float32
-            Maps channels last; everything else flat. A picture's numbers do not depend on those beside it.
+            Maps are channels last, everything else is flat. The numbers of a picture do not depend on the
+            others in the batch.
 
         Raises
         ------
@@ -100,7 +101,7 @@ class Network:
         if batch.ndim != 4 or batch.shape[1:] != (*size, 3) or batch.dtype != np.uint8:
             raise ValueError(
                 f"{self.backbone.name} takes uint8 pictures of shape (n, {size[0]}, {size[1]}, 3); this batch is "
-                f"{batch.dtype} of shape {batch.shape}. images.letterbox brings pictures to size."
+                f"{batch.dtype} of shape {batch.shape}. images.letterbox resizes pictures."
             )
         if not len(batch):
             return np.empty((0, *self.output_shape), np.float32)
@@ -108,7 +109,7 @@ class Network:
         if rows.shape != (len(batch), *self.output_shape):
             raise WeightsError(
                 f"{self.backbone.name} gave {rows.shape} for {len(batch)} pictures at {self.layer!r}, not "
-                f"{(len(batch), *self.output_shape)}: its graph does not keep pictures apart there."
+                f"{(len(batch), *self.output_shape)}: its graph mixes pictures at this layer."
             )
         self._count(len(batch))
         return rows
@@ -120,7 +121,7 @@ class Network:
         return f"<Network {self.backbone.name}: {self.layer!r} {self.output_shape}>"
 
     def _here(self) -> Run:
-        """Return what runs the network in this process: a forked child cannot use its parent's threads."""
+        """Return the session of this process; a forked child cannot use its parent's threads."""
         if self._process != os.getpid():
             keep_forever(self._run)
             self._lock = threading.Lock()
@@ -139,7 +140,7 @@ class Network:
 def open_network(
     backbone: Backbone, layer: str, *, n_threads: int | None = None, device: str = "auto"
 ) -> Network:
-    """Return a layer of a network, ready to run; the same object while it stays open.
+    """Open a layer of a network; while it stays open, the same object is returned.
 
     Parameters
     ----------
@@ -148,9 +149,9 @@ def open_network(
     layer : str
         "embedding", "penultimate", "pooled", "feature_map", "input" or a tensor's name.
     n_threads : int, default=None
-        Threads that ONNX Runtime uses; None takes every core that this process may use.
+        Threads that ONNX Runtime uses. If None, all cores that this process may use.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        "auto" takes a GPU where ONNX Runtime (or TensorFlow, for a network in Keras form) can use one.
+        "auto" uses a GPU if ONNX Runtime (or TensorFlow, for a network in Keras form) can.
 
     Returns
     -------
@@ -161,9 +162,9 @@ def open_network(
     ValueError
         If the network has no such layer.
     WeightsError
-        If its file is not what it should be, or is gone.
+        If its file was not found or has another content.
     RuntimeError
-        If TensorFlow is needed and cannot run in this process, or a device is asked for that is not there.
+        If TensorFlow is needed and cannot run in this process, or the device is not available.
     """
     check_choice("device", device, DEVICES, "open_network")
     threads = resolve_threads() if n_threads is None else n_threads
@@ -178,14 +179,14 @@ def open_network(
 
 
 def close_networks() -> None:
-    """Let go of every open network, and of the memory that they take."""
+    """Close all open networks and free their memory."""
     with _lock:
         _open_networks.clear()
     forget_network()
 
 
 def images_passed() -> int:
-    """Return how many pictures have passed through networks in this process."""
+    """Return how many pictures networks were run on in this process."""
     return _images_passed
 
 
@@ -222,7 +223,7 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, de
     providers = onnx_providers(device)
     session = opened(providers)
     if session.get_providers()[0] != providers[0]:
-        # ONNX Runtime goes on without a GPU that it cannot use, with a line on the screen at most.
+        # If ONNX Runtime cannot use a GPU, it continues on the processor and prints at most one line.
         if device == "cuda":
             raise RuntimeError(
                 "device='cuda', but ONNX Runtime cannot use a GPU here, although it was built for one: no GPU is "
@@ -245,7 +246,7 @@ def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, de
 def _session(content: bytes, n_threads: int, name: str, providers: list[str]) -> Any:
     try:
         return open_session(content, n_threads=n_threads, providers=providers, memory_pattern=False)
-    except Exception as error:  # onnxruntime's errors have no common class of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise WeightsError(f"{name} cannot run on ONNX Runtime: {str(error).strip()[:300]}") from error
 
 
@@ -263,7 +264,7 @@ def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, d
     scale = tf.constant(backbone.scale, tf.float32)
     one_position = len(layers_of(backbone).shapes[tensor]) == 1
 
-    # One signature for batches of every size: nothing is traced, and kept, again.
+    # One signature for batches of any size, so that nothing is traced again.
     @tf.function(input_signature=[tf.TensorSpec((None, *backbone.input_size, 3), tf.uint8)], autograph=False)
     def run(batch: Any) -> Any:
         pictures = batch[..., ::-1] if backbone.color == "bgr" else batch

@@ -1,7 +1,7 @@
-"""One fit of one head: epochs that run inside TensorFlow, early stopping, learning-rate schedules.
+"""Training of a head: epochs that run inside TensorFlow, early stopping, learning rate schedules.
 
-An epoch, or the part of one whose rows fit in memory, is a single call into a compiled loop: no Python runs between
-two steps.
+An epoch, or the part of it whose rows fit in memory, is one call of a compiled loop, without Python between two
+steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
 __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures", "train"]
 
-# Rows up to this size are held in one tensor for all epochs; more are read in chunks, two of them held at a time.
+# Up to this size, all rows are kept in one tensor; otherwise they are read in chunks, with two chunks in memory.
 HELD_BYTES = 512 * 2**20
 CHUNK_BYTES = 128 * 2**20
 EVALUATED_BYTES = 8 * 2**20
@@ -83,14 +83,14 @@ def train(
     data : TrainingData
     settings : Settings
     seed : int
-        Decides everything random.
+        Seed of all random numbers.
     report : callable
-        Gets a record of each epoch.
+        Is called with a record of each epoch.
 
     Returns
     -------
     keras.Model
-        From a row as it comes, not standardised, to the probabilities of the ages and of the genders.
+        It maps a row, not standardised, to the probabilities of the ages and of the genders.
     """
     _prepare_tensorflow()
     rng = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def _number(report: Callable[[dict[str, Any]], None], number: int, record: dict[
 
 
 def _prepare_tensorflow() -> None:
-    """Check that Keras runs on TensorFlow, and give it its share of the cores."""
+    """Check that Keras runs on TensorFlow, and set its number of threads."""
     check_tensorflow()
     import keras
 
@@ -125,7 +125,7 @@ def _prepare_tensorflow() -> None:
 def split_pictures(
     data: TrainingData, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Set a fraction of the pictures aside, alike in age and gender, whole groups on one side."""
+    """Hold out a fraction of the pictures, stratified by age and gender, with groups kept together."""
     groups = np.unique(data.groups[data.pictures], return_inverse=True)[1]
     ages, genders = data.ages[data.pictures], data.genders[data.pictures]
     training, validation = split(ages, genders, groups, fraction, rng)
@@ -164,11 +164,11 @@ SCHEDULES: dict[str | None, Callable[[Settings, list[float]], float]] = {
     "plateau": _plateau,
     None: _constant,
 }
-"""From the settings and the validation error of each epoch so far to the next epoch's learning rate."""
+"""Functions from the settings and the validation errors so far to the next epoch's learning rate."""
 
 
 class Trainer:
-    """A head being trained on data: compiled once, run for one or more rounds.
+    """The training of a head on data: compiled once, run for one or more rounds.
 
     Parameters
     ----------
@@ -195,18 +195,18 @@ class Trainer:
         rng: np.random.Generator,
         report: Callable[[dict[str, Any]], None],
     ) -> None:
-        """Train one round from the present weights, and leave the model with its best ones.
+        """Train one round from the current weights, and restore the best weights.
 
         Parameters
         ----------
         training, validation : ndarray of int64
-            Pictures to train on and to stop by; without validation all epochs are run.
+            Pictures for training and for early stopping; without the latter, all epochs are run.
         weights : ndarray of shape (n_training,)
             Weights of the training pictures.
         rng : numpy.random.Generator
-            Draws the order of rows and the view of each.
+            For the order of rows and the view of each.
         report : callable
-            Gets a record of each epoch.
+            Is called with a record of each epoch.
         """
         self._optimizer.reset()
         errors: list[float] = []
@@ -255,7 +255,7 @@ class Trainer:
         total = 0.0
         for values, picks, part in self._chunks(rows):
             n_steps = math.ceil(len(picks) / self.settings.batch_size)
-            # Steps of nearly equal size: no last one of a few rows.
+            # Steps of nearly equal size, so that the last one is not too small.
             bounds = np.linspace(0, len(picks), n_steps + 1).astype(np.int32)
             chosen = shuffled[part]
             labels = (data.ages[chosen], data.genders[chosen], weights[order[part]].astype(np.float32))
@@ -284,7 +284,7 @@ class Trainer:
         return float(error), float(np.average(right, weights=weights))
 
     def _chunks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64], slice]]:
-        """Yield a tensor of rows, which of them to take in which order, and the slice of `rows` that these are."""
+        """Yield a tensor of rows, the indices to use in order, and the slice of `rows` that it contains."""
         if self._held is not None:
             yield self._held, rows, slice(0, len(rows))
             return
@@ -293,7 +293,7 @@ class Trainer:
         parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
 
         def read(part: slice) -> tuple[Any, NDArray[np.int64], slice]:
-            # In ascending order, a disk is read in one sweep.
+            # In ascending order, the disk is read sequentially.
             wanted, picks = np.unique(rows[part], return_inverse=True)
             values = _tensor(take(X, wanted))
             return values, picks, part
@@ -340,7 +340,7 @@ def _compile_steps(model: Any, optimizer: Any, rows: NDArray[Any], settings: Set
             return i + 1, total + step(batch, ages[part], genders[part], weights[part])
 
         n_steps = tf.shape(bounds)[0] - 1
-        # One step at a time: each begins with the weights that the one before left.
+        # Steps must run one after the other, because each starts from the weights of the previous one.
         return tf.while_loop(lambda i, total: i < n_steps, body, (0, 0.0), parallel_iterations=1)[1]
 
     return steps.get_concrete_function()

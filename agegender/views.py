@@ -1,4 +1,4 @@
-"""Views: small, fixed changes of a picture, each embedded and cached on its own.
+"""Views: small, fixed changes of a picture; each view is embedded and cached separately.
 
 A view is a `View`, a name of `VIEWS`, or several names joined by ``+`` (``"mirror+zoom"``).
 """
@@ -19,32 +19,33 @@ from agegender._utils.validation import did_you_mean
 __all__ = ["ORDER", "VIEWS", "View", "look", "resolve_views", "view_axis"]
 
 LARGEST_SIDE = 1024
-"""Pixels; a longer side is scaled down first: what face networks read is far smaller, and a change of a 12-megapixel
-photograph would take longer than to embed it."""
+"""In pixels; a picture with a longer side is first scaled down, because face networks have much smaller inputs,
+and changing a photograph of 12 megapixels would take longer than embedding it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One fixed change of a picture; without arguments, the picture as it is.
+    """One fixed change of a picture; without arguments, the unchanged picture.
 
-    The changes are made in the order of the parameters, about the picture's centre. Where they uncover a border, the
-    picture is continued by its reflection. The same numbers are the same view, and the same rows of the cache,
-    whatever name they came by.
+    The changes are applied in the order of the parameters, around the centre of the picture. If they uncover a
+    border, it is filled with the reflected picture. Equal numbers are the same view and have the same rows in
+    the cache, whatever their name.
 
     Parameters
     ----------
     mirror : bool, default=False
-        Left and right exchanged.
+        Swap left and right.
     zoom : float, default=1.0
-        Factor by which the picture is enlarged; its own size is kept.
+        Factor by which the content is enlarged; the size of the picture stays the same.
     turn : float, default=0.0
-        Degrees, counter-clockwise.
+        Rotation in degrees, counter-clockwise.
     right, down : float, default=0.0
         Shifts, as fractions of width and height.
     gamma : float, default=1.0
-        Brightness x, from 0 to 1, becomes x to this power: above 1 darkens, below 1 lightens, nothing saturates.
+        Brightness x, from 0 to 1, becomes x to this power: above 1, the picture gets darker, below 1 lighter.
+        No value saturates.
     grey : bool, default=False
-        Colour taken away.
+        Remove the colours.
     blur : float, default=0.0
         Standard deviation of a Gaussian, as a fraction of the picture's longer side.
 
@@ -83,7 +84,7 @@ class View:
             raise ValueError(f"View: blur={self.blur!r} should not be negative.")
 
     def __add__(self, other: View) -> View:
-        """Return the view that makes the changes of both."""
+        """Return the view that combines the changes of both."""
         return View(
             mirror=self.mirror != other.mirror,
             zoom=self.zoom * other.zoom,
@@ -99,7 +100,7 @@ class View:
         return f"View({', '.join(f'{name}={value!r}' for name, value in self._changes().items())})"
 
     def __str__(self) -> str:
-        """The view in a cache's key: what it changes."""
+        """The view as part of a cache key."""
         changes = (name if value is True else f"{name}={value!r}" for name, value in self._changes().items())
         return ",".join(changes) or "plain"
 
@@ -113,8 +114,8 @@ class View:
         Returns
         -------
         ndarray of shape (h, w, 3), uint8
-            `pixels` themselves where nothing changes; else a picture with a side of more than 1,024 pixels is scaled
-            down to that.
+            `pixels` itself if nothing changes. Otherwise, a picture with a side of more than 1,024 pixels is
+            scaled down to that.
         """
         if self == View():
             return pixels
@@ -168,7 +169,7 @@ VIEWS = {
     "grey": View(grey=True),
     "blur": View(blur=0.008),
 }
-"""The views that have names."""
+"""The named views."""
 
 ORDER = (
     "plain",
@@ -184,16 +185,16 @@ ORDER = (
     "darker",
     "mirror+brighter",
 )
-"""What a number of views stands for: the first so many. Every second one is mirrored."""
+"""The order of views: a number n means the first n. Every second one is mirrored."""
 
 
 def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View, ...]:
-    """Return the views that an extractor's `views` parameter stands for.
+    """Return the views for an extractor's `views` parameter.
 
     Parameters
     ----------
     views : int, str, View or sequence of str and View
-        A number: the first so many of `ORDER`. A name may be several joined by ``+``.
+        A number n: the first n of `ORDER`. Names can be combined with ``+``.
 
     Returns
     -------
@@ -202,7 +203,7 @@ def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View,
     Raises
     ------
     TypeError
-        If `views` is none of these.
+        If `views` is not one of these.
     ValueError
         If a name is unknown, a view occurs twice, or there is none, or more than `ORDER` has.
 
@@ -225,10 +226,10 @@ def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View,
         raise TypeError(f"views={views!r} should be a number of views, a name, or a tuple of names.")
     resolved = tuple(_resolve(view) for view in views)
     if not resolved:
-        raise ValueError(f"views={views!r} has no view; views=1 takes the picture as it is.")
+        raise ValueError(f"views={views!r} has no view; views=1 uses the unchanged picture.")
     for position, view in enumerate(resolved):
         if view in resolved[:position]:
-            raise ValueError(f"views={views!r}: {str(view)!r} occurs twice; each view should be there once.")
+            raise ValueError(f"views={views!r}: {str(view)!r} occurs twice; each view should occur once.")
     return resolved
 
 
@@ -246,7 +247,7 @@ def view_axis(views: int | str | View | Sequence[str | View]) -> tuple[int, ...]
 
 
 def look(pixels: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
-    """Return a picture in each of the views; a large one is scaled down once for all.
+    """Return all views of a picture; a large picture is scaled down once for all views.
 
     Parameters
     ----------
