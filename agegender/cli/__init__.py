@@ -1,4 +1,4 @@
-"""The command ``agegender``: a file a command, what they share in ``_options`` and ``_output``."""
+"""The command ``agegender``: one file per command, shared parts in ``_options`` and ``_output``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Commands that say, when stopped by Ctrl-C, how to go on: typer by itself forgets what an interrupt says."""
+    """Commands that explain after Ctrl-C how to continue; typer alone drops the notes of an interrupt."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -51,9 +51,9 @@ app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
-    """Run the command; an error that a person can mend is one line, not a traceback."""
+    """Run the command; errors of the user are printed as one line, not as a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A picture left out is reported once, by name, at the end.
+    # Skipped pictures are reported by name at the end.
     warnings.simplefilter("ignore", PictureWarning)
     try:
         app()

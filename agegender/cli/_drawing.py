@@ -1,4 +1,4 @@
-"""Boxes and labels drawn into pictures, readable whatever the picture's size."""
+"""Boxes and labels in pictures, readable at any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["Marked", "annotate"]
 
 COLORS = ("#ffb000", "#5ee0ff", "#9dff6e", "#ff8ad8", "#c9b6ff", "#ffffff")
-# A smaller picture is enlarged first, for text that can be read to fit into it.
+# A smaller picture is enlarged first, so that readable text fits.
 _LEAST_SIDE = 480
 
 Box = tuple[float, float, float, float]
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Marked:
-    """A face to be drawn: its box (left, top, width, height, in pixels), what is written at it, and its colour."""
+    """A face to draw: its box (left, top, width, height, in pixels), its label and its colour."""
 
     box: Box
     label: str
@@ -32,14 +32,14 @@ class Marked:
 def annotate(
     pixels: NDArray[np.uint8], faces: Iterable[Marked], *, enlarge: bool = True
 ) -> NDArray[np.uint8]:
-    """Return a picture with a box and a label at each face.
+    """Return a picture with a box and a label for each face.
 
     Parameters
     ----------
     pixels : ndarray of shape (h, w, 3), uint8
         RGB.
     faces : iterable of Marked
-        Labels of earlier ones are placed first.
+        Labels are placed in this order.
     enlarge : bool, default=True
         Whether a small picture is enlarged by a whole factor, so that the text has room.
 
@@ -70,7 +70,7 @@ def _rectangle(box: Box, factor: int) -> Box:
 
 
 def _text_size(box: Box, size: tuple[int, int]) -> int:
-    """Return a height of letters that suits the face, and can be read when the picture is seen whole."""
+    """Return a font size that suits the face and is readable when the whole picture is shown."""
     least = max(13.0, 0.02 * max(size))
     return round(min(max(least, 0.11 * (box[2] - box[0])), 0.05 * max(size), 96))
 
@@ -96,7 +96,7 @@ def _write(
 def _place(
     box: Box, label: tuple[float, float], size: tuple[int, int], others: list[Box]
 ) -> tuple[float, float]:
-    """Return where a label hides least: above the face, below it, or inside at its upper or lower edge."""
+    """Return the position where a label covers least: above the face, below it, or inside its box."""
     width, height = label
     rows = (box[1] - height, box[3], box[3] - height, box[1])
     columns = (box[0], (box[0] + box[2] - width) / 2, box[2] - width)
@@ -109,7 +109,7 @@ def _place(
 
 
 def _hidden(place: tuple[float, float], label: tuple[float, float], others: list[Box]) -> float:
-    """Return how many pixels of other faces and labels lie under a label."""
+    """Return how many pixels of other faces and labels a label would cover."""
     (x, y), (width, height) = place, label
     across = (min(x + width, other[2]) - max(x, other[0]) for other in others)
     down = (min(y + height, other[3]) - max(y, other[1]) for other in others)
@@ -118,5 +118,5 @@ def _hidden(place: tuple[float, float], label: tuple[float, float], others: list
 
 @functools.lru_cache(maxsize=32)
 def _font(size: int) -> Any:
-    """Return the font inside Pillow, which has the letters of Latin-1: no dashes but the hyphen."""
+    """Return Pillow's built-in font. It has only Latin-1 characters, so that the hyphen is the only dash."""
     return ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""Model files by their ending: safe ones, and joblib's."""
+"""Model files by their suffix: safe files and joblib files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PICKLED = (".joblib", ".pkl")
 
 
 def check_ending(path: Path) -> None:
-    """Raise an error unless a file's name says how the model is kept in it."""
+    """Raise an error if the suffix of a model file is unknown."""
     if path.suffix not in (SAFE, *PICKLED):
         raise ValueError(
             f"{str(path)!r} ends neither in {SAFE} (safe to open, for sharing) nor in {' or '.join(PICKLED)} "
-            "(keeps heads of one's own, runs code when it is opened)."
+            "(keeps your own heads, runs code when it is loaded)."
         )
 
 
 def save(model: Any, path: Path) -> None:
-    """Save a model in the form that the file's ending names."""
+    """Save a model in the format of the file's suffix."""
     from agegender.persistence import save_model
 
     check_ending(path)

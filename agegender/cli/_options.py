@@ -1,4 +1,4 @@
-"""Options that several commands share, and what is made of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -25,49 +25,47 @@ BackboneOption = Annotated[
 ColorOption = Annotated[
     str | None,
     typer.Option(
-        help="Colour order that an .onnx file takes: rgb, or bgr; by default what it says, else rgb."
+        help="Colour order of an .onnx file's input: rgb or bgr; by default from its metadata, or rgb."
     ),
 ]
 MeanOption = Annotated[
     float | None,
     typer.Option(
-        help="An .onnx file is fed (pixel − mean) · scale; by default what it says, else 127.5 and 1/128."
+        help="The input of an .onnx file is (pixel − mean) · scale; by default from its metadata, or 127.5 and 1/128."
     ),
 ]
 ScaleOption = Annotated[str | None, typer.Option(help="A number or a fraction such as 1/128.")]
 LayerOption = Annotated[
     str,
     typer.Option(
-        help="embedding, penultimate, pooled, feature_map, a tensor's name, or auto: the head's own."
+        help="embedding, penultimate, pooled, feature_map, a tensor's name, or auto: the layer of the head."
     ),
 ]
 CropOption = Annotated[float, typer.Option(help="Fraction trimmed from every side of the pictures.")]
 CacheOption = Annotated[str, typer.Option(help="Folder of the cache, 'auto' or 'none'.")]
-BatchOption = Annotated[int, typer.Option(help="Pictures that pass through the network at once.")]
+BatchOption = Annotated[int, typer.Option(help="Pictures per batch of the network.")]
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        help="A model saved by `agegender train`; without it, the one that comes with the package. "
+        help="A model saved by `agegender train`; without it, the pretrained model of the package. "
         "Loading a .joblib file runs the code in it."
     ),
 ]
 FacesOption = Annotated[
     str,
     typer.Option(
-        help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file; or none: each picture is a face crop."
+        help="Face detector: auto, yunet, mtcnn, a YuNet .onnx file; or none: each picture is a face crop."
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def parse_units(text: str) -> tuple[int, ...]:
-    """Read a list of whole numbers such as 256,128."""
+    """Read a list of integers such as 256,128."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise ValueError(
-            f"--units {text!r} is not a list of whole numbers such as 256 or 256,128."
-        ) from error
+        raise ValueError(f"--units {text!r} is not a list of integers such as 256 or 256,128.") from error
 
 
 def _number(text: str, option: str) -> float:
@@ -79,7 +77,7 @@ def _number(text: str, option: str) -> float:
 
 
 def backbone_of(name: str, color: str | None, mean: float | None, scale: str | None) -> str | Backbone:
-    """Return a network's name, or the backbone that an .onnx file holds."""
+    """Return a network's name, or the backbone of an .onnx file."""
     if not name.lower().endswith(".onnx"):
         given = {"--color": color, "--mean": mean, "--scale": scale}
         if ignored := [option for option, value in given.items() if value is not None]:
@@ -108,7 +106,7 @@ def make_extractor(
     cache: str,
     quiet: bool,
 ) -> EmbeddingExtractor:
-    """Make an extractor of the options that describe one."""
+    """Make an extractor from the options."""
     from agegender.extractor import EmbeddingExtractor
 
     return EmbeddingExtractor(
@@ -123,7 +121,7 @@ def make_extractor(
 
 @contextmanager
 def cache_folder(cache: str) -> Iterator[str]:
-    """Give a folder that lasts for this command where no cache is wanted."""
+    """Yield a temporary folder for this command if no cache is wanted."""
     if cache != "none":
         yield cache
         return
@@ -132,7 +130,7 @@ def cache_folder(cache: str) -> Iterator[str]:
 
 
 def find_pictures(given: list[Path]) -> list[str]:
-    """Return the files given, and every picture inside the folders given."""
+    """Return the given files, and every picture in the given folders."""
     from agegender.images import SUFFIXES
 
     paths: list[str] = []

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Output of commands."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def shown(path: str | os.PathLike[str], width: int | None = None) -> str:
 
 
 def account(report: ExtractionReport) -> str:
-    """Put into words what an extractor did."""
+    """Describe an extraction in words."""
     return (
         f"Embedded {report.n_images:,} pictures ({report.n_unique:,} different): {report.n_cached:,} from the "
         f"cache, {report.n_computed:,} through the network, {report.seconds:.1f} s."
@@ -81,7 +81,7 @@ def gender_word(label: Any) -> str:
 
 
 def fold_table(figures: Sequence[Sequence[float]]) -> Table:
-    """Return a table of each fold's age MAE, CS@5 and gender accuracy, and of what they are on average."""
+    """Return a table of age MAE, CS@5 and gender accuracy per fold, with means."""
     import numpy as np
 
     table = Table("fold", "age MAE", "CS@5", "gender accuracy")
@@ -99,7 +99,7 @@ def _cells(figures: Sequence[float]) -> list[str]:
 
 
 def import_tensorflow() -> None:
-    """Import it without what its C++ parts print, before they can be told not to, of graphics cards not found."""
+    """Import TensorFlow without the messages about missing GPUs that its C++ parts print."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -113,7 +113,7 @@ def import_tensorflow() -> None:
 
 
 def end_with_failures(failures: list[Any]) -> None:
-    """Name the pictures that could not be used; the exit code is 1 where there are any."""
+    """Print the pictures that could not be used; if there are any, the exit code is 1."""
     for failure in failures:
         complain("Not read", f"{shown(failure.picture)}: {failure.reason}")
     if failures:

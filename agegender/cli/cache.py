@@ -14,14 +14,14 @@ from agegender.cli._output import out_console, tell
 if TYPE_CHECKING:
     from agegender.cache import EmbeddingCache
 
-app = typer.Typer(help="The embeddings kept on disk.", no_args_is_help=True)
+app = typer.Typer(help="The cache of embeddings on disk.", no_args_is_help=True)
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 
 
 @app.command()
 def info(cache: CacheOption = "auto") -> None:
-    """Say where the cache is and what it holds."""
+    """Show the path and the content of the cache."""
     held = _open(cache).info()
     tell(f"{held.path}: {held.n_rows:,} rows, {held.n_bytes / 1e6:,.1f} MB")
     if not held.recipes:
@@ -42,10 +42,10 @@ def info(cache: CacheOption = "auto") -> None:
 
 @app.command()
 def prune(
-    max_size: Annotated[str, typer.Option(help="What the file may take: 5GB, 500MB, 1.5GiB.")],
+    max_size: Annotated[str, typer.Option(help="Largest size of the file: 5GB, 500MB, 1.5GiB.")],
     cache: CacheOption = "auto",
 ) -> None:
-    """Delete the rows used longest ago until the cache takes no more than a size.
+    """Delete the least recently used rows until the cache has at most a given size.
 
     Example: `agegender cache prune --max-size 5GB`
     """
@@ -58,7 +58,7 @@ def prune(
 
 @app.command()
 def verify(cache: CacheOption = "auto") -> None:
-    """Read every row and delete those that were damaged on disk; ends with 1 where there were any."""
+    """Read every row and delete damaged ones; if there were any, the exit code is 1."""
     store = _open(cache)
     n_rows = store.info().n_rows
     n_dropped = store.verify()
@@ -76,9 +76,9 @@ def verify(cache: CacheOption = "auto") -> None:
 @app.command()
 def clear(
     cache: CacheOption = "auto",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete every cached row. Nothing is lost but the time to compute them again."""
+    """Delete all cached rows; they can be computed again."""
     store = _open(cache)
     held = store.info()
     if not yes:

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 FOLDS = 5
 SHOWN = 24
 CAUTION = (
-    "The faces are drawings: these figures show that everything runs, and say nothing about people. The network in "
+    "The faces are drawings: these results show that everything works, and say nothing about people. The network in "
     "the package is for non-commercial research only."
 )
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("agegender-demo"),
-    n: Annotated[int, typer.Option("--n", min=50, help="How many faces are drawn.")] = 800,
+    out: Annotated[Path, typer.Option(help="Folder for all output.")] = Path("agegender-demo"),
+    n: Annotated[int, typer.Option("--n", min=50, help="Number of faces to draw.")] = 800,
     seed: Annotated[int, typer.Option(help="Random state of drawings, folds and training.")] = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw faces, train and test on them in five folds, save the model and show what it says.
+    """Draw faces, cross-validate a model on them, save it and show its predictions.
 
-    Needs no pictures, no downloaded network and no internet; takes a minute or two.
+    It needs no pictures, no download and no internet, and takes a minute or two.
 
     Example: `agegender demo`
     """
@@ -58,7 +58,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="agegender-") as cache:
         model = _make_model(cache, seed)
         _embed(model, faces.data, quiet)
-        say(f"Training {FOLDS} times, each time without the fifth of the faces that is predicted …", quiet)
+        say(f"Cross-validation with {FOLDS} folds …", quiet)
         folds = AgeGenderKFold(FOLDS, random_state=seed)
         frame = cross_val_predict_frame(model, faces.data, faces.target, groups=faces.groups, cv=folds)
         out_console.print(fold_table([_figures(part) for _, part in frame.groupby("fold")]))
@@ -71,7 +71,7 @@ def demo(
     say(f"Done in {time.perf_counter() - started:.0f} s.", quiet)
     for made, what in (
         ("faces", f"{n:,} drawn faces, named as in UTKFace"),
-        ("model.agegender", "the model; `agegender predict --model` takes it"),
+        ("model.agegender", "the model, for `agegender predict --model`"),
         ("contact_sheet.png", "faces with true and predicted age and gender"),
         ("age_errors.png", "every error against the true age"),
     ):
@@ -89,7 +89,7 @@ def _make_model(cache: str, seed: int) -> AgeGenderPipeline:
 
 
 def _embed(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:
-    """Pass every picture through the network once; training finds them in the cache."""
+    """Embed every picture once; training then reads the cache."""
     extractor = model.resolve_extractor()
     extractor.transform(pictures)
     say(account(extractor.report_), quiet)
@@ -106,7 +106,7 @@ def _figures(frame: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def _save_and_check(model: AgeGenderPipeline, pictures: Any, path: Path) -> None:
-    """Save the model, and predict with what is read back to see that it is the same."""
+    """Save the model, load it, and check that its predictions are the same."""
     import numpy as np
 
     from agegender.exceptions import ModelFileError
@@ -115,7 +115,7 @@ def _save_and_check(model: AgeGenderPipeline, pictures: Any, path: Path) -> None
     loaded = load_model(save_model(model, path))
     loaded.extractor_.set_params(cache=None)
     if not np.array_equal(loaded.predict(pictures), model.predict(pictures)):
-        raise ModelFileError(f"{path} predicts other than the model that was saved in it.")
+        raise ModelFileError(f"{path} gives other predictions than the model that was saved in it.")
 
 
 def _draw_sheet(pictures: Any, frame: pd.DataFrame, path: Path) -> None:
@@ -130,7 +130,7 @@ def _draw_sheet(pictures: Any, frame: pd.DataFrame, path: Path) -> None:
         pictures[shown],
         frame.iloc[shown],
         title="Drawn faces, not people",
-        note="On the left what a model predicted that had not seen the face, on the right what was drawn.",
+        note="Left: out-of-fold predictions. Right: the age and gender that were drawn.",
         gender_names={label: gender_word(label) for label in (0, 1)},
     )
     write_whole(path, lambda arriving: sheet.save(arriving, "PNG"))
@@ -142,6 +142,6 @@ def _draw_errors(frame: pd.DataFrame, path: Path) -> None:
     from agegender.plots import AgeErrorDisplay
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot(title="Drawn faces: errors of age, each by a model that had not seen the face")
+    axes = figure.add_subplot(title="Drawn faces: age errors of out-of-fold predictions")
     AgeErrorDisplay.from_predictions(frame["true_age"], frame["age"], kind="by_age", ax=axes)
     write_whole(path, lambda arriving: figure.savefig(arriving, dpi=150, format="png"))

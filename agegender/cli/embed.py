@@ -32,8 +32,8 @@ def embed(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of pictures; folders inside are searched too. With --shard also a list: a text file with "
-            "a path a line, or a .csv, .tsv or .parquet file."
+            help="Folder of pictures; subfolders are searched too. With --shard also a list: a text file with "
+            "one path per line, or a .csv, .tsv or .parquet file."
         ),
     ],
     out: Annotated[
@@ -50,14 +50,14 @@ def embed(
     shard: Annotated[
         str | None,
         typer.Option(
-            help="i/n: write the i-th of n parts as a Parquet file, unless it is there already. Each machine runs "
-            "its own i. Nothing is cached."
+            help="i/n: write the i-th of n parts as a Parquet file, unless it exists. Each machine runs "
+            "another i. Nothing is cached."
         ),
     ] = None,
     column: Annotated[str, typer.Option(help="Column of paths in a table, with --shard.")] = "path",
     quiet: QuietOption = False,
 ) -> None:
-    """Write the activations of every picture in a folder to one file, or those of one part of a list to Parquet.
+    """Write the embeddings of all pictures in a folder to one file, or of one part of a list to a Parquet file.
 
     Example: `agegender embed photos/ --backbone facenet --layer pooled --out embeddings.npz`
 
@@ -86,7 +86,7 @@ def embed(
 def _write_shard(
     source: Path, out: Path, extractor: EmbeddingExtractor, shard: str, column: str, quiet: bool
 ) -> None:
-    """Write one shard; pictures that cannot be read are counted, for their reasons stand in the file."""
+    """Write one shard; unreadable pictures are only counted, because the file contains the reasons."""
     from agegender.shards import write_shard
 
     report = write_shard(source, out, extractor, shard, column=column)

@@ -27,16 +27,16 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.json and predictions.csv.")],
     by: Annotated[
-        list[str] | None, typer.Option(help="Column to break figures down by; repeat it for more.")
+        list[str] | None, typer.Option(help="Column of groups; repeat the option for more.")
     ] = None,
     path: ColumnOption = "path",
     age: ColumnOption = "age",
     gender: ColumnOption = "gender",
-    coverage: Annotated[float, typer.Option(help="How often the age's interval is to hold the truth.")] = 0.9,
+    coverage: Annotated[float, typer.Option(help="Coverage of the age interval.")] = 0.9,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
     quiet: QuietOption = False,
 ) -> None:
-    """Predict labelled pictures that a model has not seen, and report how well, by group.
+    """Test a model on labelled pictures that it has not seen, and write a report by group.
 
     Example: `agegender evaluate model.agegender UTKFace/ --out report/`
     """

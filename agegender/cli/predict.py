@@ -28,16 +28,16 @@ def predict(
     model: ModelOption = None,
     faces: FacesOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
     annotate: Annotated[
-        Path | None, typer.Option(help="Folder for copies of the pictures with boxes and labels drawn in.")
+        Path | None, typer.Option(help="Folder for copies of the pictures with boxes and labels.")
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Print age and gender of every face of every photograph.
+    """Predict age and gender of every face in photographs.
 
-    The range holds the true age in 90 of 100 cases. The exit code is 1 where a picture cannot be read or shows no
-    face, which is told by name.
+    The interval contains the true age in 90 of 100 cases. If a picture cannot be read or contains no face, it
+    is named and the exit code is 1.
 
     Examples: `agegender predict holiday.jpg --annotate seen/` ·
     `agegender predict --model model.agegender photos/ --csv people.csv` ·
@@ -70,7 +70,7 @@ def predict(
 
 
 class _Failed:
-    """A picture that gave nothing, and why."""
+    """A picture without a prediction, and the reason."""
 
     def __init__(self, picture: str, reason: str) -> None:
         self.picture = picture
@@ -78,7 +78,7 @@ class _Failed:
 
 
 def _rows(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]) -> list[dict[str, Any]]:
-    """Return a record a face, and one a picture that has none, in the order of the pictures."""
+    """Return one record per face, and one per picture without faces, in the order of the pictures."""
     records = [*json.loads(frame.to_json(orient="records"))]
     records += [{"picture": index, "error": reason} for index, reason in failures.items()]
     records.sort(key=lambda record: record["picture"])
@@ -119,7 +119,7 @@ def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
 
 
 def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) -> None:
-    """Write a copy of every picture that has faces, boxes and labels drawn in."""
+    """Write a copy, with boxes and labels, of every picture that contains faces."""
     from PIL import Image
 
     from agegender import images
@@ -147,7 +147,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
 
 
 def _names(paths: list[str]) -> list[str]:
-    """Return a file name a picture, numbered where two have the same."""
+    """Return one file name per picture, with a number if two have the same name."""
     names: dict[str, None] = {}
     for path in paths:
         stem, number = Path(path).stem, 1

@@ -22,21 +22,21 @@ from agegender.cli._output import say, shown
 def quantize(
     backbone: Annotated[str, typer.Argument(help="A network by name, or an .onnx file.")],
     pictures: Annotated[
-        list[Path], typer.Argument(help="Face crops, or folders of them, like those to come.")
+        list[Path], typer.Argument(help="Face crops, or folders of them, like those of your application.")
     ],
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
     n_pictures: Annotated[
-        int, typer.Option(help="Pictures to measure ranges on, spread over those given.")
+        int, typer.Option(help="Number of pictures for measuring ranges, spread over those given.")
     ] = 128,
     max_error: Annotated[
-        float, typer.Option(help="What rounding may add to the embedding, as a share of its variance.")
+        float, typer.Option(help="Allowed rounding error of the embedding, as a share of its variance.")
     ] = 0.03,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a network in 8-bit integers, two to four times as fast; it is used by its file.
+    """Write a network in 8-bit integers, which is two to four times as fast.
 
     Example: `agegender quantize arcface UTKFace/ --out arcface-int8.onnx`
     """

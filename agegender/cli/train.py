@@ -43,21 +43,21 @@ def train(
     age_loss: Annotated[str, typer.Option(help="Loss of the age output.")] = "label_distribution",
     learning_rate: Annotated[float, typer.Option(help="Learning rate of the head.")] = 1e-3,
     epochs: Annotated[
-        int, typer.Option(help="At most so many epochs; early stopping ends most sooner.")
+        int, typer.Option(help="Maximum number of epochs; early stopping usually ends training sooner.")
     ] = 200,
-    rounds: Annotated[int, typer.Option(help="Train again so often, on a newly drawn inner split.")] = 1,
-    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0 leaves it out.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Number of trainings, each with a new inner split.")] = 1,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: no cross-validation.")] = 5,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     cache: CacheOption = "auto",
     seed: Annotated[int, typer.Option(help="Random state of folds and training.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the model trained on all pictures is saved: .agegender, or .joblib."),
+        typer.Option(help="File for the model trained on all pictures: .agegender or .joblib."),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Cross-validate a predictor on a folder of labelled faces, then train it on all of them and save it.
+    """Cross-validate a model on a folder of labelled faces, then train it on all of them and save it.
 
     Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.agegender`
     """
@@ -97,7 +97,7 @@ def train(
 
 
 def _warm(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:
-    """Pass every picture through the network once, so that all folds find them in the cache."""
+    """Embed every picture once, so that all folds can read the cache."""
     extractor = model.resolve_extractor()
     extractor.transform(pictures)
     say(account(extractor.report_), quiet)

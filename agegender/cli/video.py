@@ -19,7 +19,7 @@ from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import FacesOption, ModelOption, QuietOption
 from agegender.cli._output import say, shown
 
-# Where neither the file nor the camera says how many frames a second have.
+# If neither the file nor the camera states the frame rate.
 _USUAL_RATE = 25.0
 
 
@@ -29,21 +29,22 @@ def video(
     model: ModelOption = None,
     faces: FacesOption = "auto",
     per_second: Annotated[
-        float, typer.Option(help="Frames a second in which faces are looked for; boxes stay in between.")
+        float,
+        typer.Option(help="Number of frames per second in which faces are detected; boxes stay in between."),
     ] = 5.0,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds of video.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this many seconds of video.")] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a copy of a video with every face's box, age ± range and gender drawn in.
+    """Write a copy of a video with the box, age ± range and gender of every face.
 
-    A face is followed from frame to frame, and what is read from it is averaged along the way. No window is opened.
-    A camera runs until `--seconds` or Ctrl-C; what was recorded is kept.
+    Faces are followed from frame to frame, and their predictions are averaged. No window is opened. A camera
+    runs until `--seconds` or Ctrl-C; the recorded part is saved.
 
     Examples: `agegender video party.mp4 --out annotated.mp4` ·
     `agegender video 0 --seconds 20 --out me.mp4 --model model.agegender`
     """
     if faces == "none":
-        raise ValueError("video looks for faces; --faces none is for pictures that are face crops.")
+        raise ValueError("video detects faces; --faces none is for pictures that are face crops.")
     if per_second <= 0:
         raise ValueError(f"--per-second {per_second:g} should be above 0.")
     if out.suffix.lower() != ".mp4":
@@ -63,14 +64,14 @@ def video(
 
 @dataclass(frozen=True)
 class _Clip:
-    """An open video: frames a second, how many there are (0 where that is not known), what reads them."""
+    """An open video: frame rate, number of frames (0 if unknown), reader."""
 
     capture: Any
     rate: float
     n_frames: int
 
     def frames(self, most: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield RGB frames; all where `most` is 0. Ctrl-C ends a recording as its end does."""
+        """Yield RGB frames; all frames if `most` is 0. Ctrl-C ends a recording normally."""
         n_read = 0
         try:
             while not most or n_read < most:
@@ -90,7 +91,7 @@ def _opened(source: str) -> Iterator[_Clip]:
 
     if not source.isdecimal() and not Path(source).is_file():
         raise FileNotFoundError(
-            f"There is no video {source!r}; a camera is given by its number, 0 the first."
+            f"There is no video {source!r}; a camera is given by its number; the first is 0."
         )
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
@@ -104,7 +105,7 @@ def _opened(source: str) -> Iterator[_Clip]:
 
 
 class _Annotator:
-    """Draws the faces known so far into each frame, and looks for faces in every so many."""
+    """Draws the known faces into each frame, and detects faces in some frames."""
 
     def __init__(self, model: Any, faces: str, every: int) -> None:
         self.model = model
@@ -148,7 +149,7 @@ class _Annotator:
 def _write(arriving: Path, clip: _Clip, annotator: _Annotator, most: int, quiet: bool) -> None:
     import cv2
 
-    # OpenCV tells the container by the name's ending.
+    # OpenCV chooses the container by the suffix.
     unfinished = arriving.with_name(f"{arriving.name}.mp4")
     writer = None
     try:

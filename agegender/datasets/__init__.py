@@ -1,4 +1,4 @@
-"""Labelled faces: loaders that drop nothing in silence, and what is done with their frames."""
+"""Loaders for labelled faces, and functions for their frames; excluded pictures are always listed."""
 
 from agegender.datasets._balance import FacesSummary, balance_ages, describe
 from agegender.datasets._drawn import make_faces

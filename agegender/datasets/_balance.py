@@ -1,4 +1,4 @@
-"""What a set of faces looks like, and fewer of the ages that it has too many of."""
+"""Summaries of data sets, and balancing of ages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAR = 40
 
 @dataclass(frozen=True, eq=False)
 class FacesSummary:
-    """What :func:`describe` found; shown as text by ``print``.
+    """The result of :func:`describe`; ``print`` shows it as text.
 
     Attributes
     ----------
@@ -28,23 +28,23 @@ class FacesSummary:
         Rows of the frame.
     ages : dict of str to float
         ``mean``, ``sd``, ``min``, ``median``, ``max`` (years), and ``skew``: the third standardised moment,
-        0 for a symmetric distribution, positive where a long tail of old ages follows many young ones.
+        0 for a symmetric distribution, positive if there is a long tail of old ages.
     by_age : Series
-        Number of pictures for each year of age from the lowest to the highest, zeros included.
+        Number of pictures per year of age from the lowest to the highest, zeros included.
     by_decade : DataFrame
-        Number of pictures for each decade (rows, by its first year) and gender (columns).
+        Number of pictures per decade (rows, by its first year) and gender (columns).
     genders : Series
-        Number of pictures for each gender.
+        Number of pictures per gender.
     races : Series or None
-        Number of pictures for each race label, where the frame has them.
+        Number of pictures per race label, if the frame has race labels.
     n_groups : int
-        Groups of copies or persons; rows of a frame without groups stand alone.
+        Number of groups of copies or persons; in a frame without groups, each row is a group.
     group_sizes : Series
-        How many groups there are of each size.
+        Number of groups per size.
     n_repeated : int
-        Pictures beyond the first of their group.
+        Number of pictures without the first of each group.
     n_repeated_paths : int
-        Rows whose path stands in an earlier row too.
+        Number of rows with the path of an earlier row.
     """
 
     n_pictures: int
@@ -64,7 +64,7 @@ class FacesSummary:
             f"{self.n_pictures} pictures: {_listed(self.genders)}",
             f"ages {ages['min']:g} to {ages['max']:g} years, mean {ages['mean']:.1f}, sd {ages['sd']:.1f}, "
             f"median {ages['median']:g}, skew {ages['skew']:.2f}",
-            f"{self.n_groups} groups, the largest of {self.group_sizes.index.max()}; pictures beyond the first of "
+            f"{self.n_groups} groups, the largest of {self.group_sizes.index.max()}; pictures after the first of "
             f"their group: {self.n_repeated}; repeated paths: {self.n_repeated_paths}",
         ]
         if self.races is not None:
@@ -78,18 +78,18 @@ def describe(frame: pd.DataFrame) -> FacesSummary:
     Parameters
     ----------
     frame : DataFrame
-        With the columns ``age`` (years) and ``gender``; ``group``, ``path`` and ``race`` are used where they
-        are there, as in the frames of the loaders.
+        With the columns ``age`` (years) and ``gender``; ``group``, ``path`` and ``race`` are used if they
+        exist, as in the frames of the loaders.
 
     Returns
     -------
     summary : FacesSummary
-        Its fields are numbers, Series and DataFrames; ``print`` shows a page of text.
+        Its fields are numbers, Series and DataFrames; ``print`` shows them as text.
 
     Raises
     ------
     ValueError
-        If a column is missing, an age is, or there is no row.
+        If a column or an age is missing, or the frame is empty.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def describe(frame: pd.DataFrame) -> FacesSummary:
     >>> print(describe(faces))
     4 pictures: 2 male, 2 female
     ages 3 to 29 years, mean 19.5, sd 11.5, median 23, skew -0.88
-    3 groups, the largest of 2; pictures beyond the first of their group: 1; repeated paths: 0
+    3 groups, the largest of 2; pictures after the first of their group: 1; repeated paths: 0
     <BLANKLINE>
         0–9 █████████████ 1
       10–19 0
@@ -110,7 +110,7 @@ def describe(frame: pd.DataFrame) -> FacesSummary:
     ages = _checked_ages(frame)
     groups = frame["group"] if "group" in frame else pd.Series(np.arange(len(frame)))
     sizes = groups.value_counts()
-    # A missing label is nobody's: it stands alone.
+    # A row with a missing label is its own group.
     n_groups = len(sizes) + int(groups.isna().sum())
     genders = _column(frame, "gender")
     years = np.floor(ages).astype(np.int64)
@@ -138,27 +138,27 @@ def balance_ages(
     max_per_age: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> pd.DataFrame:
-    """Remove surplus pictures, at random, at the ages that have too many.
+    """Randomly remove pictures of the most frequent ages.
 
-    Age sets are skewed (a UTKFace picture in twenty is of a person of 26), and a network trained on one leans
-    towards its full ages. Balance what is trained on and nothing else: measured on a balanced set, errors are
-    those of a world without a common age. Inside a cross-validation the classifier does it to the training
-    part alone, ``AgeGenderClassifier(balance="age-drop")``.
+    Data sets are skewed (one picture in twenty of UTKFace shows a person of 26), and predictions are drawn
+    towards the frequent ages. Balance training data only: errors on a balanced test set are those of a
+    population in which all ages are equally frequent. In cross-validation,
+    ``AgeGenderClassifier(balance="age-drop")`` balances the training part only.
 
     Parameters
     ----------
     frame : DataFrame
         With the column ``age`` (years).
     max_per_age : int or None, default=None
-        The most pictures kept of a year of age. None is the average over the ages that occur.
+        The largest number of pictures per year of age. If None, the average over the ages that occur.
     random_state : int, RandomState instance or None, default=0
-        Decides which go.
+        Seed of the random choice.
 
     Returns
     -------
     frame : DataFrame
-        The rows kept, in their order and with their index. No age loses pictures that has at most
-        `max_per_age`.
+        The remaining rows, in their order and with their index. Ages with at most `max_per_age` pictures keep
+        them all.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every loader shares: the fixed order, and the Bunch that is handed out."""
+"""What all loaders share: the fixed order, and the Bunch that they return."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GENDERS = ("male", "female")
 
 
 def check_age_range(min_age: float, max_age: float, owner: str) -> None:
-    """Raise a ValueError unless the range holds an age."""
+    """Raise a ValueError if the range of ages is empty."""
     if not 0 <= min_age <= max_age:
         raise ValueError(
             f"{owner}: min_age={min_age!r} and max_age={max_age!r}; 0 <= min_age <= max_age is needed."
@@ -29,16 +29,16 @@ def check_age_range(min_age: float, max_age: float, owner: str) -> None:
 
 
 def age_reason(age: float, min_age: float, max_age: float) -> str | None:
-    """Say why an age is left out, or None where it stands in the range (both ends included)."""
+    """Return why an age is excluded, or None if it is in the range (both ends included)."""
     if min_age <= age <= max_age:
         return None
     return f"age outside range: {age:g} is not in {min_age:g}…{max_age:g}"
 
 
 def shuffled_order(names: Sequence[str] | NDArray[np.object_], random_state: Any) -> NDArray[np.intp]:
-    """Return a shuffled order of unique names that depends on the names and the seed alone.
+    """Return a shuffled order of unique names that depends only on the names and the seed.
 
-    Each name is placed by its own hash, so that a picture added to or left out of a set moves no other.
+    Names are sorted by their hash, so that adding or removing a picture does not move the others.
     """
     seed = check_random_state(random_state).randint(2**31 - 1)
     key = int(seed).to_bytes(8, "little")
@@ -57,7 +57,7 @@ def text_array(values: Iterable[str]) -> NDArray[np.object_]:
 
 
 def excluded_frame(paths: Iterable[str], reasons: Iterable[str]) -> pd.DataFrame:
-    """Return the frame of what was left out and why, sorted by path."""
+    """Return the frame of excluded pictures and reasons, sorted by path."""
     import pandas as pd
 
     frame = pd.DataFrame({"path": text_array(paths), "reason": text_array(reasons)})
@@ -65,7 +65,7 @@ def excluded_frame(paths: Iterable[str], reasons: Iterable[str]) -> pd.DataFrame
 
 
 def as_bunch(frame: pd.DataFrame, excluded: pd.DataFrame, descr: str) -> Bunch:
-    """Return the Bunch that every loader hands out, made from its frame."""
+    """Return the Bunch of a loader, made from its frame."""
     return Bunch(
         data=text_array(frame["path"]),
         target=frame[["age", "gender"]].to_numpy(dtype=np.float64),
@@ -79,19 +79,19 @@ def as_bunch(frame: pd.DataFrame, excluded: pd.DataFrame, descr: str) -> Bunch:
 
 
 def check_some_left(n_kept: int, excluded: pd.DataFrame, where: object) -> None:
-    """Raise a ValueError that lists the commonest reasons where nothing was kept."""
+    """If no picture was kept, raise a ValueError that lists the most frequent reasons."""
     if n_kept:
         return
     kinds = excluded["reason"].str.split(":").str[0].value_counts()
     listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
     raise ValueError(
-        f"None of the {len(excluded)} pictures of {str(where)!r} is left: {listed}. "
+        f"None of the {len(excluded)} pictures of {str(where)!r} was kept: {listed}. "
         f"The first: {excluded['path'].iloc[0]}: {excluded['reason'].iloc[0]}."
     )
 
 
 class Reasons:
-    """Why each row is left out; the first reason given to a row stands."""
+    """Reasons why rows are excluded; the first reason of a row is kept."""
 
     def __init__(self, n_rows: int) -> None:
         self.none = np.ones(n_rows, dtype=bool)
@@ -104,7 +104,7 @@ class Reasons:
 
 
 def present(paths: NDArray[np.object_], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Look up which of the wanted files are there, folder by folder: half a million single looks take minutes."""
+    """Return which files exist, by listing folders, because half a million single checks take minutes."""
     folders = sorted({os.path.dirname(path) for path in paths[wanted]})
     with ThreadPoolExecutor(4 + resolve_threads()) as pool:
         there = {path for listed in pool.map(_files_of, folders) for path in listed}

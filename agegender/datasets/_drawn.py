@@ -1,4 +1,4 @@
-"""Drawn faces: labelled pictures for whoever has no data set at hand."""
+"""Drawn faces: labelled pictures for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ COMMENT = b"A drawing made by agegender.datasets.make_faces; it shows no real pe
 GOLDEN = (5**0.5 - 1) / 2
 
 _DESCR = """\
-{n} drawn portraits, ages {low} to {high} years, as many men as women. Drawings: they show no real person.
+{n} drawn portraits, ages {low} to {high} years, half of them men, half women. They do not show real people.
 
-Made by `agegender.datasets.make_faces` for demonstrations and tests. What a portrait shows (proportions, wrinkles,
-skin, hair, beard, dress) follows from an age and a gender with chance added, so that a head can learn both and
-neither perfectly. Scores on these pictures say nothing about photographs of people.
+Made by `agegender.datasets.make_faces` for demonstrations and tests. The features of a portrait (proportions,
+wrinkles, skin, hair, beard, clothes) depend on an age and a gender, with random variation, so that a head can learn
+both, but not perfectly. Scores on these pictures say nothing about photographs of people.
 
-Age in years, gender 0 male, 1 female, race always "other". Each picture is a group of its own."""
+Age in years, gender 0 male, 1 female, race always "other". Each picture is its own group."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One face to be drawn."""
+    """The parameters of a drawing."""
 
     age: int
     gender: int
@@ -62,36 +62,37 @@ def make_faces(
 ) -> Bunch:
     """Draw portraits of labelled age and gender, for demonstrations and tests.
 
-    They are drawings, not photographs, and show no real person. Their features depend on age and gender (a child's
-    proportions, greying and receding hair, wrinkles, uneven skin, beards, brows, jaws, dress) with so much chance
-    from person to person that a head can learn both and neither perfectly; tone of skin, light, pose, background
-    and glasses vary as well. The files are named as in UTKFace, so that `load_utkface` reads the folder too.
+    They are drawings, not photographs, and do not show real people. Their features depend on age and gender
+    (proportions of children, grey and receding hair, wrinkles, uneven skin, beards, brows, jaws, clothes), with
+    random variation between persons, so that a head can learn both, but not perfectly. Skin tone, light, pose,
+    background and glasses vary too. The files are named as in UTKFace, so that `load_utkface` reads the folder
+    too.
 
     Parameters
     ----------
     n : int
-        How many faces. The first faces of a longer list are those of a shorter one.
+        Number of faces. With a larger `n`, the first faces stay the same.
     directory : path
-        Where the JPEG files are written; it is made where it does not exist. Other files in it stay as they are.
+        The folder for the JPEG files; it is created if it does not exist. Other files in it are not changed.
     random_state : int, RandomState instance or None, default=0
-        Decides what is drawn. With the same number, size and versions of OpenCV and Pillow the files are the same to
-        the byte.
+        Seed of the drawings. With the same seed, size and versions of OpenCV and Pillow, the files are
+        identical.
     size : int, default=200
         The side of the square pictures in pixels, 32 to 1024.
     verbose : int, default=0
-        A progress bar with 1.
+        If 1, show a progress bar.
 
     Returns
     -------
     faces : :class:`~sklearn.utils.Bunch`
-        As `load_utkface` returns it, of the `n` faces drawn by this call, in the order drawn:
+        The `n` faces of this call, in the format of `load_utkface`, in the order in which they were drawn:
 
         data : ndarray of shape (n,), dtype object
             Paths of the files.
         target : ndarray of shape (n, 2)
-            Age in years, 0 to 90, evenly spread, and gender (0 male, 1 female), half of each.
+            Age in years, uniformly distributed from 0 to 90, and gender (0 male, 1 female), half of each.
         groups : ndarray of shape (n,), int
-            Each picture is a group of its own.
+            Each picture is its own group.
         frame : DataFrame
             ``path``, ``age``, ``gender``, ``race`` (always "other"), ``datetime`` (made up), ``group``.
         excluded : DataFrame
@@ -99,7 +100,7 @@ def make_faces(
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
-            What the pictures are, and are not.
+            Description of the pictures.
 
     Raises
     ------
@@ -136,11 +137,11 @@ def _check_whole(name: str, value: object, low: int, high: int | None) -> None:
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
         wanted = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise ValueError(f"make_faces: {name}={value!r} is not a whole number {wanted}.")
+        raise ValueError(f"make_faces: {name}={value!r} is not an integer {wanted}.")
 
 
 def _plans(n: int, seed: int) -> Iterator[_Plan]:
-    """Yield ages evenly spread however few there are (multiples of the golden ratio), the genders in pairs."""
+    """Yield uniformly distributed ages, by multiples of the golden ratio, and alternating genders."""
     rng = np.random.default_rng(seed)
     offset = rng.random()
     day = datetime(2000, 1, 1) + timedelta(days=int(rng.integers(8000)))

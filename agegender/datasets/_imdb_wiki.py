@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # MATLAB counts days from the first of January of year 0, which is day 1.
 DATENUM_1970 = 719_529
-# A day beyond ± 10,000 years is no date; the bound also keeps the arithmetic within its integers.
+# A day beyond ± 10,000 years is not a date; the limit also avoids integer overflow.
 FURTHEST_DAY = 3_700_000
 REQUIRED = ("dob", "photo_taken", "full_path", "gender")
 SCORES = ("face_score", "second_face_score")
@@ -43,9 +43,9 @@ Rothe, Timofte and Van Gool, "Deep expectation of real and apparent age from a s
 landmarks", IJCV 2018. https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/
 
 Terms: for academic research only; the copyright of each picture stays with its owner.
-Ages are computed from dates of birth and years of photographs that were gathered automatically, and many are wrong:
-train on them, do not measure on them. Gender is 0 male, 1 female (the files have it the other way round).
-`groups` numbers the persons: keep a person on one side of every split."""
+Ages are computed from dates of birth and years of photographs that were collected automatically, and many are wrong:
+use them for training, not for testing. Gender is 0 male, 1 female (the files use the opposite).
+`groups` numbers the persons: keep the pictures of a person together in every split."""
 
 
 def load_imdb_wiki(
@@ -62,7 +62,7 @@ def load_imdb_wiki(
 ) -> Bunch:
     """Load the paths and labels of IMDB-WIKI from its ``imdb.mat`` or ``wiki.mat``.
 
-    Every row of the file ends either in ``frame`` or in ``excluded``. No picture is opened. IMDB-WIKI is for
+    Every row of the file is listed either in ``frame`` or in ``excluded``. No picture is opened. IMDB-WIKI is for
     academic research only; see Notes.
 
     Parameters
@@ -70,19 +70,19 @@ def load_imdb_wiki(
     mat_file : path
         ``imdb.mat`` or ``wiki.mat``, in MATLAB's format 5, as published, or 7.3.
     image_root : path
-        The folder that the paths in the file begin at: the one with the folders ``00`` … ``99``.
+        The folder to which the paths in the file are relative: the one with the folders ``00`` … ``99``.
     which : {"imdb", "wiki"} or None, default=None
-        The struct to read; None takes the one that is there.
+        The struct to read; if None, the one that exists.
     min_face_score : float or None, default=1.0
-        The lowest score of the authors' face detector that is kept. None keeps any, also that of no face.
+        The minimum score of the authors' face detector. If None, all pictures are kept, even those without a face.
     second_face : bool, default=False
-        Whether to keep pictures in which a second face was found, which may be the one the label belongs to.
+        Whether to keep pictures with a second face, to which the label may belong.
     min_age, max_age : int, default=0 and 100
-        The ages kept, in years, both ends included.
+        The range of ages to keep, in years, both ends included.
     check_files : bool, default=False
-        Whether to look (in the folders' listings) if the pictures are there, and exclude those that are not.
+        Whether to check that the pictures exist, and exclude missing ones.
     random_state : int, RandomState instance or None, default=0
-        Decides the order. The same number gives the same order on every machine.
+        Seed of the order. The same seed gives the same order on every machine.
 
     Returns
     -------
@@ -92,33 +92,33 @@ def load_imdb_wiki(
         target : ndarray of shape (n_pictures, 2)
             Age in years, and gender (0 male, 1 female).
         groups : ndarray of shape (n_pictures,), int
-            Pictures of one person share a number: of one ``celeb_id`` in IMDB, of one name in WIKI, which has
-            no ids. A row without either stands alone.
+            A number per person: per ``celeb_id`` in IMDB, and per name in WIKI, which has no ids. A row without
+            either is its own group.
         frame : DataFrame
-            One row a picture in the order of ``data``: ``path``, ``age``, ``gender``, ``name``, ``celeb_id``
+            One row per picture in the order of ``data``: ``path``, ``age``, ``gender``, ``name``, ``celeb_id``
             (IMDB), ``born``, ``photo_taken`` (a year), ``face_score`` and ``second_face_score`` (NaN: none),
             ``face_left``, ``face_top``, ``face_right``, ``face_bottom`` (pixels of the uncropped picture,
             counted from 1), ``group``.
         excluded : DataFrame
-            ``path`` and ``reason``, the first of these that holds: "no path:", "unknown gender:", "unknown date
+            ``path`` and ``reason``, the first of these that applies: "no path:", "unknown gender:", "unknown date
             of birth:", "unknown year of photograph:", "age outside range:", "no face:", "low face score:",
             "second face:", "missing file:".
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
-            What the data set is, and its terms.
+            Description and terms of the data set.
 
     Raises
     ------
     FileNotFoundError
-        If `mat_file` is not there.
+        If `mat_file` does not exist.
     ValueError
-        If it is no such file, or nothing is left.
+        If it is not such a file, or no picture is left.
 
     Notes
     -----
-    Age is the years completed on the first of July of the year in which the photograph was taken, in the
-    Gregorian calendar from year 0 on: the day of the photograph is not known.
+    The age is the number of completed years on 1 July of the year in which the photograph was taken, in the
+    Gregorian calendar, because the day of the photograph is not known.
 
     Terms: IMDB-WIKI is made available for academic research purposes only, and the copyright of each picture
     stays with its owner. Half a million rows take some 10 seconds from format 5, and a minute or two from 7.3.
@@ -180,7 +180,7 @@ def _read(mat_file: Path, which: str | None) -> Columns:
 
 
 def _names_of(ids: NDArray[Any], celebrities: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Look up names by MATLAB's numbers, which begin with 1."""
+    """Look up names by MATLAB's indices, which start with 1."""
     known = (ids >= 1) & (ids <= len(celebrities))
     names = np.full(len(ids), "", dtype=object)
     names[known] = celebrities[ids[known].astype(np.int64) - 1]
@@ -188,7 +188,7 @@ def _names_of(ids: NDArray[Any], celebrities: NDArray[np.object_]) -> NDArray[np
 
 
 def _ages(dob: NDArray[Any], photo_taken: NDArray[Any]) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
-    """Return dates of birth, and the years completed by the first of July of the photograph's year."""
+    """Return dates of birth, and completed years on 1 July of the year of the photograph."""
     days, taken = dob.astype(np.float64), photo_taken.astype(np.float64)
     known = np.abs(days) <= FURTHEST_DAY
     born = np.full(len(days), np.datetime64("NaT"), dtype="datetime64[D]")
@@ -212,8 +212,8 @@ def _exclude_labels(
     reasons.add(
         (gender != 0) & (gender != 1), lambda row: f"unknown gender: {gender[row]:g} is neither 0 nor 1"
     )
-    reasons.add(np.isnat(born), lambda row: f"unknown date of birth: day {columns['dob'][row]} is no date")
-    reasons.add(~(taken > 0), lambda row: f"unknown year of photograph: {taken[row]:g} is no year")
+    reasons.add(np.isnat(born), lambda row: f"unknown date of birth: day {columns['dob'][row]} is not a date")
+    reasons.add(~(taken > 0), lambda row: f"unknown year of photograph: {taken[row]:g} is not a year")
     reasons.add(
         ~((age >= min_age) & (age <= max_age)), lambda row: str(age_reason(age[row], min_age, max_age))
     )

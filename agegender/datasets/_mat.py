@@ -1,4 +1,4 @@
-"""MATLAB's two file formats, as far as a struct of columns needs them."""
+"""Reading a struct of columns from MATLAB's two file formats."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Columns = dict[str, NDArray[Any]]
 
 
 class NoStruct(ValueError):
-    """The file can be read, but what is looked for is not in it."""
+    """The file can be read, but it does not contain the struct."""
 
 
 def read_struct(
     path: Path, names: Sequence[str], text: Sequence[str], vectors: Sequence[str]
 ) -> tuple[str, Columns]:
-    """Read the first struct of one of these names.
+    """Read the first struct that has one of these names.
 
     Parameters
     ----------
     path : Path
         A ``.mat`` file of version 5 or 7.3.
     names : sequence of str
-        The structs looked for.
+        Names of the structs.
     text, vectors : sequence of str
-        The fields that are cells of text, and of rows of four numbers.
+        The fields that are cells of text and cells of four numbers.
 
     Returns
     -------
@@ -38,19 +38,19 @@ def read_struct(
         Numbers and text of shape (n,), text as objects; four numbers of shape (n, 4).
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r} (looked for from {os.getcwd()!r}).")
+        raise FileNotFoundError(f"There is no file {str(path)!r} (the current folder is {os.getcwd()!r}).")
     read = _read_hdf5 if _is_hdf5(path) else _read_v5
     try:
         return read(path, names, text, vectors)
     except (NoStruct, MemoryError):
         raise
     except Exception as error:
-        # The parsers meet damage with errors of every kind.
+        # The parsers raise many kinds of errors on damaged files.
         raise ValueError(f"{str(path)!r} cannot be read as a .mat file: {error}") from error
 
 
 def _is_hdf5(path: Path) -> bool:
-    # MATLAB puts 512 bytes of its own before what HDF5 begins with.
+    # MATLAB writes 512 bytes before the HDF5 signature.
     with path.open("rb") as file:
         return b"\x89HDF\r\n\x1a\n" in file.read(520)
 
@@ -82,7 +82,7 @@ def _read_hdf5(
         name = _only(list(file), names, path)
 
         def value(reference: Any) -> NDArray[Any]:
-            # h5py's high level takes three times as long, and there is a million of these.
+            # h5py's high-level interface takes three times as long, for a million objects.
             data = h5r.dereference(reference, file.id)
             array = np.empty(data.shape, dtype=data.dtype)
             data.read(h5s.ALL, h5s.ALL, array)
@@ -102,7 +102,7 @@ def _only(found: Sequence[str], names: Sequence[str], path: Path) -> str:
         if name in found:
             return name
     raise NoStruct(
-        f"{str(path)!r} holds {sorted(f for f in found if not f.startswith('#'))}, and no struct "
+        f"{str(path)!r} contains {sorted(f for f in found if not f.startswith('#'))}, but no struct "
         f"{' or '.join(repr(name) for name in names)}."
     )
 

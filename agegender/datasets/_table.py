@@ -1,4 +1,4 @@
-"""Faces listed in a table of one's own."""
+"""Faces listed in your own table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BAND = re.compile(rf"[\[(]?\s*({NUMBER})\s*(?:-|–|—|to|,|;|…|\.\.+)\s*({NU
 _DESCR = """\
 {n} of the {total} pictures of {name}, ages {low:g} to {high:g} years, in {groups} groups.
 
-Gender is 0 male, 1 female. `groups` numbers what belongs on one side of every split."""
+Gender is 0 male, 1 female. `groups` numbers the pictures that must stay together in every split."""
 
 
 def load_table(
@@ -65,7 +65,7 @@ def load_table(
 ) -> Bunch:
     """Load paths and labels from a CSV or Parquet file, or from a frame.
 
-    Every row ends either in ``frame`` or in ``excluded``. No picture is opened.
+    Every row is listed either in ``frame`` or in ``excluded``. No picture is opened.
 
     Parameters
     ----------
@@ -73,25 +73,25 @@ def load_table(
         A ``.csv`` (comma), ``.tsv`` (tab) or ``.parquet`` file, CSV and TSV compressed or not; or a frame of
         pandas or polars. Parquet needs pyarrow (``pip install 'agegender[parquet]'``).
     path, age, gender : str
-        Names of the columns. An age is a number of years, or a band such as "25-32" or "(25, 32)", which is
-        taken as its midpoint.
+        Names of the columns. An age is a number of years, or a range such as "25-32" or "(25, 32)", of which
+        the midpoint is used.
     group : str or None, default=None
-        Column of what belongs together: a person, a film. A missing value stands alone; None groups equal
-        paths.
+        Column of groups, such as persons or films. A row with a missing value is its own group. If None, equal
+        paths are grouped.
     image_root : path or None, default=None
-        The folder that relative paths begin at; None is the folder of the file, and for a frame none.
+        The folder to which paths are relative. If None, the folder of the file; for a frame, the current folder.
     ages : dict or None, default=None
-        What entries of the age column stand for, in years: a number, or a pair (low, high):
-        ``{"60+": (60, 75), "child": 8}``. Asked before anything is read from the entry itself.
+        The meaning of entries of the age column, in years: a number, or a pair (low, high): ``{"60+": (60, 75),
+        "child": 8}``. It takes precedence over the entry itself.
     genders : dict or None, default=None
-        What entries of the gender column stand for: 0 male, 1 female. None knows 0, 1 and the usual English
-        words, in any case.
+        The meaning of entries of the gender column: 0 male, 1 female. If None, 0, 1 and the usual English words
+        are understood, in upper and lower case.
     min_age, max_age : float, default=0 and 100
-        The ages kept, in years, both ends included; of a band its midpoint counts.
+        The range of ages to keep, in years, both ends included; for a range, its midpoint counts.
     check_files : bool, default=False
-        Whether to look if the pictures are there, and exclude those that are not.
+        Whether to check that the pictures exist, and exclude missing ones.
     random_state : int, RandomState instance or None, default=0
-        Decides the order. The same number gives the same order on every machine.
+        Seed of the order. The same seed gives the same order on every machine.
 
     Returns
     -------
@@ -101,25 +101,25 @@ def load_table(
         target : ndarray of shape (n_pictures, 2)
             Age in years, and gender (0 male, 1 female).
         groups : ndarray of shape (n_pictures,), int
-            Pictures that belong together share a number.
+            Group numbers.
         frame : DataFrame
-            One row a picture in the order of ``data``: ``path``, ``age``, ``age_low`` and ``age_high`` (the
-            band's ends, or the age itself), ``gender``, ``group``, then the table's other columns; one whose
-            name is taken has "_given" appended.
+            One row per picture in the order of ``data``: ``path``, ``age``, ``age_low`` and ``age_high`` (the
+            ends of the range, or the age itself), ``gender``, ``group``, then the other columns of the table.
+            If a column's name is already used, "_given" is appended.
         excluded : DataFrame
             ``path`` and ``reason``, which begins with "no path:", "unknown age:", "unknown gender:", "age
             outside range:" or "missing file:".
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
-            A few words on the set.
+            Description of the data set.
 
     Raises
     ------
     FileNotFoundError
-        If the file is not there.
+        If the file does not exist.
     ValueError
-        If a column is missing, genders are coded in numbers that nobody explained, or nothing is left.
+        If a column is missing, genders are coded as unexplained numbers, or no picture is left.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def load_table(
 
 
 def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
-    """Return the table as a pandas frame, the folder its paths begin at, and a name for messages."""
+    """Return the table as a pandas frame, the folder of its paths, and a name for messages."""
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):
@@ -167,7 +167,7 @@ def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
         )
     file = Path(table).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"There is no file {str(file)!r} (looked for from {os.getcwd()!r}).")
+        raise FileNotFoundError(f"There is no file {str(file)!r} (the current folder is {os.getcwd()!r}).")
     return _read(file, path), str(file.parent), str(file)
 
 
@@ -183,7 +183,7 @@ def _read(file: Path, path: str) -> pd.DataFrame:
         raise ValueError(
             f"{OWNER}: {file.name!r} ends in none of .csv, .tsv, .parquet; read it yourself and pass the frame."
         )
-    # "NA" and "None" are names that people have, and "0012" is a name that files have.
+    # "NA" and "None" can be names of people, and "0012" can be the name of a file.
     return pd.read_csv(file, sep=separators[-1], dtype={path: str}, keep_default_na=False, na_values=[""])
 
 
@@ -204,7 +204,7 @@ def _rows(
     ages: Mapping[Any, Years] | None,
     genders: Mapping[Any, int] | None,
 ) -> pd.DataFrame:
-    """Return every row's own columns, NaN where an entry cannot be read, then the table's others."""
+    """Return path, age and gender of every row, NaN if an entry cannot be read, then the other columns."""
     import pandas as pd
 
     paths = text_array(_path(root, value) for value in source[columns["path"]])
@@ -223,11 +223,11 @@ def _path(root: str, value: Any) -> str:
 
 
 def _bands(column: pd.Series, ages: Mapping[Any, Years]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the low and the high end of each entry, equal where it is a single age."""
+    """Return the low and the high end of each entry; they are equal for a single age."""
     import pandas as pd
 
     codes, entries = pd.factorize(column)
-    # The last band is that of missing entries, whose code is -1.
+    # The last range belongs to missing entries, whose code is -1.
     bands = np.array([*(_band(entry, ages) for entry in entries), (np.nan, np.nan)], dtype=np.float64)
     return bands[codes, 0], bands[codes, 1]
 
@@ -248,7 +248,7 @@ def _band(entry: Any, ages: Mapping[Any, Years]) -> tuple[float, float]:
 
 
 def _look_up(entry: Any, mapping: Mapping[Any, Any]) -> Any:
-    """Find an entry as it is, or as the text that it shows."""
+    """Find an entry by its value, or by its text."""
     return mapping.get(entry, mapping.get(_shown(entry)))
 
 
@@ -276,12 +276,12 @@ def _sexes(column: pd.Series, genders: Mapping[Any, int] | None) -> NDArray[np.f
 
 
 def _check_codes(name: Any, entries: Any) -> None:
-    """Refuse numbers other than 0 and 1, of which 1 would silently be taken for female."""
+    """Refuse other numbers than 0 and 1, because a 1 would silently be read as female."""
     codes = sorted({_shown(entry) for entry in entries if re.fullmatch("-?[0-9]+", _shown(entry))})
     if not set(codes) <= {"0", "1"}:
         raise ValueError(
-            f"{OWNER}: the column {name!r} has the numbers {', '.join(codes)}; say what they stand for, "
-            "0 male and 1 female: genders={1: 0, 2: 1}, for example."
+            f"{OWNER}: the column {name!r} has the numbers {', '.join(codes)}; explain them with "
+            "0 for male and 1 for female, for example: genders={1: 0, 2: 1}."
         )
 
 
@@ -299,12 +299,12 @@ def _exclude(
     reasons.add(
         np.isnan(age),
         lambda row: (
-            f"unknown age: {ages.iloc[row]!r} is neither years nor a band; `ages` can say what it stands for"
+            f"unknown age: {ages.iloc[row]!r} is neither a number of years nor a range; `ages` can explain it"
         ),
     )
     reasons.add(
         rows["gender"].isna().to_numpy(),
-        lambda row: f"unknown gender: {genders.iloc[row]!r}; `genders` can say what it stands for",
+        lambda row: f"unknown gender: {genders.iloc[row]!r}; `genders` can explain it",
     )
     reasons.add(
         ~((age >= min_age) & (age <= max_age)), lambda row: str(age_reason(age[row], min_age, max_age))

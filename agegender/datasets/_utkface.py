@@ -1,4 +1,4 @@
-"""UTKFace: faces whose age, gender and race stand in the names of the files."""
+"""UTKFace: faces whose file names contain age, gender and race."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ https://susanqq.github.io/UTKFace/
 
 Terms: for non-commercial research only; the copyright of each picture stays with its owner.
 Age (years), gender (0 male, 1 female) and race were estimated by an algorithm and checked by a person;
-equal pictures with different labels occur. `groups` numbers the pictures by content: keep a group on one side
-of every split."""
+equal pictures with different labels occur. `groups` numbers the pictures by content: keep a group
+together in every split."""
 
 
 @dataclass(frozen=True)
@@ -77,57 +77,57 @@ def load_utkface(
 ) -> Bunch:
     """Load the paths and labels of a folder of UTKFace pictures.
 
-    Every picture file of the folder and its subfolders ends either in ``frame`` or in ``excluded``. Files that
-    have neither a picture's suffix nor UTKFace's kind of name are passed over. UTKFace is for non-commercial
+    Every picture file of the folder and its subfolders is listed either in ``frame`` or in ``excluded``. Files
+    with neither a picture's suffix nor a name like UTKFace's are ignored. UTKFace is for non-commercial
     research only; see Notes.
 
     Parameters
     ----------
     directory : path
-        The folder that holds ``age_gender_race_datetime.jpg…`` files, in subfolders (``part1``, …) or not.
+        The folder with files named ``age_gender_race_datetime.jpg…``, directly or in subfolders (``part1``, …).
     min_age, max_age : int, default=0 and 100
-        The ages kept, in years, both ends included.
+        The range of ages to keep, in years, both ends included.
     random_state : int, RandomState instance or None, default=0
-        Decides the order. The same number gives the same order on every machine; the file system's own order
-        has no part in it, and a picture added or left out moves no other.
+        Seed of the order. The same seed gives the same order on every machine, whatever the order of the file
+        system. Adding or removing a picture does not move the others.
     check : {"header", "pixels"} or None, default="header"
-        How closely each file is looked at: whether it begins as a picture and is complete, or by decoding all
-        of it (some twenty times slower). With None only files that cannot be read at all are excluded.
+        How files are checked. "header": the header and whether the file is complete. "pixels": all of it is
+        decoded (about twenty times slower). None: only files that do not exist are excluded.
     verbose : int, default=0
-        A progress bar with 1.
+        If 1, show a progress bar.
 
     Returns
     -------
     faces : :class:`~sklearn.utils.Bunch`
         data : ndarray of shape (n_pictures,), dtype object
-            Paths, shuffled. The published file names sort by age.
+            Paths, shuffled, because the published file names are sorted by age.
         target : ndarray of shape (n_pictures, 2)
             Age in years, and gender (0 male, 1 female).
         groups : ndarray of shape (n_pictures,), int
-            Pictures of equal file content share a number, and no others.
+            Pictures with equal file content have the same number.
         frame : DataFrame
-            One row a picture in the order of ``data``: ``path``, ``age``, ``gender``, ``race`` ("white",
-            "black", "asian", "indian" or "other"), ``datetime`` (when it was collected; NaT where the name
-            has none that can be read), ``group``.
+            One row per picture in the order of ``data``: ``path``, ``age``, ``gender``, ``race`` ("white",
+            "black", "asian", "indian" or "other"), ``datetime`` (the time of collection; NaT if it cannot be
+            read from the name), ``group``.
         excluded : DataFrame
             ``path`` and ``reason``, which begins with "malformed name:", "age outside range:" or "unreadable:".
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
-            What the data set is, and its terms.
+            Description and terms of the data set.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
         If `directory` is not an existing folder.
     ValueError
-        If it holds no pictures, or none is left.
+        If it contains no pictures, or no picture is left.
 
     Notes
     -----
     Terms: UTKFace is available for non-commercial research purposes only, and the copyright of each picture
-    stays with its owner. Of the published set 765 files are byte-for-byte copies of another one, and half of
-    the groups that these form disagree about the age: hand ``groups`` to whatever splits.
+    stays with its owner. 765 files of the published set are byte-for-byte copies of another file, and in half
+    of the groups of copies the ages differ: pass ``groups`` to every split.
 
     References
     ----------
@@ -148,8 +148,8 @@ def load_utkface(
     names = sorted(_picture_names(root))
     if not names:
         raise ValueError(
-            f"No pictures in {str(root)!r} or below it: files named {FIELDS}.jpg are looked for. "
-            "Unpack UTKFace's archive and pass the folder it makes."
+            f"No pictures in {str(root)!r} or below it: files named {FIELDS}.jpg are expected. "
+            "Unpack UTKFace's archive and pass its folder."
         )
     names = [names[i] for i in shuffled_order(names, random_state)]
     labels = [_label(name, min_age, max_age) for name in names]
@@ -160,11 +160,9 @@ def load_utkface(
 def _existing_folder(directory: str | os.PathLike[str]) -> Path:
     root = Path(directory).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"There is no folder {str(root)!r} (looked for from {os.getcwd()!r}).")
+        raise FileNotFoundError(f"There is no folder {str(root)!r} (the current folder is {os.getcwd()!r}).")
     if not root.is_dir():
-        raise NotADirectoryError(
-            f"{str(root)!r} is a file; unpack it and pass the folder that holds the pictures."
-        )
+        raise NotADirectoryError(f"{str(root)!r} is a file; unpack it and pass the folder with the pictures.")
     return root
 
 
@@ -172,7 +170,8 @@ def _picture_names(root: Path) -> Iterator[str]:
     """Yield the picture files below `root`, relative to it, with forward slashes."""
     visited: set[str] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        # Subfolders are often links to another disk; a link to a parent would make the walk endless.
+        # Links are followed, because subfolders are often links to another disk; a link to a parent must not
+        # cause a loop.
         place = os.path.realpath(folder)
         if place in visited:
             subfolders.clear()
@@ -188,7 +187,7 @@ def _is_picture(file: str) -> bool:
 
 
 def _label(name: str, min_age: int, max_age: int) -> _Label | str:
-    """Return what a file's name says, or why the file is left out."""
+    """Return the fields of a file's name, or the reason why the file is excluded."""
     fields = name.rpartition("/")[2].split("_", 3)
     if len(fields) < 4:
         return f"malformed name: {len(fields)} of the 4 fields {FIELDS}"
@@ -205,7 +204,7 @@ def _label(name: str, min_age: int, max_age: int) -> _Label | str:
 
 
 def _moment(text: str) -> datetime | None:
-    """Read ``yyyymmddHHMMSSmmm``; the published names have a digit more or less here and there."""
+    """Read ``yyyymmddHHMMSSmmm``; some of the published names have a digit more or less."""
     digits = re.match("[0-9]{14,18}", text)
     if not digits:
         return None
@@ -220,13 +219,13 @@ def _moment(text: str) -> datetime | None:
 def _digests(
     root: Path, names: list[str], labels: list[_Label | str], check: str | None, verbose: int
 ) -> list[bytes | str]:
-    """Return each labelled file's digest, or why the file is left out."""
+    """Return the digest of each labelled file, or the reason why it is excluded."""
     paths = (
         None if isinstance(label, str) else str(root / name)
         for name, label in zip(names, labels, strict=True)
     )
     digests = []
-    # Reading, hashing and decoding all let go of the interpreter's lock.
+    # Reading, hashing and decoding release Python's global lock.
     with (
         ThreadPoolExecutor(4 + resolve_threads()) as pool,
         progress_bar(len(names), "reading", verbose) as bar,

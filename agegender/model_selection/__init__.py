@@ -1,4 +1,4 @@
-"""Splits that cannot leak: folds alike in age and gender that keep copies and persons together."""
+"""Cross-validation without data leakage: stratified folds that keep copies and persons together."""
 
 from agegender.model_selection._groups import connected_groups, duplicate_groups, similar_face_groups
 from agegender.model_selection._predict import cross_val_predict_frame

@@ -1,4 +1,4 @@
-"""Groups of pictures that belong on one side of a split."""
+"""Groups of pictures that must stay together in a split."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from agegender._machine.threads import resolve_threads
 from agegender._utils.pictures import check_pictures
 from agegender._utils.progress import progress_bar
 
-# Similarities held at a time: 16 MB of float32, and in the worst case 64 MB of links.
+# Similarities in memory at a time: 16 MB of float32, and at most 64 MB of links.
 BLOCK_CELLS = 4_000_000
 
 
 def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
-    """Join several groupings: pictures linked by any of them, directly or through others, share a group.
+    """Join several groupings: pictures that any of them links, directly or indirectly, are in one group.
 
     Parameters
     ----------
     *labels : array-like of shape (n_samples,)
-        Groupings, such as copies and persons. A missing label (NaN, None) links to nothing.
+        Groupings, such as copies and persons. A picture with a missing label (NaN, None) is not linked.
 
     Returns
     -------
     groups : ndarray of shape (n_samples,), int
-        Numbers from 0 in the order of first appearance.
+        Group numbers from 0, in the order of first appearance.
 
     Raises
     ------
@@ -46,11 +46,11 @@ def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
     import pandas as pd
 
     if not labels:
-        raise ValueError("connected_groups needs one grouping at least.")
+        raise ValueError("connected_groups needs at least one grouping.")
     codes = [pd.factorize(_one_dimensional(label))[0] for label in labels]
     lengths = [len(code) for code in codes]
     if len(set(lengths)) > 1:
-        raise ValueError(f"The groupings have lengths {lengths}; each should have one label a picture.")
+        raise ValueError(f"The groupings have lengths {lengths}; each should have one label per picture.")
     pairs = [_first_of_same(code) for code in codes]
     return components(
         lengths[0], np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
@@ -69,7 +69,7 @@ def _one_dimensional(label: ArrayLike) -> NDArray[np.generic]:
     array = np.asarray(label, dtype=object) if isinstance(label, list | tuple) else np.asarray(label)
     if array.ndim != 1:
         raise ValueError(
-            f"A grouping has shape {array.shape}; it should be (n_samples,), one label a picture."
+            f"A grouping has shape {array.shape}; it should be (n_samples,), one label per picture."
         )
     return array
 
@@ -88,24 +88,24 @@ def duplicate_groups(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> NDArray[np.intp]:
-    """Group pictures that are the same: the same bytes, or the same pixels however they are stored.
+    """Group equal pictures: those with the same bytes, or with the same pixels.
 
     Parameters
     ----------
     X : sequence of paths, bytes, PIL images or RGB uint8 arrays
         The pictures.
     pixels : bool, default=False
-        Compare decoded pictures, upright and in RGB, instead of the content as it is: finds a picture saved
-        again as PNG or with other metadata, and takes as long as decoding all of them.
+        Compare the decoded pictures (upright, RGB) instead of the bytes. This also finds pictures that were
+        saved again as PNG or with other metadata, and takes as long as decoding all pictures.
     n_jobs : int or None, default=None
-        Number of threads; None takes every core.
+        Number of threads; if None, all cores.
     verbose : int, default=0
-        A progress bar with 1.
+        If 1, a progress bar is shown.
 
     Returns
     -------
     groups : ndarray of shape (n_pictures,), int
-        Numbers from 0 in the order of first appearance.
+        Group numbers from 0, in the order of first appearance.
 
     Raises
     ------
@@ -137,23 +137,23 @@ def duplicate_groups(
 
 
 def similar_face_groups(embeddings: ArrayLike, threshold: float = 0.9) -> NDArray[np.intp]:
-    """Group pictures whose face embeddings point nearly the same way: near-copies, or the same person.
+    """Group pictures with similar face embeddings: near-copies, or the same person.
 
-    Two pictures are linked where the cosine similarity of their embeddings is at least `threshold`, and linked
-    pictures share a group, directly or through others.
+    Two pictures are linked if the cosine similarity of their embeddings is at least `threshold`. Pictures that
+    are linked, directly or indirectly, are in one group.
 
     Parameters
     ----------
     embeddings : array-like of shape (n_pictures, n_features)
-        Of a face-recognition network (``layer="embedding"``), of any length. A row with a NaN, or of zeros,
-        stands alone.
+        Embeddings of a face-recognition network (``layer="embedding"``), of any norm. A row that contains NaN,
+        or only zeros, is its own group.
     threshold : float, default=0.9
         Cosine similarity, between −1 and 1; see Notes.
 
     Returns
     -------
     groups : ndarray of shape (n_pictures,), int
-        Numbers from 0 in the order of first appearance.
+        Group numbers from 0, in the order of first appearance.
 
     Raises
     ------
@@ -162,17 +162,16 @@ def similar_face_groups(embeddings: ArrayLike, threshold: float = 0.9) -> NDArra
 
     Notes
     -----
-    What a threshold means depends on the network and on the alignment. With a MobileFaceNet trained with the
-    ArcFace loss, on UTKFace's crops taken as they are: from 0.9 on, pairs are nearly always the same photograph
-    (scaled, rotated, recoloured or mirrored) or one of the same shoot, and no group has more than five
-    pictures. Between 0.85 and 0.9, adults are mostly the same person, but babies begin to look alike to the
-    network and chain together: at 0.85 the largest group has 170 pictures, at 0.8, 948, at 0.7 a third of
-    all. With faces aligned to the network's template, pairs of one adult reached 0.78 and more, and pairs of
-    two stayed below 0.3: a threshold of 0.6 to 0.7 finds persons there. Look at the size of the largest group
-    before you use the groups: one that is a person's is small.
+    The right threshold depends on the network and on the alignment. With a MobileFaceNet trained with the
+    ArcFace loss, on UTKFace's crops without detection: at 0.9 and above, pairs are nearly always the same
+    photograph (scaled, rotated, recoloured or mirrored) or from the same photo session, and no group has more
+    than five pictures. Between 0.85 and 0.9, adults are mostly the same person, but different babies are
+    linked: the largest group has 170 pictures at 0.85, 948 at 0.8, and a third of all pictures at 0.7. With
+    faces aligned to the network's template, pairs of one adult had a similarity of at least 0.78, and pairs of
+    two adults of less than 0.3, so that a threshold of 0.6 to 0.7 finds persons. Check the size of the largest
+    group before you use the groups: groups of one person are small.
 
-    Similarities are computed block by block and never held together: 20,000 embeddings of 512 numbers take a
-    few seconds and some 200 MB.
+    Similarities are computed in blocks: 20,000 embeddings of 512 numbers take a few seconds and about 200 MB.
 
     Examples
     --------
@@ -182,12 +181,12 @@ def similar_face_groups(embeddings: ArrayLike, threshold: float = 0.9) -> NDArra
     """
     if not -1 <= threshold <= 1:
         raise ValueError(
-            f"similar_face_groups: threshold={threshold!r}; a cosine similarity lies between -1 and 1."
+            f"similar_face_groups: threshold={threshold!r}; a cosine similarity is between -1 and 1."
         )
     directions = _directions(embeddings)
     everyone = groups = np.arange(len(directions))
     for first, second in _links(directions, threshold):
-        # What is one group already needs no more links.
+        # Pictures that are already in one group need no more links.
         new = groups[first] != groups[second]
         if new.any():
             heads = np.unique(groups, return_index=True)[1][groups]
@@ -197,7 +196,7 @@ def similar_face_groups(embeddings: ArrayLike, threshold: float = 0.9) -> NDArra
 
 
 def _directions(embeddings: ArrayLike) -> NDArray[np.float32]:
-    """Return the embeddings at unit length, NaN where they have none."""
+    """Return the normalised embeddings, NaN for rows that cannot be normalised."""
     array = np.array(embeddings, dtype=np.float32)
     if array.ndim != 2:
         raise ValueError(
@@ -206,7 +205,7 @@ def _directions(embeddings: ArrayLike) -> NDArray[np.float32]:
         )
     with np.errstate(invalid="ignore", over="ignore"):
         lengths = np.linalg.norm(array, axis=1, keepdims=True)
-    # A NaN compares as unlike anything, itself included.
+    # Comparisons with NaN are false, even with itself.
     lengths[~(np.isfinite(lengths) & (lengths > 0))] = np.nan
     return array / lengths
 
@@ -214,11 +213,11 @@ def _directions(embeddings: ArrayLike) -> NDArray[np.float32]:
 def _links(
     directions: NDArray[np.float32], threshold: float
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield the pairs of pictures that are alike, a block of rows at a time."""
+    """Yield the pairs of similar pictures, block by block."""
     n = len(directions)
     step = max(1, BLOCK_CELLS // max(n, 1))
     for start in range(0, n, step):
-        # Each pair once: a block against itself and what follows.
+        # Each block is compared with itself and the following ones, so that each pair is compared once.
         alike = directions[start : start + step] @ directions[start:].T >= threshold
         first, second = np.nonzero(alike)
         yield first + start, second + start

@@ -35,41 +35,43 @@ def cross_val_predict_frame(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> pd.DataFrame:
-    """Predict each picture by a model that was trained on other folds, as one table.
+    """Return out-of-fold predictions of all pictures as one table.
 
-    scikit-learn's ``cross_val_predict`` is for ``predict`` alone; this gives all that ``predict_frame`` does.
+    scikit-learn's ``cross_val_predict`` works for ``predict`` only; this function returns all columns of
+    ``predict_frame``.
 
     Parameters
     ----------
     estimator : AgeGenderPipeline, AgeGenderClassifier, scikit-learn Pipeline or search that ends in one
-        Cloned for each fold; never fitted itself. One that only predicts gives the columns age and gender.
-    X : sequence of pictures, or of whatever the estimator reads
+        It is cloned for each fold and not changed. If it has no ``predict_frame``, the table has the columns
+        age and gender only.
+    X : sequence of pictures, or other input of the estimator
         The data.
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
         Age in years and gender.
     groups : array-like of shape (n_samples,), default=None
-        Pictures that stay on one side of each split: copies, persons.
+        Pictures that stay together in each split, such as copies or persons.
     cv : int, splitter, iterable of (train, test) or None, default=None
-        None is ``AgeGenderKFold(5)`` and an integer k is ``AgeGenderKFold(k)``. Every picture must be in
-        exactly one test part.
+        If None, ``AgeGenderKFold(5)``; an integer k means ``AgeGenderKFold(k)``. Every picture must be in
+        exactly one test fold.
     params : dict, default=None
-        Further arguments of ``fit``, such as ``sample_weight``; values with a row a picture are split alike.
-        With scikit-learn's metadata routing enabled they, and `groups`, go where they were requested.
+        Further arguments of ``fit``, such as ``sample_weight``; values with one row per picture are split too.
+        If scikit-learn's metadata routing is enabled, they and `groups` are routed as requested.
     n_jobs : int or None, default=None
-        Folds fitted at the same time, as in scikit-learn.
+        Number of folds that are fitted at the same time, as in scikit-learn.
     verbose : int, default=0
-        joblib's messages on the folds' progress.
+        Verbosity of joblib.
 
     Returns
     -------
     frame : DataFrame
-        One row a picture in the order of `X`: the columns of ``predict_frame``, then ``fold``, ``true_age``
+        One row per picture in the order of `X`: the columns of ``predict_frame``, then ``fold``, ``true_age``
         (years) and ``true_gender``.
 
     Raises
     ------
     ValueError
-        If a picture is in no test part, or in several.
+        If a picture is in no test fold or in several.
 
     Examples
     --------
@@ -98,7 +100,7 @@ def cross_val_predict_frame(
         for fold, (train, test) in enumerate(folds)
     )
     frame = pd.concat(frames).sort_index()
-    # A target array is of floats, and predict_frame's labels are whole numbers.
+    # A target array contains floats, but the labels of predict_frame are integers.
     whole = genders.dtype.kind == "f" and np.equal(np.mod(genders, 1), 0).all()
     return frame.assign(true_age=ages, true_gender=genders.astype(np.int64) if whole else genders)
 
@@ -113,7 +115,7 @@ def _splitter(cv: Any) -> BaseCrossValidator:
 def _route(
     estimator: Any, cv: Any, groups: ArrayLike | None, params: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what goes to ``split`` and what goes to ``fit``."""
+    """Return the arguments of ``split`` and of ``fit``."""
     if not sklearn.get_config()["enable_metadata_routing"]:
         return {"groups": groups}, params
     router = (
@@ -132,7 +134,7 @@ def _check_partition(tested: NDArray[np.intp], n_samples: int) -> None:
     if (times != 1).any():
         row = int(np.argmax(times != 1))
         raise ValueError(
-            f"cross_val_predict_frame: row {row} is in {times[row]} test parts; every row should be in exactly one, "
+            f"cross_val_predict_frame: row {row} is in {times[row]} test folds; every row should be in exactly one, "
             "as in AgeGenderKFold."
         )
 
@@ -154,7 +156,7 @@ def _fit_and_predict(
 
 
 def _rows(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
-    """Take the rows of a parameter that has one a sample; hand on any other as it is."""
+    """Take the rows of a parameter that has one row per sample; return other parameters unchanged."""
     per_sample = (
         hasattr(value, "__len__") and not isinstance(value, str | bytes | dict) and len(value) == n_samples
     )

@@ -1,4 +1,4 @@
-"""Splits in which every part has the same ages and genders, and no group stands on both sides."""
+"""Splits that are stratified by age and gender and keep groups together."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
 
 BAND_YEARS = 5
-# What one fold's share of all pictures counts beside its shares of the strata, when a large group is placed.
+# Weight of a fold's share of all pictures, relative to its shares of the strata, when a large group is placed.
 SIZE_WEIGHT = 4.0
 
 
 class AgeGenderKFold(BaseCrossValidator):
-    """K folds of nearly equal size, alike in age and gender, that keep groups whole.
+    """K folds of nearly equal size, stratified by age and gender, that keep groups together.
 
-    Pictures are stratified by five-year band of age and gender, shuffled, and dealt to the folds; all pictures
-    of one group go to one fold, the largest groups first. A band too small to reach every fold is no error: its
-    pictures go to the folds that have fewest.
+    Pictures are stratified by five-year age band and gender, shuffled, and distributed over the folds. All
+    pictures of one group are in one fold; the largest groups are placed first. If a band has fewer pictures
+    than there are folds, they go to the smallest folds.
 
-    scikit-learn's own ``cv=5`` is for such targets an unshuffled ``KFold``, which on files sorted by name, as
-    UTKFace's are by age, tests on ages that were never trained on.
+    For such targets, scikit-learn's ``cv=5`` is an unshuffled ``KFold``. If files are sorted by name, as in
+    UTKFace, where names begin with the age, it tests on ages that were never trained on.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=True
-        Whether to draw at random which pictures of a band go where. Without, they are dealt in order.
+        Whether to shuffle the pictures of a band. If False, they are distributed in order.
     random_state : int, RandomState instance or None, default=0
-        Decides the draw. The same number gives the same folds.
+        Seed of the shuffling. The same seed gives the same folds.
 
     See Also
     --------
@@ -77,7 +77,7 @@ class AgeGenderKFold(BaseCrossValidator):
         Parameters
         ----------
         X, y, groups : object
-            Ignored; here because scikit-learn's splitters take them.
+            Ignored; for compatibility with scikit-learn.
 
         Returns
         -------
@@ -89,22 +89,22 @@ class AgeGenderKFold(BaseCrossValidator):
     def split(
         self, X: Any, y: Any = None, groups: ArrayLike | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Yield the rows to train on and the rows to test on, fold by fold.
+        """Yield the indices of training and test rows for each fold.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, …)
-            Only its length is looked at.
+            Only its length is used.
         y : array-like of shape (n_samples, 2) or (n_samples,), or DataFrame
-            Age in years and gender, or ages alone.
+            Age in years and gender, or ages only.
         groups : array-like of shape (n_samples,), default=None
-            Pictures with equal labels stay together; one with a missing label (NaN, None) stands alone, and so
-            does each when `groups` is None.
+            Pictures with equal labels stay together. A picture with a missing label (NaN, None) is its own
+            group; if `groups` is None, so is every picture.
 
         Yields
         ------
         train, test : ndarray of int
-            Row numbers in ascending order.
+            Indices in ascending order.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class AgeGenderKFold(BaseCrossValidator):
         strata = _strata(y)
         if X is not None and _length(X) != len(strata):
             raise ValueError(
-                f"X has {_length(X)} rows and y has {len(strata)}; they should be the same pictures."
+                f"X has {_length(X)} rows and y has {len(strata)}; they should have the same length."
             )
         check_row_order(X, y=y, groups=groups)
         labels = _checked_groups(groups, len(strata))
@@ -131,7 +131,7 @@ class AgeGenderKFold(BaseCrossValidator):
         if self.n_splits > n_groups:
             raise ValueError(
                 f"AgeGenderKFold: n_splits={self.n_splits} is more than the number of groups, {n_groups} "
-                f"(among {len(strata)} pictures); take fewer folds."
+                f"(among {len(strata)} pictures); use fewer folds."
             )
         return _deal(
             strata, labels, self.n_splits, check_random_state(self.random_state) if self.shuffle else None
@@ -145,25 +145,25 @@ def grouped_split(
     test_size: float = 0.1,
     random_state: int | np.random.RandomState | None = 0,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split once, alike in age and gender on both sides and with every group whole.
+    """Split once into training and test rows, stratified by age and gender, with groups kept together.
 
     Parameters
     ----------
     y : array-like of shape (n_samples, 2) or (n_samples,), or DataFrame
-        Age in years and gender, or ages alone.
+        Age in years and gender, or ages only.
     groups : array-like of shape (n_samples,), default=None
-        Pictures with equal labels stay together; one with a missing label (NaN, None) stands alone, and so
-        does each when `groups` is None.
+        Pictures with equal labels stay together. A picture with a missing label (NaN, None) is its own group;
+        if `groups` is None, so is every picture.
     test_size : float, default=0.1
-        The fraction of pictures on the second side, between 0 and 1, met to within one group. Each side has one
-        group at least.
+        The fraction of test pictures, between 0 and 1, accurate to one group. Both parts have at least one
+        group.
     random_state : int, RandomState instance or None, default=0
-        Decides the draw.
+        Seed of the shuffling.
 
     Returns
     -------
     train, test : ndarray of int
-        Row numbers in ascending order.
+        Indices in ascending order.
 
     Raises
     ------
@@ -184,20 +184,20 @@ def grouped_split(
     labels = _checked_groups(groups, len(ages))
     n_groups = int(labels.max(initial=-1)) + 1
     if n_groups < 2:
-        raise ValueError(f"A split needs two groups at least; these {len(ages)} pictures form {n_groups}.")
+        raise ValueError(f"A split needs at least two groups; these {len(ages)} pictures form {n_groups}.")
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     return split(ages, genders, labels, test_size, rng)
 
 
 def _strata(y: Any) -> NDArray[np.intp]:
-    """Return a number for each row's band of age and gender."""
+    """Return the stratum (age band and gender) of each row as a number."""
     ages, sexes = _ages_and_genders(y)
     bands = np.unique(ages // BAND_YEARS, return_inverse=True)[1]
     return np.unique(bands * (sexes.max(initial=0) + 1) + sexes, return_inverse=True)[1]
 
 
 def _ages_and_genders(y: Any) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return ages, and genders as numbers from zero; of ages alone, one gender."""
+    """Return ages, and genders as numbers from zero; for ages only, one gender."""
     if getattr(y, "columns", None) is None and np.ndim(y) == 1:
         y = np.column_stack([np.asarray(y), np.zeros(len(y))])
     ages, genders = check_target(y, max_age=sys.maxsize)
@@ -214,7 +214,7 @@ def _checked_groups(groups: ArrayLike | None, n_samples: int) -> NDArray[np.intp
     labels = np.asarray(groups)
     if labels.shape != (n_samples,):
         raise ValueError(
-            f"groups has shape {labels.shape}; it should be ({n_samples},), one label for each row of y."
+            f"groups has shape {labels.shape}; it should be ({n_samples},), one label per row of y."
         )
     return group_numbers(labels)
 
@@ -222,7 +222,7 @@ def _checked_groups(groups: ArrayLike | None, n_samples: int) -> NDArray[np.intp
 def _deal(
     strata: NDArray[np.intp], labels: NDArray[np.intp], n_folds: int, rng: np.random.RandomState | None
 ) -> NDArray[np.intp]:
-    """Return each row's fold: groups of several rows first, then the rows that stand alone."""
+    """Return the fold of each row: groups with several rows are placed first, then single rows."""
     sizes = np.bincount(labels)
     order = np.arange(len(sizes)) if rng is None else rng.permutation(len(sizes))
     several = order[sizes[order] > 1]
@@ -233,7 +233,7 @@ def _deal(
     counts = np.zeros((strata.max(initial=-1) + 1, n_folds))
     _deal_groups([by_label[ends[g] - sizes[g] : ends[g]] for g in several], strata, counts, folds)
     alone = by_label[ends[order[sizes[order] == 1]] - 1]
-    # The largest strata last: where sizes leave no choice, it is they that can bear it.
+    # The largest strata are placed last, because imbalance affects them least.
     stratum_sizes = np.bincount(strata)
     _deal_rows(alone[np.lexsort((strata[alone], stratum_sizes[strata[alone]]))], strata, counts, folds)
     return folds
@@ -245,7 +245,7 @@ def _deal_groups(
     counts: NDArray[np.float64],
     folds: NDArray[np.intp],
 ) -> None:
-    """Give each group to the fold that has least of its strata, and least of all."""
+    """Put each group into the fold with the fewest rows of its strata, and then the fewest rows."""
     rarity = 1.0 / np.bincount(strata)
     weight = SIZE_WEIGHT / len(strata)
     totals = counts.sum(axis=0)
@@ -260,7 +260,7 @@ def _deal_groups(
 def _deal_rows(
     rows: NDArray[np.intp], strata: NDArray[np.intp], counts: NDArray[np.float64], folds: NDArray[np.intp]
 ) -> None:
-    """Give each row to the fold with room that has least of its stratum, and of these to the emptiest."""
+    """Put each row into the fold with space that has the fewest rows of its stratum, and then the fewest rows."""
     totals = counts.sum(axis=0).tolist()
     room = -(-len(strata) // len(totals))
     starts = np.flatnonzero(np.diff(strata[rows], prepend=-1))

@@ -20,20 +20,20 @@ __all__ = ["kept_out_names", "load_pretrained"]
 
 
 def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
-    """Return a model that is trained already; no download, no TensorFlow.
+    """Load a pretrained model, without a download and without TensorFlow.
 
-    For non-commercial research only: see ``docs/compact.md`` for its terms, how it was trained, and how well it
-    does by age, gender and race.
+    For non-commercial research only: see ``docs/compact.md`` for its terms, how it was trained, and its
+    accuracy by age, gender and race.
 
     Parameters
     ----------
     name : {"compact"}, default="compact"
-        Which one: the small network in the package with a dense head, trained on UTKFace.
+        "compact" is the small network in the package with a dense head, trained on UTKFace.
 
     Returns
     -------
     AgeGenderPipeline
-        Fitted: it predicts as it is, and can be cloned and trained on other pictures. Genders are 0 male, 1 female.
+        A fitted pipeline; it can be cloned and trained on other pictures. Genders are 0 male, 1 female.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
     model = AgeGenderPipeline(EmbeddingExtractor(name), clone(classifier))
     model.extractor_, model.classifier_ = model.resolve_extractor().fit(), classifier
     side, points = TEMPLATES["utkface"]
-    # What measure_framing finds on what it was trained on.
+    # The result of measure_framing on its training pictures.
     crops = SeenCrops(np.array(points) / side, (side, side), (1.0, 1.0))
     model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(crops)
     model.trained_on_ = SHIPPED[name].trained_on()
@@ -72,7 +72,7 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
 
 
 def kept_out_names(name: str = "compact") -> frozenset[str]:
-    """Return the names of UTKFace's files from which a model learnt nothing: scores on any others flatter it.
+    """Return the names of UTKFace's files that were held out from training; only scores on these are valid.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def kept_out_names(name: str = "compact") -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        File names without folders. None of these pictures has a copy, or a near-copy, among those learnt from.
+        File names without folders. None of these pictures has a copy or near-copy among the training pictures.
 
     Raises
     ------

@@ -139,7 +139,7 @@ def test_the_cache_can_be_pruned_to_a_size_and_verified(tiny_onnx, drawn_faces, 
         return CliRunner().invoke(app, ["cache", *arguments], env={"COLUMNS": "160"})
 
     rows = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx)).transform(sorted(drawn_faces.iterdir()))
-    assert cache("verify").stdout == "60 rows, all sound.\n"
+    assert cache("verify").stdout == "60 rows, none damaged.\n"
     assert cache("prune", "--max-size", "1.5 GiB").stdout.startswith("Deleted 0 rows; 60 stay")
     database = own_home / "agegender" / "embeddings.sqlite"
     content = bytearray(database.read_bytes())
@@ -201,7 +201,7 @@ def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> 
     command = ["embed", pictures, "--backbone", tiny_onnx, "--out", tmp_path / "rows"]
     done = agegender(*command, "--shard", "2/2", home=tmp_path / "home")
     assert "Embedded 5 pictures" in done.stderr
-    assert "1 of them could not be read; the column error says why." in done.stderr
+    assert "1 of them could not be read; the column error contains the reasons." in done.stderr
     table = pq.read_table(tmp_path / "rows" / "part-000002-of-000002.parquet")
     assert table["path"].to_pylist() == [str(drawn_faces / name) for name in [*names[1::2], "nowhere.jpg"]]
     rows = EmbeddingExtractor(Backbone.from_onnx(tiny_onnx), layer="embedding", cache=None).transform(
@@ -209,7 +209,7 @@ def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> 
     )
     np.testing.assert_array_equal(np.array(table["embedding"].to_pylist()[:4], np.float32), rows)
     assert (
-        "is there already, with 5 rows"
+        "exists already, with 5 rows"
         in agegender(*command, "--shard", "2/2", home=tmp_path / "home").stderr
     )
     assert not (tmp_path / "home").exists()

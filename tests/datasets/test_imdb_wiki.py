@@ -210,7 +210,7 @@ def test_both_formats_give_the_same_frame(tmp_path):
 def test_a_file_of_another_kind_is_refused_with_what_it_holds(save, mat_file, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_imdb_wiki(tmp_path / "nowhere.mat", "faces")
-    with pytest.raises(ValueError, match=r"holds \['imdb'\], and no struct 'wiki'"):
+    with pytest.raises(ValueError, match=r"contains \['imdb'\], but no struct 'wiki'"):
         load_imdb_wiki(mat_file, "faces", which="wiki")
     with pytest.raises(ValueError, match=r"which='wikki'.*Did you mean 'wiki'"):
         load_imdb_wiki(mat_file, "faces", which="wikki")
@@ -242,5 +242,5 @@ def test_a_file_cut_off_is_refused(mat_file, tmp_path):
 
 
 def test_a_file_with_nothing_left_lists_the_reasons(mat_file):
-    with pytest.raises(ValueError, match=r"None of the 15 pictures .* is left: .*age outside range"):
+    with pytest.raises(ValueError, match=r"None of the 15 pictures .* was kept: .*age outside range"):
         load_imdb_wiki(mat_file, "faces", min_age=99, max_age=99)

@@ -147,7 +147,7 @@ def test_genders_are_mapped_as_told():
 
 def test_codes_that_nobody_explained_are_refused_instead_of_guessed():
     table = pd.DataFrame({"path": list("abc"), "age": [1, 2, 3], "gender": [1, 2, np.nan]})
-    with pytest.raises(ValueError, match="numbers 1, 2; say what they stand for"):
+    with pytest.raises(ValueError, match="numbers 1, 2; explain them with"):
         load_table(table)
     faces = load_table(table, genders={1: 0, 2: 1})
     assert by_file(faces)["gender"].tolist() == [0, 1]

@@ -218,7 +218,7 @@ def test_one_large_group_does_not_end_in_a_small_test_part():
 
 
 def test_a_single_split_that_cannot_be_made_is_refused():
-    with pytest.raises(ValueError, match="two groups at least; these 9 pictures form 1"):
+    with pytest.raises(ValueError, match="at least two groups; these 9 pictures form 1"):
         grouped_split(people(9), np.zeros(9))
     with pytest.raises(ValueError, match="test_size=3"):
         grouped_split(people(9), test_size=3)
@@ -237,7 +237,7 @@ def test_groupings_are_joined_through_one_another():
 def test_groupings_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"lengths \[2, 3\]"):
         connected_groups([0, 1], [0, 1, 2])
-    with pytest.raises(ValueError, match="one grouping at least"):
+    with pytest.raises(ValueError, match="at least one grouping"):
         connected_groups()
     with pytest.raises(ValueError, match=r"shape \(2, 1\)"):
         connected_groups(np.zeros((2, 1)))
