@@ -147,7 +147,7 @@ def test_the_cache_can_be_pruned_to_a_size_and_verified(tiny_onnx, drawn_faces, 
     database.write_bytes(content)
     done = cache("verify")
     assert done.exit_code == 1
-    assert done.stdout.startswith("1 of 60 rows were lost, 1 of them by their checksum")
+    assert done.stdout.startswith("1 of 60 rows were damaged and deleted, 1 of them found by their checksum")
     assert cache("prune", "--max-size", "0").stdout.startswith("Deleted 59 rows; 0 stay")
 
 

@@ -67,7 +67,7 @@ def test_every_picture_says_that_it_is_a_drawing(faces: Bunch) -> None:
         assert picture.size == (64, 64)
         assert b"drawing" in picture.info["comment"]
         assert b"no real person" in picture.info["comment"]
-    assert "no real person" in faces.DESCR
+    assert "do not show real people" in faces.DESCR
 
 
 def _edges(path: str) -> NDArray[np.float64]:

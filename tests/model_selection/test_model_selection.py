@@ -399,7 +399,7 @@ def test_folds_fitted_side_by_side_give_the_same_table(data):
 
 
 def test_splits_that_leave_pictures_out_are_refused(data):
-    with pytest.raises(ValueError, match=r"row \d+ is in [02] test parts"):
+    with pytest.raises(ValueError, match=r"row \d+ is in [02] test folds"):
         cross_val_predict_frame(Tabled(), *data, cv=ShuffleSplit(2, random_state=0))
 
 
