@@ -451,7 +451,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Returns
         -------
         list of two ndarrays of shape (n_samples, max_age + 1) and (n_samples, 2)
-            Probabilities of the ages 0, 1, …, and of the genders, as in ``classes_``; NaN for a row with a NaN in it.
+            Probabilities of the ages 0, 1, …, and of the genders, as in ``classes_``; NaN for a row that
+            contains NaN.
 
         Raises
         ------

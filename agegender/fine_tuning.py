@@ -81,7 +81,7 @@ class FineTuneHead(Head):
     units : tuple of int, default=(256,)
         Widths of the hidden layers between the blocks and the outputs.
     reads : str, default="auto"
-        Where the blocks end: a layer of the backbone's after `layer`. Maps are flattened; "pooled" averages them.
+        The end of the blocks: a layer of the backbone after `layer`. Maps are flattened; "pooled" averages them.
         "auto" is the penultimate layer, and of a network without a dense layer its output, the "embedding".
     dropout : float, default=0.3
         Fraction of activations dropped before every dense layer. Dropout inside the blocks is removed.

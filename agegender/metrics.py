@@ -154,7 +154,7 @@ SCORERS = {
     "age_cs5": make_scorer(age_cumulative_score),
     "gender_accuracy": make_scorer(gender_accuracy),
 }
-"""Scorers by name, for ``scoring=`` of scikit-learn's searches and validation; of all, higher is better.
+"""Scorers by name, for ``scoring=`` in scikit-learn's searches and cross-validation; higher is better.
 
 scikit-learn's own scorers do not tell years from labels: ``"neg_mean_absolute_error"`` averages
 the age's error with the gender's and gives about half the age MAE.

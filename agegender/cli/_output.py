@@ -26,7 +26,7 @@ def tell(text: str) -> None:
 
 
 def say(text: str, quiet: bool = False) -> None:
-    """Tell on standard error how the work goes."""
+    """Print a progress message on standard error."""
     if not quiet:
         err_console.print(text, soft_wrap=True)
 

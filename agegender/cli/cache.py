@@ -64,10 +64,10 @@ def verify(cache: CacheOption = "auto") -> None:
     n_dropped = store.verify()
     n_lost = n_rows - store.info().n_rows
     if n_lost == 0:
-        tell(f"{n_rows:,} rows, all sound.")
+        tell(f"{n_rows:,} rows, none damaged.")
         return
     tell(
-        f"{n_lost:,} of {n_rows:,} rows were lost, {n_dropped:,} of them by their checksum; "
+        f"{n_lost:,} of {n_rows:,} rows were damaged and deleted, {n_dropped:,} of them found by their checksum; "
         "they will be computed again."
     )
     raise typer.Exit(1)

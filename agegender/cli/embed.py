@@ -91,14 +91,14 @@ def _write_shard(
 
     report = write_shard(source, out, extractor, shard, column=column)
     if report.skipped:
-        say(f"{shown(report.path)} is there already, with {report.n_images:,} rows.", quiet)
+        say(f"{shown(report.path)} exists already, with {report.n_images:,} rows.", quiet)
     else:
         say(
             f"Embedded {report.n_images:,} pictures in {report.seconds:.1f} s into {shown(report.path)}.",
             quiet,
         )
     if report.n_failures:
-        say(f"{report.n_failures:,} of them could not be read; the column error says why.")
+        say(f"{report.n_failures:,} of them could not be read; the column error contains the reasons.")
 
 
 def _savez(path: Path, **arrays: Any) -> None:
