@@ -1,7 +1,7 @@
-"""Plots of how well ages and genders are predicted, in scikit-learn's manner.
+"""Plots of predictions, in the style of scikit-learn's displays.
 
-Each display is made by ``from_estimator`` or ``from_predictions``, draws on the axes given or on new ones, and keeps
-them as ``ax_`` and ``figure_``.
+Each display is made by ``from_estimator`` or ``from_predictions``, draws on given or new axes, and stores them
+as ``ax_`` and ``figure_``.
 """
 
 from agegender.plots._age import AgeCumulativeScoreDisplay, AgeErrorDisplay

@@ -1,4 +1,4 @@
-"""How far predicted ages are from the truth."""
+"""Plots of age errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from agegender.plots._axes import BLUE, INK, LINES, VERMILION, new_axes, tidy
 __all__ = ["AgeCumulativeScoreDisplay", "AgeErrorDisplay"]
 
 KINDS = ("by_band", "by_age")
-# More than these are shown by their density: points would cover each other.
+# More pictures are shown by their density, because points would overlap.
 MOST_POINTS = 1000
-# Years over which quantiles are taken, and of how many pictures at least: of fewer they are noise.
+# Width in years of the bands for quantiles, and the minimum number of pictures, because quantiles of few are noisy.
 RUNNING_WIDTHS = (5, 10, 20)
 LEAST_IN_BAND = 10
 
@@ -25,7 +25,7 @@ LEAST_IN_BAND = 10
 class AgeErrorDisplay:
     """Errors of predicted ages, by age band or against the true age.
 
-    Make one by `from_estimator` or `from_predictions`.
+    Make it with `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class AgeErrorDisplay:
         Parameters
         ----------
         estimator : AgeGenderPipeline, AgeGenderClassifier or another fitted one
-        X : sequence of pictures, or of whatever the estimator reads
+        X : sequence of pictures, or other input of the estimator
         y : array-like of shape (n_samples, 2) or (n_samples,), or frame with the column ``age``
             True ages in years.
         kind, ax, **kwargs
@@ -81,7 +81,7 @@ class AgeErrorDisplay:
         Parameters
         ----------
         y_true, y_pred : array-like of shape (n_samples, 2) or (n_samples,), or frames with the column ``age``
-            Ages in years. Rows predicted as NaN are left out with a warning.
+            Ages in years. Rows predicted as NaN are ignored with a warning.
         kind, ax, **kwargs
             See `plot`.
 
@@ -97,17 +97,18 @@ class AgeErrorDisplay:
         Parameters
         ----------
         kind : {"by_band", "by_age"}, default="by_band"
-            Mean absolute error and mean error of each decade of age, with 95 % intervals; or every error against
-            the true age, with the median and the middle 90 % of bands of five years (ten or twenty, of few pictures).
+            "by_band": mean absolute error and mean error per decade of age, with 95 % intervals. "by_age":
+            every error against the true age, with the median and the middle 90 % per band of five years (ten or
+            twenty, if there are few pictures).
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            If None, a new figure is made.
         **kwargs
-            For the bars, or for the points (the hexagons, of more than 1,000 pictures).
+            For the bars or the points (with more than 1,000 pictures, the hexagons).
 
         Returns
         -------
         AgeErrorDisplay
-            The display itself.
+            The display.
         """
         check_choice("kind", kind, KINDS, type(self).__name__)
         self.ax_ = new_axes(ax)
@@ -162,9 +163,9 @@ class AgeErrorDisplay:
 
 
 class AgeCumulativeScoreDisplay:
-    """The share of ages predicted within k years, for every k.
+    """The share of ages with an error of at most k years, for every k.
 
-    Make one by `from_estimator` or `from_predictions`; draw several on the same axes to compare.
+    Make it with `from_estimator` or `from_predictions`; draw several on the same axes to compare.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ class AgeCumulativeScoreDisplay:
         Parameters
         ----------
         estimator : AgeGenderPipeline, AgeGenderClassifier or another fitted one
-        X : sequence of pictures, or of whatever the estimator reads
+        X : sequence of pictures, or other input of the estimator
         y : array-like of shape (n_samples, 2) or (n_samples,), or frame with the column ``age``
             True ages in years.
         name : str, default=None
@@ -223,7 +224,7 @@ class AgeCumulativeScoreDisplay:
         Parameters
         ----------
         y_true, y_pred : array-like of shape (n_samples, 2) or (n_samples,), or frames with the column ``age``
-            Ages in years. Rows predicted as NaN are left out with a warning.
+            Ages in years. Rows predicted as NaN are ignored with a warning.
         name : str, default=None
             For the legend.
         ax, **kwargs
@@ -242,18 +243,18 @@ class AgeCumulativeScoreDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            If None, a new figure is made.
         max_k : int, default=20
             The largest error shown, in years.
         marked_k : int or None, default=5
-            The error, in years, whose share is written beside the curve.
+            The error, in years, whose share is written next to the curve.
         **kwargs
             For the line.
 
         Returns
         -------
         AgeCumulativeScoreDisplay
-            The display itself.
+            The display.
         """
         self.ax_ = new_axes(ax)
         self.figure_ = self.ax_.figure
@@ -293,13 +294,13 @@ def _ages(y_true: Any, y_pred: Any) -> tuple[NDArray[np.float64], NDArray[np.flo
 def _whiskers(ax: Any, place: NDArray[Any], parts: list[NDArray[np.float64]], color: str) -> None:
     means = np.array([part.mean() for part in parts])
     low, high = np.array([mean_interval(part) for part in parts]).T
-    # Too few pictures have no interval.
+    # With too few pictures there is no interval.
     spread = np.nan_to_num([means - low, high - means])
     ax.errorbar(place, means, spread, fmt="none", ecolor=color, elinewidth=1.2, capsize=2.5)
 
 
 def _running_width(ages: ArrayLike) -> int | None:
-    """Return the narrowest width of bands, in years, of which half hold enough pictures; None where none does."""
+    """Return the smallest width of bands, in years, for which half of the bands have enough pictures, or None."""
     for years in RUNNING_WIDTHS:
         counts = np.unique(age_bands(ages, years), return_counts=True)[1]
         if np.median(counts) >= LEAST_IN_BAND:
@@ -308,7 +309,7 @@ def _running_width(ages: ArrayLike) -> int | None:
 
 
 def _running_quantiles(ages: ArrayLike, errors: NDArray[np.float64], years: int) -> NDArray[np.float64]:
-    """Return the centres of the bands that hold enough pictures, and three quantiles of the errors in each."""
+    """Return the centres of the bands with enough pictures, and three quantiles of the errors in each band."""
     bands = age_bands(ages, years)
     firsts, counts = np.unique(bands, return_counts=True)
     firsts = firsts[counts >= LEAST_IN_BAND]

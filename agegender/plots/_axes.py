@@ -1,4 +1,4 @@
-"""What every plot shares: axes, and colours that colour-blind people tell apart (Okabe and Ito, 2008)."""
+"""Axes, and colours that colour-blind people can distinguish (Okabe and Ito, 2008)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINES = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", SKY)
 
 
 def new_axes(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Any:
-    """Return the axes given, or those of a new figure."""
+    """Return the given axes, or those of a new figure."""
     if ax is not None:
         return ax
     from matplotlib import pyplot
@@ -21,7 +21,7 @@ def new_axes(ax: Any, figsize: tuple[float, float] = (6.0, 4.0)) -> Any:
 
 
 def tidy(ax: Any, *, grid: str = "y") -> None:
-    """Leave the axes the two lines and the pale grid that a reader needs."""
+    """Keep two axis lines and a light grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.tick_params(colors=INK, labelsize="small")

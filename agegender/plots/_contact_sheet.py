@@ -1,4 +1,4 @@
-"""Faces side by side, each with what is true of it and what was predicted."""
+"""A sheet of faces with true and predicted values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["contact_sheet"]
 
 SCALE = 2
-"""Everything is drawn so many times larger, then scaled down: Pillow's own shapes have hard edges."""
+"""Everything is drawn larger by this factor and then scaled down, because Pillow's shapes have hard edges."""
 
 FACE, BELOW, GAP, MARGIN, HEADING = 180, 66, 20, 32, 88
 OLDEST = 100
@@ -34,23 +34,23 @@ def contact_sheet(
     gender_names: Mapping[Any, str] | None = None,
     columns: int = 6,
 ) -> Image.Image:
-    """Draw a card for each face: the picture, the predicted age and gender, and the true ones.
+    """Draw a card per face: the picture, and the predicted and true age and gender.
 
-    Below each face a line stands for the ages 0 to 100: a bar for the interval, a ring for the predicted age and a
-    diamond for the true one. A gender that was taken for the other is red.
+    Below each face, a line shows the ages 0 to 100, with a bar for the interval, a ring for the predicted age
+    and a diamond for the true age. A wrong gender is red.
 
     Parameters
     ----------
     pictures : sequence of pictures
         Faces; each is shown as a square.
     frame : DataFrame
-        A row a picture, with the columns of `cross_val_predict_frame`.
+        One row per picture, with the columns of `cross_val_predict_frame`.
     title, note : str
-        What stands above the cards.
+        Texts above the cards.
     gender_names : dict, default=None
-        Words for gender labels; None shows the labels.
+        Words for gender labels; if None, the labels are shown.
     columns : int, default=6
-        Cards in a row.
+        Cards per row.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def contact_sheet(
 
 
 class _Sheet:
-    """A picture drawn on in the coordinates that it will have in the end."""
+    """A picture that is drawn on in its final coordinates."""
 
     def __init__(self, width: int, height: int) -> None:
         self.image = Image.new("RGB", (SCALE * width, SCALE * height), PAPER)
@@ -90,14 +90,14 @@ class _Sheet:
             self._pen.polygon([(SCALE * a, SCALE * b) for a, b in tips], colour)
 
     def text(self, x: float, y: float, words: str, size: int, colour: str, anchor: str = "ls") -> float:
-        """Write on a base line, and return how many pixels wide the words are."""
+        """Write on a base line, and return the width of the text in pixels."""
         font = _font(SCALE * size)
         self._pen.text((SCALE * x, SCALE * y), words, colour, font, anchor)
         return float(self._pen.textlength(words, font)) / SCALE
 
     def picture(self, x: int, y: int, picture: images.Picture) -> None:
-        """Put a picture on a card, its upper corners rounded."""
-        # Enlarged without smoothing, so that scaling the sheet down gives back these very pixels.
+        """Put a picture with rounded upper corners on a card."""
+        # Enlarged without smoothing, so that scaling the sheet down restores the same pixels.
         face = Image.fromarray(images.load(picture)).resize((FACE, FACE), Image.Resampling.LANCZOS)
         face = face.resize((SCALE * FACE, SCALE * FACE), Image.Resampling.NEAREST)
         mask = Image.new("L", face.size, 0)

@@ -1,4 +1,4 @@
-"""The distribution over ages that is predicted for single pictures."""
+"""Plots of predicted age distributions of single pictures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agegender.plots._axes import BLUE, SKY, VERMILION, new_axes, tidy
 __all__ = ["AgeDistributionDisplay"]
 
 MOST_PICTURES = 16
-# Of one row, how high its neighbour's peak may reach into it.
+# The share of a row that the peak of its neighbour may overlap.
 OVERLAP = 1.15
 
 
 class AgeDistributionDisplay:
-    """Predicted distributions over ages, a row a picture, with interval, mean and truth.
+    """Predicted distributions over ages, one row per picture, with interval, mean and true age.
 
     Make one by `from_estimator` or `from_predictions`.
 
@@ -29,13 +29,13 @@ class AgeDistributionDisplay:
     proba : ndarray of shape (n_samples, n_ages)
         Distributions over the ages 0, 1, 2 and so on.
     low, high : ndarray of shape (n_samples,)
-        The interval shown, in years.
+        The interval, in years.
     coverage : float
-        How often the interval holds the truth.
+        Coverage of the interval.
     true_age : ndarray of shape (n_samples,), default=None
         Years.
     names : sequence of str, default=None
-        What to call each picture.
+        Names of the pictures.
 
     Attributes
     ----------
@@ -92,9 +92,9 @@ class AgeDistributionDisplay:
         y : array-like of shape (n_samples, 2) or (n_samples,), or frame with the column ``age``, default=None
             True ages in years.
         names : sequence of str, default=None
-            What to call each picture.
+            Names of the pictures.
         coverage : float, default=0.9
-            How often the interval is to hold the truth; of a calibrated estimator, it does.
+            Coverage of the interval, if the estimator is calibrated.
         ax, **kwargs
             See `plot`.
 
@@ -128,11 +128,11 @@ class AgeDistributionDisplay:
         y_proba : array-like of shape (n_samples, n_ages)
             Distributions over the ages 0, 1, 2 and so on; of at most 16 pictures.
         names : sequence of str, default=None
-            What to call each picture.
+            Names of the pictures.
         coverage : float, default=0.9
-            How often the interval is to hold the truth.
+            Coverage of the interval.
         calibration : Calibration, default=UNCALIBRATED
-            By default the distributions are taken at their word.
+            By default the raw distributions are used.
         ax, **kwargs
             See `plot`.
 
@@ -143,7 +143,7 @@ class AgeDistributionDisplay:
         proba = np.asarray(y_proba, dtype=np.float64)
         if not 0 < len(proba) <= MOST_PICTURES:
             raise ValueError(
-                f"AgeDistributionDisplay: got {len(proba)} pictures; it shows 1 to {MOST_PICTURES}: choose some."
+                f"AgeDistributionDisplay: got {len(proba)} pictures; it shows 1 to {MOST_PICTURES}; choose some."
             )
         low, high = age_interval(proba, coverage, calibration)
         truth = None if y_true is None else target_column(y_true, "age").astype(np.float64)
@@ -155,9 +155,9 @@ class AgeDistributionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure, as high as there are pictures.
+            If None, a new figure is made, whose height depends on the number of pictures.
         **kwargs
-            For the filled distributions.
+            Arguments for the filled distributions.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Whether gender probabilities mean what they say."""
+"""Calibration plots of gender probabilities."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["GenderCalibrationDisplay"]
 
 
 class GenderCalibrationDisplay:
-    """Share of pictures with a gender against the probability predicted for it, with 95 % intervals.
+    """Observed share of a gender against its predicted probability, with 95 % intervals.
 
-    Make one by `from_estimator` or `from_predictions`. Points on the diagonal are probabilities that keep their
-    word; bars below show how many pictures there are of each.
+    Make it with `from_estimator` or `from_predictions`. Points on the diagonal are calibrated; bars below show
+    the number of pictures.
 
     Parameters
     ----------
     is_label : ndarray of shape (n_samples,), bool
-        Whether a picture is of that gender.
+        Whether a picture has that gender.
     proba : ndarray of shape (n_samples,)
-        The probability predicted for it.
+        Its predicted probability.
     label : object
         The gender's label.
 
     Attributes
     ----------
     bins_ : DataFrame
-        A row a bin: n, mean_proba, share, low and high (Wilson's interval).
+        One row per bin: n, mean_proba, share, low and high (Wilson's interval).
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -63,7 +63,7 @@ class GenderCalibrationDisplay:
         Parameters
         ----------
         estimator : AgeGenderPipeline, AgeGenderClassifier or another fitted one
-        X : sequence of pictures, or of whatever the estimator reads
+        X : sequence of pictures, or other input of the estimator
         y : array-like of shape (n_samples, 2) or (n_samples,), or frame with the column ``gender``
             True genders.
         n_bins, ax, **kwargs
@@ -95,9 +95,9 @@ class GenderCalibrationDisplay:
         y_true : array-like of shape (n_samples, 2) or (n_samples,), or frame with the column ``gender``
             True genders.
         y_proba : array-like of shape (n_samples, 2)
-            Probabilities of the two genders; rows of NaN are left out.
+            Probabilities of the two genders; rows of NaN are ignored.
         labels : array-like of shape (2,), default=None
-            What the columns of `y_proba` stand for; None is the labels that occur, sorted.
+            The labels of the columns of `y_proba`. If None, the sorted labels of `y_true`.
         n_bins, ax, **kwargs
             See `plot`.
 
@@ -108,7 +108,7 @@ class GenderCalibrationDisplay:
         truth, proba = target_column(y_true, "gender"), np.asarray(y_proba, dtype=np.float64)
         if proba.shape != (len(truth), 2):
             raise ValueError(
-                f"y_proba has shape {proba.shape}; it should be ({len(truth)}, 2), a row for each of y_true."
+                f"y_proba has shape {proba.shape}; it should be ({len(truth)}, 2), one row per row of y_true."
             )
         label = (np.unique(truth) if labels is None else np.asarray(labels))[-1]
         present = ~np.isnan(proba[:, 1])
@@ -121,16 +121,16 @@ class GenderCalibrationDisplay:
         Parameters
         ----------
         n_bins : int, default=10
-            Into how many bins of equal width the probabilities fall.
+            Number of bins of equal width.
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            If None, a new figure is made.
         **kwargs
-            For the points.
+            Arguments for the points.
 
         Returns
         -------
         GenderCalibrationDisplay
-            The display itself.
+            The display.
         """
         self.ax_ = new_axes(ax, (5.0, 4.6))
         self.figure_ = self.ax_.figure
@@ -140,7 +140,7 @@ class GenderCalibrationDisplay:
         counts = np.histogram(self.proba, edges)[0]
         height = 0.16 * counts / max(counts.max(), 1)
         self.ax_.bar(edges[:-1] + 0.5 / n_bins, height, width=0.9 / n_bins, color="#d5d9de", label="pictures")
-        self.ax_.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as it should be")
+        self.ax_.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
         spread = np.vstack([bins["share"] - bins["low"], bins["high"] - bins["share"]])
         style = {"fmt": "o-", "color": BLUE, "ecolor": INK, "elinewidth": 1, "capsize": 2.5, "linewidth": 1.5}
         style |= {"markeredgecolor": "white", "markersize": 7, "label": "observed"} | kwargs

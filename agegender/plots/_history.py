@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch."""
+"""Plots of the training history."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ METRICS = {
 
 
 class TrainingHistoryDisplay:
-    """A figure of each epoch, a line a member of the ensemble, the best epoch of each round marked.
+    """A metric per epoch, with one line per ensemble member; the best epoch of each round is marked.
 
-    Make one by `from_estimator`.
+    Make it with `from_estimator`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class TrainingHistoryDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
-        One a member.
+        One per member.
 
     Examples
     --------
@@ -80,16 +80,16 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         metric : {"val_age_mae", "val_gender_accuracy", "loss", "learning_rate"}, default="val_age_mae"
-            What to show.
+            The metric.
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            If None, a new figure is made.
         **kwargs
-            For the lines.
+            Arguments for the lines.
 
         Returns
         -------
         TrainingHistoryDisplay
-            The display itself.
+            The display.
         """
         check_choice("metric", metric, METRICS, type(self).__name__)
         self.ax_ = new_axes(ax)
@@ -124,7 +124,7 @@ class TrainingHistoryDisplay:
         return line
 
     def _mark_best(self, epochs: Any, values: Any, metric: str, line: Any) -> str:
-        """Mark the best epoch, where there was a validation part to tell, and return its value as text."""
+        """Mark the best epoch, if there was a validation part, and return its value as text."""
         if not metric.startswith("val_") or np.isnan(values).all():
             return ""
         best = np.nanargmin(values) if metric == "val_age_mae" else np.nanargmax(values)

@@ -1,4 +1,4 @@
-"""Reports on how well ages and genders are predicted: as data, as a page, in the terminal."""
+"""Evaluation reports: as data, as a page, and in the terminal."""
 
 from agegender.reports._report import EvaluationReport, evaluation_report
 

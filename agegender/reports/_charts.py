@@ -1,4 +1,4 @@
-"""The page's plots, as SVG inside it."""
+"""The plots of the page, as embedded SVG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW_HEIGHT = 0.26
 
 
 def charts(report: ReportTables) -> dict[str, str]:
-    """Return each plot that there are numbers for, as a data URI."""
+    """Return all plots that have data, as data URIs."""
     known = report.predictions.dropna(subset=["true_age", "age"])
     drawn = {}
     if len(known):
@@ -47,7 +47,7 @@ def _draw(plot: Any, size: tuple[float, float] = SIZE) -> str:
     figure = Figure(figsize=size, layout="constrained")
     plot(figure.subplots())
     content = io.BytesIO()
-    # Hexagons by the thousand are smaller as pixels.
+    # Thousands of hexagons take less space as pixels.
     collections: list[Any] = list(figure.axes[0].collections)
     for collection in collections:
         collection.set_rasterized(len(collection.get_paths()) > 1 or len(collection.get_offsets()) > 200)
@@ -68,11 +68,11 @@ def _coverage(ax: Any, report: ReportTables) -> None:
     _diagonal(ax)
     spread = np.vstack([levels["covered"] - levels["low"], levels["high"] - levels["covered"]])
     _points(ax, levels["level"], levels["covered"], spread)
-    ax.set(xlabel="Coverage asked of the interval", ylabel="True ages inside")
+    ax.set(xlabel="Nominal coverage of the interval", ylabel="Empirical coverage")
 
 
 def _diagonal(ax: Any) -> None:
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as it should be")
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
     ax.set(xlim=(0, 1.01), ylim=(0, 1.01))
 
 
@@ -86,14 +86,14 @@ def _points(ax: Any, x: Any, y: Any, spread: Any) -> None:
 def _positions(ax: Any, report: ReportTables) -> None:
     counts = report.age_positions["n"].to_numpy()
     ax.bar(report.age_positions["position"] + 0.05, counts / counts.sum(), width=0.09, color=BLUE)
-    ax.axhline(0.1, color=VERMILION, linestyle="--", linewidth=1.2, label="as it should be")
-    ax.set(xlabel="Where the true age lies in its distribution", ylabel="Share of pictures", xlim=(0, 1))
+    ax.axhline(0.1, color=VERMILION, linestyle="--", linewidth=1.2, label="calibrated")
+    ax.set(xlabel="Position of the true age in its distribution", ylabel="Share of pictures", xlim=(0, 1))
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)
 
 
 def _groups(table: Any, figure: str, report: ReportTables) -> str:
-    """Draw a line a group: the figure with its interval, and the figure over all as a vertical line."""
+    """Draw one line per group: the value with its interval, and the overall value as a vertical line."""
     factor = 1 if figure == "age_mae" else 100
 
     def plot(ax: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a report is given, checked and brought to one form."""
+"""The input of a report, checked and converted."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NEEDED = ("true_age", "true_gender", "age", "gender")
 
 
 def years(ages: NDArray[Any]) -> NDArray[np.float64]:
-    """Return ages as numbers, NaN where one is missing."""
+    """Return ages as numbers; missing ages are NaN."""
     import pandas as pd
 
     return pd.to_numeric(pd.Series(ages)).to_numpy(dtype=np.float64)
 
 
 def complete_frame(frame: pd.DataFrame, gender_names: Mapping[Any, str] | None) -> pd.DataFrame:
-    """Return the frame with every column that is counted from, missing ones as NaN, and genders by name."""
+    """Return the frame with all columns that the report uses, missing ones as NaN, and genders by name."""
     lacking = [name for name in NEEDED if name not in frame]
     if lacking:
         raise ValueError(
             f"The frame has no column {lacking[0]!r}; it has {list(map(str, frame.columns))}. "
-            "cross_val_predict_frame makes one that has all."
+            "cross_val_predict_frame returns a frame with all columns."
         )
     if not frame["age"].notna().any():
         raise ValueError(f"Nothing was predicted for any of the {len(frame)} pictures.")
@@ -47,7 +47,7 @@ def complete_frame(frame: pd.DataFrame, gender_names: Mapping[Any, str] | None) 
 
 
 def _plain(label: Any, names: Mapping[Any, str]) -> Any:
-    """Return the name of a label, or the label itself: whole numbers as integers, missing ones as None."""
+    """Return the name of a label, or the label itself: integers as int, missing labels as None."""
     import pandas as pd
 
     if pd.isna(label):
@@ -58,7 +58,7 @@ def _plain(label: Any, names: Mapping[Any, str]) -> Any:
 
 
 def group_labels(groups: Any, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return a column of text a grouping: those given, then gender and age band."""
+    """Return one text column per grouping: the given ones, then gender and age band."""
     import pandas as pd
 
     n = len(predictions)
@@ -71,7 +71,7 @@ def group_labels(groups: Any, predictions: pd.DataFrame) -> pd.DataFrame:
             {str(getattr(groups, "name", None) or "group"): np.asarray(groups, dtype=object)}
         )
     if len(given) != n:
-        raise ValueError(f"groups has {len(given)} rows; it should have {n}, a row a picture.")
+        raise ValueError(f"groups has {len(given)} rows; it should have {n}, one row per picture.")
     for name in given:
         _check_grouping(str(name), given[name])
     own = pd.DataFrame(
@@ -90,24 +90,24 @@ def group_labels(groups: Any, predictions: pd.DataFrame) -> pd.DataFrame:
 def _check_grouping(name: str, labels: pd.Series) -> None:
     if name in OWN_GROUPINGS:
         raise ValueError(
-            f"groups has a column {name!r}, which every report has by itself; leave it out or rename it."
+            f"groups has a column {name!r}, which every report contains already; remove or rename it."
         )
     if labels.nunique() > MOST_GROUPS:
         raise ValueError(
-            f"groups[{name!r}] has {labels.nunique()} different labels; at most {MOST_GROUPS} can be told apart. "
-            "Labels of kinds of people are meant, not those of persons; put numbers into bands."
+            f"groups[{name!r}] has {labels.nunique()} different labels; at most {MOST_GROUPS} are allowed. "
+            "Groups are kinds of people, not single persons; put numbers into bands."
         )
 
 
 def gender_labels(predictions: pd.DataFrame) -> NDArray[Any]:
-    """Return the two labels that occur, sorted; None for one that does not."""
+    """Return the two sorted labels; None for a label that does not occur."""
     import pandas as pd
 
     found = pd.concat([predictions["true_gender"], predictions["gender"]]).dropna().unique().tolist()
     labels = sorted(found, key=lambda label: (isinstance(label, str), label))
     if len(labels) > 2 or len({isinstance(label, str) for label in labels}) > 1:
         raise ValueError(
-            f"True and predicted genders have the labels {labels}; give both in the same two labels."
+            f"True and predicted genders have the labels {labels}; use the same two labels for both."
         )
-    # Where everyone is of one gender, the other has no name; its figures are empty.
+    # If all pictures have one gender, the other has no name and its values are empty.
     return np.array([*labels, *[None] * (2 - len(labels))], dtype=object)

@@ -1,4 +1,4 @@
-"""A report as one HTML page that loads nothing from anywhere."""
+"""A report as one HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _groupings(report: ReportTables) -> Any:
 
 
 def _clear_gaps(report: ReportTables) -> list[dict[Any, Any]]:
-    """Return the widest gaps that are more than chance, of single groupings first."""
+    """Return the largest significant gaps, those of single groupings first."""
     clear = report.gaps[report.gaps["clear"]]
     crossed = clear["grouping"].str.contains(" × ")
     single = clear[~crossed].to_dict("records")
@@ -60,7 +60,7 @@ def _clear_gaps(report: ReportTables) -> list[dict[Any, Any]]:
 
 
 def _worst(report: ReportTables) -> list[dict[Any, Any]]:
-    """Return the worst predictions whose picture can be shown, or all of them where none was given."""
+    """Return the worst predictions whose picture can be shown, or all of them if no pictures were given."""
     records: list[dict[Any, Any]] = report.worst.to_dict("records")
     if not len(report.worst_pictures):
         return [record | {"thumbnail": None} for record in records]

@@ -1,4 +1,4 @@
-"""The report: made from a model or from predictions, kept as tables, written as JSON, HTML or for the terminal."""
+"""The report: made from a model or from predictions, stored as tables, written as JSON, HTML or terminal text."""
 
 from __future__ import annotations
 
@@ -48,32 +48,32 @@ def evaluation_report(
     n_worst: int = 24,
     n_resamples: int = 1000,
     random_state: int = 0,
-    title: str = "How well ages and genders are predicted",
+    title: str = "Evaluation of age and gender predictions",
 ) -> EvaluationReport:
-    """Predict pictures whose age and gender are known, and report how well.
+    """Evaluate a model on labelled pictures, by group.
 
     Parameters
     ----------
     model : AgeGenderPipeline, AgeGenderClassifier, or another fitted estimator that predicts probabilities
-        It should have seen none of these pictures.
-    X : sequence of pictures, or of whatever the model reads
+        It must not have been trained on these pictures.
+    X : sequence of pictures, or other input of the model
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
-        True ages in years and genders. Either may be missing (NaN, None): the row counts for the other.
+        True ages in years and genders. Either may be missing (NaN, None); the row is then used for the other.
     groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
-        Labels by which every figure is broken down: a column of race labels, say. Gender and age band always are,
-        and every crossing of two. A missing label stands in no group.
+        Group labels, for example a column of race labels. Gender, age band and all combinations of two
+        groupings are always included. A missing label belongs to no group.
     gender_names : dict, default=None
-        What to call the genders: ``{0: "male", 1: "female"}`` for the labels of the loaders.
+        Names of the genders, such as ``{0: "male", 1: "female"}`` for the labels of the loaders.
     coverage : float, default=0.9
-        How often the age's interval is to hold the truth, from 0.01 to 0.99.
+        Coverage of the age interval, from 0.01 to 0.99.
     n_worst : int, default=24
-        Pictures shown whose age is furthest off.
+        Number of pictures with the largest age errors to show.
     n_resamples : int, default=1000
-        Resamples of the bootstrap behind the intervals of mean errors. Those of shares are Wilson's.
+        Number of bootstrap resamples for the confidence intervals of mean errors. Shares have Wilson's intervals.
     random_state : int, default=0
-        Seeds the bootstrap.
+        Seed of the bootstrap.
     title : str
-        Of the page.
+        Title of the page.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def evaluation_report(
     frame = prediction_frame(age_proba, gender_proba, labels, calibration=calibration, coverage=coverage)
     ages, genders = target_column(y, "age"), target_column(y, "gender")
     if len(ages) != len(frame):
-        raise ValueError(f"X has {len(frame)} pictures and y {len(ages)} rows; they should be as many.")
+        raise ValueError(f"X has {len(frame)} pictures and y {len(ages)} rows; the numbers should be equal.")
     return EvaluationReport.from_predictions(
         frame.assign(true_age=years(ages), true_gender=genders),
         groups=groups,
@@ -125,29 +125,29 @@ def evaluation_report(
 
 @dataclass(frozen=True, eq=False)
 class EvaluationReport(ReportTables):
-    """How well ages and genders are predicted, over all and by group. Made by `evaluation_report`.
+    """An evaluation, overall and by group; made by `evaluation_report`.
 
-    Every share and mean has the ends of a 95 % interval beside it (``…_low``, ``…_high``); these are NaN where there
-    are too few pictures to tell (ten, for a mean).
+    Every share and mean has a 95 % confidence interval (``…_low``, ``…_high``), which is NaN if there are too
+    few pictures (fewer than ten for a mean).
 
     Attributes
     ----------
     title : str
     coverage : float
-        How often ``age_low`` … ``age_high`` was to hold the truth.
+        Nominal coverage of ``age_low`` … ``age_high``.
     counts : dict of str to int
         ``pictures``, ``predicted`` (the others could not be read), and of these ``with_age`` and ``with_gender``:
-        those whose truth is known; ``trained_on``, those that the model was trained on, copies included.
+        those with a true age or gender; ``trained_on``, those that the model was trained on, copies included.
     overall : DataFrame
         value, low, high and n of ``age_mae`` and ``age_bias`` (years; positive: predicted too old), ``age_cs5``
         (share within five years), ``age_coverage`` and ``gender_accuracy``.
     unseen : DataFrame
-        The same figures without the pictures that the model was trained on; empty if there are none such.
+        The same metrics without the pictures that the model was trained on; empty if there are none.
     by_group : DataFrame
-        The same figures for each group, with the columns ``grouping``, ``group`` and ``n`` first.
+        The same metrics per group, with the columns ``grouping``, ``group`` and ``n`` first.
     gaps : DataFrame
-        For each grouping and figure the best and the worst group of at least 30 pictures; ``clear`` where their
-        intervals do not meet.
+        For each grouping and metric, the best and the worst group with at least 30 pictures; ``clear`` if their
+        intervals do not overlap.
     cumulative_score : DataFrame
         CS@k for k = 0 … 20 years.
     genders : DataFrame
@@ -155,13 +155,13 @@ class EvaluationReport(ReportTables):
     gender_calibration : DataFrame
         Predicted probability of the second gender, and its observed share, in ten bins.
     age_calibration : DataFrame
-        Level, share covered, and mean width (years) of intervals; empty where only predictions were given.
+        Level, coverage and mean width (years) of intervals; empty if only predictions were given.
     age_positions : DataFrame
-        How many true ages lie in each tenth of their predicted distribution; empty likewise.
+        How many true ages are in each tenth of their predicted distribution; empty if only predictions were given.
     worst : DataFrame
-        The pictures whose age is furthest off, with their row number in the predictions.
+        The pictures with the largest age errors, with their row number in the predictions.
     predictions : DataFrame
-        What all of this is counted from, a row a picture, the groups last.
+        The predictions, one row per picture, with the groups as last columns.
 
     Examples
     --------
@@ -190,28 +190,28 @@ class EvaluationReport(ReportTables):
         n_worst: int = 24,
         n_resamples: int = 1000,
         random_state: int = 0,
-        title: str = "How well ages and genders are predicted",
+        title: str = "Evaluation of age and gender predictions",
     ) -> EvaluationReport:
-        """Report on predictions, such as those of `cross_val_predict_frame`.
+        """Evaluate predictions, such as those of `cross_val_predict_frame`.
 
         Parameters
         ----------
         frame : DataFrame
-            Columns true_age, true_gender, age, gender; age_low, age_high and gender_proba where they are known.
+            Columns true_age, true_gender, age, gender; age_low, age_high and gender_proba if they are known.
         groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
-            Labels by which every figure is broken down.
+            Group labels.
         pictures : sequence of pictures, default=None
-            For the names of the worst, and to show them.
+            To name and show the worst.
         age_proba : array-like of shape (n_samples, n_ages), default=None
-            Predicted distributions, to tell at every level how often intervals hold the truth.
+            Predicted distributions, for the coverage of intervals at every level.
         calibration : Calibration, default=UNCALIBRATED
-            Of these intervals.
+            Calibration of these intervals.
         seen : array-like of shape (n_samples,), bool, default=None
-            Which pictures the model was trained on: the figures are given without them too.
+            Which pictures the model was trained on; the metrics are computed without them too.
         gender_names : dict, default=None
-            What to call the genders.
+            Names of the genders.
         coverage : float, default=0.9
-            What age_low and age_high promise.
+            Nominal coverage of age_low and age_high.
         n_worst, n_resamples, random_state, title
             See `evaluation_report`.
 
@@ -251,13 +251,13 @@ class EvaluationReport(ReportTables):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single predictions as numbers, text, lists and dicts.
+        """Return everything except the single predictions as numbers, text, lists and dicts.
 
         Returns
         -------
         dict
             ``schema_version`` (1), ``agegender_version``, ``created``, and the attributes; a table is a list of
-            records, and what is unknown is None.
+            records, and unknown values are None.
         """
         tables = {
             name: _records(getattr(self, name))
@@ -284,7 +284,7 @@ class EvaluationReport(ReportTables):
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_html(self) -> str:
-        """Return one HTML page with plots and pictures inside; it loads nothing from anywhere.
+        """Return one HTML page that contains its plots and pictures and loads nothing.
 
         Needs ``pip install 'agegender[reports]'``.
         """
@@ -293,17 +293,17 @@ class EvaluationReport(ReportTables):
         return render(self)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write ``report.html``, ``report.json`` and ``predictions.csv``, each whole or not at all.
+        """Write ``report.html``, ``report.json`` and ``predictions.csv``, each completely or not at all.
 
         Parameters
         ----------
         folder : path
-            Made where it is not there; files of these names are replaced.
+            It is created if it does not exist; files with these names are replaced.
 
         Returns
         -------
         Path
-            That of ``report.html``.
+            The path of ``report.html``.
         """
         target = Path(folder).expanduser()
         page, data = self.to_html(), self.to_json()
@@ -318,7 +318,7 @@ class EvaluationReport(ReportTables):
 
 
 def _seen_in_training(model: Any, X: Any) -> NDArray[np.bool_] | None:
-    """Return which pictures a model was trained on, with a warning if there are any; None if it cannot tell."""
+    """Return which pictures a model was trained on, with a warning if there are any; None if this is unknown."""
     fitted = getattr(model, "best_estimator_", model)
     if not hasattr(fitted, "seen_in_training"):
         return None
@@ -326,7 +326,7 @@ def _seen_in_training(model: Any, X: Any) -> NDArray[np.bool_] | None:
     if seen.any():
         warnings.warn(
             f"{np.count_nonzero(seen):,} of {len(seen):,} pictures are among those that this model was trained on, "
-            "or copies of them: the report gives the figures without them too, and only those say what it is worth.",
+            "or copies of them: the report also contains the metrics without them, and only those are valid.",
             LeakageWarning,
             stacklevel=3,
         )

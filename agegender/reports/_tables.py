@@ -1,4 +1,4 @@
-"""From a row a picture to tables of figures, each with its count and its interval."""
+"""From one row per picture to tables of metrics with counts and confidence intervals."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = [
 
 MAX_K = 20
 CHECKED_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Gaps between groups of fewer pictures are mostly chance.
+# Gaps between smaller groups are mostly due to chance.
 LEAST_FOR_GAP = 30
-# Each figure: its column in `row_figures`, and whether it is a share.
+# Each metric: its column in `row_figures`, and whether it is a share.
 FIGURES = {
     "age_mae": ("absolute", False),
     "age_bias": ("error", False),
@@ -45,7 +45,7 @@ FIGURES = {
 
 
 def row_figures(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return what each picture adds to the figures; NaN where a label or a prediction is missing.
+    """Return the contribution of each picture to the metrics; NaN if a label or a prediction is missing.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def row_figures(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def overall_figures(rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    """Return each figure over all pictures: value, low, high and n, a row a figure."""
+    """Return each metric over all pictures, one row per metric: value, low, high and n."""
     import pandas as pd
 
     table = {name: _figure(rows[column], share, **options) for name, (column, share) in FIGURES.items()}
@@ -85,19 +85,19 @@ def overall_figures(rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
 
 
 def figures_by_group(rows: pd.DataFrame, labels: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    """Return each figure for each group, and for each crossing of two groupings.
+    """Return each metric for each group, and for each combination of two groupings.
 
     Parameters
     ----------
     rows : DataFrame
         See `row_figures`.
     labels : DataFrame
-        A column a grouping, of text; NaN stands in no group.
+        One text column per grouping; NaN belongs to no group.
 
     Returns
     -------
     DataFrame
-        Columns grouping, group, n, and for each figure its value, ``…_low``, ``…_high``, ``…_n``.
+        Columns grouping, group, n, and for each metric its value, ``…_low``, ``…_high``, ``…_n``.
     """
     import pandas as pd
 
@@ -139,13 +139,13 @@ def _figure(values: pd.Series, share: bool, **options: Any) -> tuple[float, floa
 
 
 def largest_gaps(by_group: pd.DataFrame) -> pd.DataFrame:
-    """Return for each grouping and figure the best and the worst group of at least 30 pictures, widest first.
+    """Return the best and the worst group with at least 30 pictures per grouping and metric, largest gaps first.
 
     Returns
     -------
     DataFrame
-        Columns grouping, figure, best, best_value, worst, worst_value, gap, clear: whether the two intervals
-        do not meet.
+        Columns grouping, figure, best, best_value, worst, worst_value, gap, clear: whether the two intervals do
+        not overlap.
     """
     import pandas as pd
 
@@ -168,7 +168,7 @@ def largest_gaps(by_group: pd.DataFrame) -> pd.DataFrame:
 
 
 def cumulative_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return CS@k, the share of ages within k years, for k = 0 … 20: columns k, share, low, high."""
+    """Return CS@k for k = 0 … 20 years: columns k, share, low, high."""
     import pandas as pd
 
     errors = rows["absolute"].dropna().to_numpy()
@@ -181,7 +181,7 @@ def cumulative_scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def genders(predictions: pd.DataFrame, labels: NDArray[Any]) -> pd.DataFrame:
-    """Return for each gender how many there are, its recall and its precision, with Wilson's intervals."""
+    """Return number, recall and precision of each gender, with Wilson's intervals."""
     import pandas as pd
 
     told = predictions[["true_gender", "gender"]].dropna()
@@ -211,7 +211,7 @@ def gender_bins(predictions: pd.DataFrame, labels: NDArray[Any]) -> pd.DataFrame
 def coverage_by_level(
     truth: NDArray[np.float64], proba: NDArray[np.floating], calibration: Calibration
 ) -> pd.DataFrame:
-    """Return how often intervals hold the truth, level by level: level, covered, low, high, width (years)."""
+    """Return the coverage of intervals at each level: level, covered, low, high, width (years)."""
     import pandas as pd
 
     known = ~np.isnan(truth) & ~np.isnan(proba).any(axis=1)
@@ -226,7 +226,7 @@ def coverage_by_level(
 
 
 def position_counts(truth: NDArray[np.float64], proba: NDArray[np.floating]) -> pd.DataFrame:
-    """Return how many true ages lie in each tenth of their predicted distribution: position, n."""
+    """Return how many true ages are in each tenth of their predicted distribution: position, n."""
     import pandas as pd
 
     known = ~np.isnan(truth) & ~np.isnan(proba).any(axis=1)
@@ -235,7 +235,7 @@ def position_counts(truth: NDArray[np.float64], proba: NDArray[np.floating]) -> 
 
 
 def band_labels(ages: NDArray[np.float64]) -> NDArray[np.object_]:
-    """Return the name of each age's decade; None where the age is missing."""
+    """Return the name of each age's decade; None if the age is missing."""
     names = np.full(len(ages), None, dtype=object)
     known = ~np.isnan(ages)
     names[known] = [band_name(first) for first in age_bands(ages[known])]

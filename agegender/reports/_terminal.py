@@ -16,7 +16,7 @@ __all__ = ["overview"]
 
 
 def overview(report: ReportTables) -> Any:
-    """Return the figures over all, and by each single grouping, for rich to print."""
+    """Return the metrics, overall and by each single grouping, for rich to print."""
     from rich.console import Group
     from rich.text import Text
 
@@ -29,7 +29,7 @@ def overview(report: ReportTables) -> Any:
 
 
 def _unseen(report: ReportTables) -> list[Any]:
-    """Return the figures without the pictures of the training, if there were any."""
+    """Return the metrics without pictures of the training data, if there were any."""
     from rich.text import Text
 
     if not (n := report.counts["trained_on"]):

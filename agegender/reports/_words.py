@@ -1,4 +1,4 @@
-"""How figures are named and written, on the page and in the terminal."""
+"""Names and formats of metrics, on the page and in the terminal."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ TITLES = {
 
 
 def figure_title(figure: str) -> str:
-    """Return what a figure is called."""
+    """Return the name of a metric."""
     return TITLES[figure]
 
 
 def figure_unit(figure: str) -> str:
-    """Return what a figure is counted in; of one that is not in `FIGURES`, a share."""
+    """Return the unit of a metric; metrics that are not in `FIGURES` are shares."""
     return "%" if FIGURES.get(figure, ("", True))[1] else "years"
 
 
 def figure_text(figure: str, value: float, *, unit: bool = True) -> str:
-    """Return a figure with its unit.
+    """Return a value with its unit.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def figure_text(figure: str, value: float, *, unit: bool = True) -> str:
 
 
 def interval_text(figure: str, low: float, high: float) -> str:
-    """Return the ends of an interval without their unit.
+    """Return the ends of an interval without the unit.
 
     Examples
     --------
