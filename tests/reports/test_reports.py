@@ -236,7 +236,7 @@ def test_out_of_fold_predictions_make_a_report_without_a_held_out_set():
         (lambda f: f.assign(gender="woman"), None, r"labels \[0, 1, 'woman'\]"),
         (lambda f: f, ["x"] * 3, "groups has 3 rows; it should have 400"),
         (lambda f: f, {"person": np.arange(400)}, "400 different labels; at most 50"),
-        (lambda f: f, {"gender": ["x"] * 400}, "'gender', which every report has"),
+        (lambda f: f, {"gender": ["x"] * 400}, "'gender', which every report contains"),
     ],
 )
 def test_what_makes_no_report_is_refused_with_its_own_error(frame, change, groups, message):
