@@ -1,4 +1,4 @@
-"""The transformer that turns pictures into frozen networks' activations: embedded once, then cached."""
+"""The transformer from pictures to embeddings: each picture is embedded once and then cached."""
 
 from __future__ import annotations
 
@@ -40,95 +40,98 @@ Own = Literal["own"]
 
 
 class Embedded(NamedTuple):
-    """Rows, and the identity of each picture's content; None if it could not be read."""
+    """Rows, and the digest of each picture's content; None if it could not be read."""
 
     rows: NDArray[Any]
     digests: list[bytes | None]
 
 
 class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
-    """Turn pictures of faces into activations of a frozen face-recognition network.
+    """Turn pictures of faces into embeddings of a frozen face-recognition network.
 
-    Stateless: ``transform`` works without ``fit``. Each picture's activations are computed once and kept on
-    disk, under a key made of the picture's content and of everything that decides the numbers.
+    It is stateless: ``transform`` works without ``fit``. Each picture is embedded once. Its row is cached on
+    disk; the key contains the picture's content and everything else that decides the numbers.
 
     Parameters
     ----------
     backbone : str, Backbone, or tuple of them, default="arcface"
-        A network of deepface's by name (``arcface``, ``facenet``, ``facenet512``, ``openface``), the one in the
-        package (``compact``), or any other as a :class:`~agegender.backbones.Backbone`. Of several networks, the rows
-        stand side by side in this order; each is cached by itself, so that one more network computes that one alone.
+        The name of a network of deepface (``arcface``, ``facenet``, ``facenet512``, ``openface``) or of the one
+        in the package (``compact``), or any other network as a :class:`~agegender.backbones.Backbone`. The rows
+        of several networks are concatenated in this order. Each network is cached separately, so that adding a
+        network computes only that one.
     layer : str or tuple of str, default="auto"
-        ``embedding``, ``penultimate`` (what the last dense layer reads), ``pooled`` (the feature map averaged
-        over space), ``feature_map`` (height, width, channels), ``input`` (the pixels that the network is given,
-        RGB, 0 … 255) or the name of a tensor. ``auto`` is what the head in an
-        :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for. A tuple has a layer
-        per network. Several networks take flat layers only.
+        ``embedding``, ``penultimate`` (the input of the last dense layer), ``pooled`` (the feature map averaged
+        over space), ``feature_map`` (height, width, channels), ``input`` (the pixels of the network's input,
+        RGB, 0 … 255) or the name of a tensor. ``auto`` is the layer of the head in an
+        :class:`~agegender.AgeGenderPipeline`; without a pipeline, the layer of a dense head. A tuple has one
+        layer per network. Several networks need flat layers.
     weights : path, default=None
-        The weights file of a network given by name; None looks in deepface's folder, then downloads.
+        The weights file of a network given by name. If None, it is read from deepface's folder or downloaded.
     faces : {"auto", "yunet", "mtcnn"}, path, Detector or None, default=None
-        None: each picture is a face crop. Otherwise what finds faces in photographs, as in
-        :func:`agegender.faces.load_detector`; the largest face of each is aligned by its landmarks to the template
-        of face recognition, scaled to the network's input. What "auto" stands for is decided at ``fit``.
+        If None, each picture is a face crop. Otherwise the face detector, as in
+        :func:`agegender.faces.load_detector`. The largest face of each picture is aligned by its landmarks to
+        the template of face recognition, scaled to the network's input. The detector for "auto" is chosen at
+        ``fit``.
     framing : {"utkface"} or None, default=None
-        How face crops are framed. None: they are shown to the network as they are. ``"utkface"``: they are tight, as
-        UTKFace's are, and are brought into the framing of aligned faces by one similarity.
+        The framing of face crops. If None, they are passed to the network unchanged. ``"utkface"``: they are
+        tight like UTKFace's, and are brought into the framing of aligned faces by a fixed similarity transform.
     crop : float, default=0.0
-        Fraction trimmed from every side of the face: of the picture where it is a face crop, of the template's square
-        where a face is aligned. Negative shows more: of a photograph what is there, around a face crop black.
+        Fraction trimmed from every side: of the picture if it is a face crop, of the template's square if the
+        face is aligned. If negative, more is shown: more of a photograph, or a black border around a face crop.
     views : int, str, View or tuple of str and View, default=1
-        Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see :mod:`agegender.views`. A
-        number stands for the first so many of `agegender.views.ORDER`. A tuple, and a number above 1, give one more
-        axis, (n_samples, n_views, ...); 1 and a single name give none. Each view is cached on its own.
+        Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see
+        :mod:`agegender.views`. A number n means the first n of `agegender.views.ORDER`. A tuple, or a number
+        above 1, adds an axis: (n_samples, n_views, ...). Each view is cached separately.
     engine : {"auto", "onnx", "keras"}, default="auto"
-        What runs a network given by name: ONNX Runtime where its ``.onnx`` file is there, else Keras.
+        What runs a network given by name. "auto" is ONNX Runtime if its ``.onnx`` file exists, and Keras otherwise.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        What the network runs on. "auto" is a GPU where the installed ONNX Runtime can use one, else the processor;
-        "cuda" is an error where it cannot.
+        The device of the network. "auto" is a GPU if the installed ONNX Runtime can use one, and the processor
+        otherwise; "cuda" raises an error if it cannot.
     batch_size : int, default=64
-        Pictures that pass through the network at once. Never changes the numbers.
+        Pictures per batch of the network. It does not change the numbers.
     cache : "auto", path or None, default="auto"
-        Folder of the cache: the user's cache directory (``AGEGENDER_HOME`` overrides it), a folder of your
-        own, or none.
+        Folder of the cache. "auto": the user's cache directory, or ``AGEGENDER_HOME`` if it is set. None: no
+        cache.
     trust_mtime : bool, default=False
-        Every file is read and hashed in each call, whatever its name and time. True: one that this process has hashed
-        already, and whose size, time of change and inode are the same, is not read again; it spares a second call on
-        the same files the reading, and does not see a change that leaves all three as they were.
+        If False, every file is read and hashed in each call, whatever its name and time. If True, a file that
+        this process has hashed is not read again as long as its size, modification time and inode stay the
+        same. This is faster, but changes that keep all three are not noticed.
     on_cache_error : {"warn", "raise"}, default="warn"
-        What a full disk, a read-only folder or a lock held too long leads to: one
-        :class:`~agegender.exceptions.CacheWarning` and a run that goes on without the cache, or a
+        What happens if the disk is full, the folder is read-only or a lock is held too long: one
+        :class:`~agegender.exceptions.CacheWarning`, and the run continues without the cache, or a
         :class:`~agegender.exceptions.CacheError`.
     dtype : {"float32", "float16"}, default="float32"
-        Precision of the rows, in the cache as in the output. Half precision takes half the memory, disk and time to
-        read. Pixels are bytes either way.
+        Precision of the rows, in the cache and in the output. Half precision takes half the memory, disk space
+        and reading time. Pixels are always bytes.
     n_jobs : int, default=None
-        Threads for decoding and for the network; None takes every core.
+        Threads for decoding and for the network; if None, all cores.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of a picture that cannot be read, or in which no face is found: an error, or a row of NaN and a
-        line in ``report_``.
+        What happens if a picture cannot be read or no face is found: an error, or a row of NaN and an entry in
+        ``report_``.
     verbose : int, default=0
-        1 shows a progress bar.
+        If 1, show a progress bar.
 
     Attributes
     ----------
     report_ : ExtractionReport
-        What the last ``transform`` on this object did.
+        The report of the last ``transform`` of this object.
     resolved_ : Resolved
-        What ``fit`` decided: networks, layers, detector, views, crop. All that reads or writes rows goes by it.
+        What ``fit`` decided: networks, layers, detector, views, crop. Everything that reads or writes rows uses it.
     backbones_ : tuple of Backbone
-        The networks that ``fit`` found; saved with a fitted extractor if their files have at most 16 MB each.
+        The networks; they are saved with a fitted extractor if their files have at most 16 MB each.
     backbone_ : Backbone
-        The same of an extractor of one network.
+        The network, if there is only one.
     detector_ : Detector
-        What "auto" stands for since ``fit``, or the detector that `faces` names. Pickled with the extractor; a safe
-        file (:func:`agegender.save_model`) keeps its name and the sha256 of its weights.
+        The detector for "auto", or the one that `faces` names. It is pickled with the extractor; a safe file
+        (:func:`agegender.save_model`) contains its name and the sha256 of its weights.
     framing_ : ndarray of shape (5, 2) or None
-        Where the landmarks lie in the face crops that :meth:`measure_framing` was shown, in fractions of their side.
+        Positions of the landmarks in the face crops that :meth:`measure_framing` was called with, in fractions
+        of their side.
 
     See Also
     --------
     AgeGenderPipeline : The extractor and a classifier as one estimator.
-    AgeGenderClassifier : What reads the rows.
+    AgeGenderClassifier : The classifier on embeddings.
 
     Examples
     --------
@@ -187,7 +190,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Check the parameters and find the networks; no picture is read.
+        """Check the parameters and load the networks; no pictures are read.
 
         Parameters
         ----------
@@ -207,16 +210,16 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return self
 
     def measure_framing(self, X: Any) -> Self:
-        """Find out how face crops are framed, so that faces found in photographs can be shown in the same framing.
+        """Measure the framing of face crops, so that faces in photographs can be aligned in the same way.
 
-        The landmarks of 32 of the pictures are found, once if there is a cache, and their medians kept as
-        ``framing_``, with the sizes of the pictures. :class:`~agegender.AgeGenderPipeline` does so at ``fit`` if
-        `faces` and `framing` are None.
+        The landmarks in 32 of the pictures are detected, once if there is a cache, and their medians are stored
+        as ``framing_``, with the sizes of the pictures. :class:`~agegender.AgeGenderPipeline` does this at
+        ``fit`` if `faces` and `framing` are None.
 
         Parameters
         ----------
         X : sequence of pictures
-            Those that a head is trained on.
+            The training pictures.
 
         Returns
         -------
@@ -233,23 +236,23 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def transform(
         self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
     ) -> Any:
-        """Return one row of activations per picture, in the order of X.
+        """Return one embedding per picture, in the order of X.
 
         Parameters
         ----------
         X : sequence of pictures, or ndarray of shape (n_samples, height, width, 3)
-            Paths, ``bytes``, PIL images or RGB ``uint8`` arrays, mixed as you like.
+            Paths, ``bytes``, PIL images or RGB ``uint8`` arrays; they can be mixed.
         out : ndarray or memmap of shape (n_samples, ...), default=None
-            Where to write, for outputs larger than memory; float32 or float16, for pixels uint8 too.
+            Array for the output, for outputs larger than memory; float32 or float16, for pixels also uint8.
         faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
-            Overrides the parameter `faces` in this call. If `framing_` is known and `framing` is None, a found
-            face is aligned to it.
+            Overrides the parameter `faces` in this call. If `framing_` is known and `framing` is None, detected
+            faces are aligned to it.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels), of `dtype`
-            With several views, one more axis after the first. `out` where it is given. Pixels (``layer="input"``)
-            are uint8, or with ``on_error="nan"`` float16.
+            With several views, there is an additional second axis. If `out` is given, it is returned. Pixels
+            (``layer="input"``) are uint8, or with ``on_error="nan"`` float16.
 
         Raises
         ------
@@ -268,7 +271,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def embed(
         self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
     ) -> Embedded:
-        """Return the rows of ``transform`` with the identities of the pictures, whatever ``set_output`` says.
+        """Return the rows of ``transform`` and the digests of the pictures, whatever ``set_output`` is.
 
         Parameters
         ----------
@@ -305,15 +308,15 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def transform_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
     ) -> Iterator[Any]:
-        """Yield the rows of ``transform`` a block at a time, in order.
+        """Yield the rows of ``transform`` in blocks, in order.
 
-        ``report_`` is of all blocks so far; a copy in a later block than its first counts as another picture.
+        ``report_`` includes all blocks so far; copies of a picture in different blocks count as different pictures.
 
         Parameters
         ----------
         X : sequence of pictures
         max_bytes : float
-            The most bytes that a block takes; one picture's row at least.
+            The largest size of a block in bytes; a block has at least one row.
         faces : default="own"
             As in :meth:`transform`.
 
@@ -326,7 +329,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def embed_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
     ) -> Iterator[Embedded]:
-        """Yield what ``embed`` gives a block at a time, in order.
+        """Yield the result of ``embed`` in blocks, in order.
 
         Parameters
         ----------
@@ -348,12 +351,12 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             yield embedded
 
     def recipes(self) -> list[Recipe]:
-        """Return all that decides the numbers of a row besides the picture, for each network and view.
+        """Return everything that decides the numbers of a row except the picture, for each network and view.
 
         Returns
         -------
         list of agegender.cache.Recipe
-            What rows are kept under in the cache.
+            The recipes in the cache keys of the rows.
         """
         self._check_parameters()
         resolved = self._resolved()
@@ -361,38 +364,38 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return task.recipes(resolved.kept_dtype)
 
     def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of what ``transform`` gives for one picture, several views' axis included."""
+        """Return the shape of a row of ``transform``, with the axis of views."""
         return self._resolved().row_shape
 
     def row_dtype(self) -> str:
-        """Return the type of the numbers that ``transform`` gives."""
+        """Return the dtype of the result of ``transform``."""
         return self._dtypes(self._resolved())[0]
 
     def transform_faces(
         self, X: Any, *, faces: FacesParameter | Own = "own"
     ) -> tuple[list[list[Face]], NDArray[Any]]:
-        """Find every face of every picture, and return one row of activations per face.
+        """Detect all faces of all pictures, and return one embedding per face.
 
         Parameters
         ----------
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
-            What finds faces; "own" is the parameter `faces`, or "auto" if that is None.
+            The detector; "own" is the parameter `faces`, or "auto" if that is None.
 
         Returns
         -------
         found : list of lists of Face
             The faces of each picture, the largest first; an empty list if there is none.
         rows : ndarray of shape (n_faces, ...)
-            A row per face, picture by picture, in the order of `found`. ``report_`` counts faces; its failures are
-            pictures that could not be read.
+            One row per face, in the order of `found`. ``report_`` counts faces; its failures are pictures that
+            could not be read.
 
         Raises
         ------
         PictureError
             If a picture cannot be read and ``on_error="raise"``.
         ValueError
-            If `faces` is None: then there is nothing to find.
+            If `faces` is None.
         """
         pictures = check_pictures(X)
         found: list[list[Face]] = [[] for _ in range(len(pictures))]
@@ -408,26 +411,26 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def transform_faces_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
     ) -> Iterator[tuple[list[tuple[int, Face]], NDArray[Any]]]:
-        """Yield what ``transform_faces`` gives a block at a time, in order.
+        """Yield the result of ``transform_faces`` in blocks, in order.
 
         Parameters
         ----------
         X : sequence of pictures
         max_bytes : float
-            The most bytes that a block's rows take; one face's row at least.
+            The largest size of a block's rows in bytes; a block has at least one row.
         faces : default="own"
             As in :meth:`transform_faces`.
 
         Yields
         ------
         places : list of tuples of int and Face
-            The picture's place in X and the face of each row.
+            The index of the picture in X and the face, per row.
         rows : ndarray of shape (n_rows, ...)
         """
         started = time.perf_counter()
         self._check_parameters()
         if faces is None:
-            raise ValueError("faces=None finds no faces; pass a detector, or use transform on face crops.")
+            raise ValueError("faces=None detects no faces; pass a detector, or use transform on face crops.")
         wanted = self.faces if _is_own(faces) else faces
         resolved, cache = self._resolved(), self._open_cache()
         framing = self._framing(resolved, "auto" if wanted is None else wanted, cache)
@@ -450,7 +453,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             self._report(every.report, started)
 
     def check_pictures_are_crops(self, X: Any) -> None:
-        """Warn if pictures do not look like the face crops that a head was trained on; look at a few only.
+        """Warn if pictures differ from the face crops of the training; only a few pictures are checked.
 
         Parameters
         ----------
@@ -459,7 +462,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Warns
         -----
         FramingWarning
-            If most of the pictures looked at show a face much smaller or larger than the crops did.
+            If most of the checked pictures show a face that is much smaller or larger than in the crops.
         """
         resolved = self._resolved()
         if resolved.finds_faces or resolved.crops is None:
@@ -471,7 +474,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         warn_of_other_pictures(check_pictures(X), resolved.crops, finder)
 
     def with_parameters(self, **params: Any) -> EmbeddingExtractor:
-        """Return an extractor with other parameters, that has everything this one has been fitted to.
+        """Return a copy with other parameters and the same fitted state.
 
         Parameters
         ----------
@@ -488,7 +491,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return other
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Return a name per column: network, layer, number.
+        """Return the column names: network, layer, number.
 
         Parameters
         ----------
@@ -501,7 +504,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Raises
         ------
         ValueError
-            If rows are maps, or views of a picture, and no columns of a table.
+            If rows are maps or several views, which have no columns.
         """
         resolved = self._resolved()
         if len(resolved.row_shape) != 1:
@@ -514,31 +517,31 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
 
     @property
     def backbones_(self) -> tuple[Backbone, ...]:
-        """The networks that ``fit`` found."""
+        """The fitted networks."""
         return self._fitted().backbones
 
     @property
     def backbone_(self) -> Backbone:
-        """The one network that ``fit`` found."""
+        """The fitted network, if there is only one."""
         found = self._fitted().backbones
         if len(found) > 1:
-            raise AttributeError(f"This extractor has {len(found)} networks: backbones_ has them all.")
+            raise AttributeError(f"This extractor has {len(found)} networks; use backbones_.")
         return found[0]
 
     @property
     def detector_(self) -> Detector:
-        """What finds faces since ``fit``."""
+        """The fitted face detector."""
         detector = self._fitted().detector
         if detector is None:
-            raise AttributeError("No detector was there when this extractor was fitted.")
+            raise AttributeError("This extractor was fitted without a detector.")
         return open_detector(detector)
 
     @property
     def framing_(self) -> NDArray[np.float64] | None:
-        """Where the landmarks lie in the face crops that `measure_framing` was shown."""
+        """The positions of the landmarks in the face crops that `measure_framing` was called with."""
         crops = self._fitted().crops
         if crops is None:
-            raise AttributeError("The framing of face crops was not measured: measure_framing(X) does so.")
+            raise AttributeError("The framing of face crops was not measured; call measure_framing(X).")
         return crops.landmarks
 
     def _fitted(self) -> Resolved:
@@ -547,7 +550,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return self.resolved_
 
     def _resolved(self, *, decide_auto: bool = False) -> Resolved:
-        """Return what the parameters stand for: what was found at fit, as far as they are the same since."""
+        """Return the resolved parameters; those that have not changed since fit come from the fitted state."""
         asked, earlier = Asked.of(self), vars(self).get("_asked")
         if earlier is not None and earlier == asked:
             return self.resolved_
@@ -576,7 +579,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return open_cache(self.cache, on_error=self.on_cache_error)
 
     def _rows_within(self, max_bytes: float, most: int = 2**31) -> int:
-        """Return how many rows a block of so many bytes has."""
+        """Return the number of rows in a block of this size."""
         row_bytes = np.dtype(self.row_dtype()).itemsize * math.prod(self.row_shape())
         return int(max(1, min(most, max_bytes // row_bytes)))
 
@@ -586,10 +589,10 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.report_ = report
 
     def _dtypes(self, resolved: Resolved) -> tuple[str, ...]:
-        """Return the types that rows may have, the one that they get without `out` first."""
+        """Return the allowed dtypes of rows, the default first."""
         if not resolved.gives_pixels:
             return tuple(dict.fromkeys([self.dtype, "float32", "float16"]))
-        # Half precision holds every pixel value exactly, and NaN for a picture that cannot be read.
+        # Half precision can represent every pixel value exactly, and NaN for a picture that cannot be read.
         return ("float16", "float32") if self.on_error == "nan" else ("uint8", "float16", "float32")
 
     def _check_parameters(self) -> None:
@@ -602,7 +605,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         check_choice("dtype", self.dtype, ("float32", "float16"), owner)
         resolve_views(self.views)
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
-            raise ValueError(f"{owner}: batch_size={self.batch_size!r} is not a whole number of at least 1.")
+            raise ValueError(f"{owner}: batch_size={self.batch_size!r} is not an integer of at least 1.")
         if not -1 <= self.crop < 0.5:
             raise ValueError(
                 f"{owner}: crop={self.crop!r} is not in [-1, 0.5): it is the fraction trimmed from each side."
@@ -615,8 +618,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         )
         if len(shape) > 1 and config != "default":
             raise ValueError(
-                f'{self._no_table(shape)}, which do not fit into a table; set_output(transform="default"), or '
-                'views=1 and a flat layer ("pooled", "penultimate"), does.'
+                f'{self._no_table(shape)}, which do not fit into a table; use set_output(transform="default"), or '
+                'views=1 and a flat layer ("pooled", "penultimate").'
             )
 
     def _no_table(self, shape: tuple[int, ...]) -> str:
@@ -625,7 +628,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return f"layer={self.layer!r} gives maps of shape {shape}"
 
     def carrying(self) -> EmbeddingExtractor:
-        """Return a fitted extractor with the files of small networks inside, to be taken to another machine."""
+        """Return a copy that contains the files of small networks, for use on another machine."""
         if "resolved_" not in vars(self):
             return self
         carried = self.resolved_.carried()
@@ -640,7 +643,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return dict(VersionedState.__getstate__(self.carrying()))
 
     def _check_safe(self) -> None:
-        """Look at what a safe file held."""
+        """Check the content of a safe file."""
         if self.cache not in ("auto", None):
             raise ModelFileError("it names a folder for the cache")
         named = self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)

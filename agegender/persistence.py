@@ -1,8 +1,8 @@
-"""Models in files that can be opened whoever they come from: data only, checked before any of it is used.
+"""Model files that are safe to open, even from strangers: they contain only data, which is checked before use.
 
-A file is a zip of ``manifest.json`` (versions, the sha256 and size of every member), ``model.json`` (classes from a
-list, parameters, fitted values), and the arrays and networks that it names. Nothing in it is pickled, compressed or
-unpacked to a disk.
+A file is a zip of ``manifest.json`` (versions, the sha256 and size of every member), ``model.json`` (classes
+from a list, parameters, fitted values), and the arrays and networks that it names. Nothing in it is pickled or
+compressed, and nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["load_model", "save_model"]
 FORMAT = "agegender model"
 FORMAT_VERSION = 2
 MOST_BYTES = 2**32
-"""Larger files are refused: no model is."""
+"""Larger files are refused, because no model is that large."""
 
 _MODEL = "model.json"
 
@@ -47,18 +47,18 @@ _MODEL = "model.json"
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     """Save a model, fitted or not, in a file that is safe to open.
 
-    The network travels along when its file has at most 16 MB; of a larger one, name, size, sha256 and where it lay
-    are kept, and a prediction says which file it needs where it does not find it. A folder given as ``cache`` is not
-    kept. A head that is a callable of your own is kept as trained, but not its code: the
-    model that is loaded predicts, and cannot be trained again before ``set_params(head=…)`` gives it a head.
+    The file contains the network if its file has at most 16 MB. For a larger network it contains name, size,
+    sha256 and path, and if the network is not found, the error of the prediction names it. A folder given as
+    ``cache`` is not saved. If the head is your own callable, the trained head is saved, but not its code: the
+    loaded model predicts, and must get a head by ``set_params(head=…)`` before it can be trained again.
 
     Parameters
     ----------
     model : AgeGenderPipeline, AgeGenderClassifier or EmbeddingExtractor
         What to save.
     path : path
-        Where to, by custom ending in ``.agegender``. Written under a temporary name and renamed: a file that lies
-        there is replaced by a whole one or not at all.
+        The file, usually with the suffix ``.agegender``. It is written under a temporary name and renamed, so
+        that an existing file is replaced completely or not at all.
 
     Returns
     -------
@@ -68,11 +68,11 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ModelFileError
-        If something in the model cannot be kept as data; the message says what, and what to do.
+        If something in the model cannot be saved as data; the message names it and the remedy.
 
     See Also
     --------
-    load_model : Its counterpart.
+    load_model : The inverse function.
 
     Examples
     --------
@@ -100,10 +100,10 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
 
 
 def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderClassifier | EmbeddingExtractor:
-    """Load a model that `save_model` saved; it predicts what it predicted then, bit for bit.
+    """Load a model of `save_model`; its predictions are the same, bit for bit.
 
-    Whatever the file holds, no code of its own is run: everything is checked before it is used. That a model is safe
-    to open does not mean that its predictions are right.
+    No code of the file is run, whatever it contains: everything is checked before it is used. A model that is
+    safe to open may still give wrong predictions.
 
     Parameters
     ----------
@@ -119,11 +119,11 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        If it is damaged, was changed, comes from a later agegender, or holds anything that such a file has not.
+        If it is damaged, was changed, comes from a later agegender, or contains anything that is not allowed.
 
     See Also
     --------
-    save_model : Its counterpart.
+    save_model : The inverse function.
     """
     file = existing_file(path)
     if (size := file.stat().st_size) > MOST_BYTES:
@@ -131,8 +131,8 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
     content = file.read_bytes()
     if not content.startswith(b"PK"):
         raise ModelFileError(
-            f"{file} is no file of agegender.save_model. joblib.load reads what joblib.dump wrote, and runs the code "
-            "that is in it: load nothing so that you did not make or do not trust."
+            f"{file} is not a file of agegender.save_model. joblib.load reads files of joblib.dump, and runs "
+            "the code in them: load only files that you made or trust."
         )
     try:
         return _read(content)
@@ -140,7 +140,7 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
         raise ModelFileError(f"{file} cannot be loaded: {error}") from error
 
 
-# The classes that a file may hold, and where they are; what is kept of each it says itself, as `_safe`.
+# The classes that a file may contain, and their modules; each class declares what is saved, as `_safe`.
 _CLASSES = {
     "AgeGenderPipeline": "pipeline",
     "EmbeddingExtractor": "extractor",
@@ -159,18 +159,18 @@ _CLASSES = {
 }
 _TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor")
 _NOTHING = SafeState()
-_JOBLIB = "joblib.dump keeps it as it is, in a file that runs code when it is loaded."
+_JOBLIB = "joblib.dump can save it, in a file that runs code when it is loaded."
 
 
 class _Writer(Values):
-    """Turns objects of the classes on the list, and networks, into JSON."""
+    """Converts objects of allowed classes, and networks, to JSON."""
 
     def __init__(self) -> None:
         super().__init__(Members())
         self._where = ["model"]
 
     def encode(self, value: Any) -> Any:
-        """Return a value as JSON: an object, a network, or something plain."""
+        """Return a value as JSON: an object, a network, or a plain value."""
         if isinstance(value, Backbone):
             return {"network": encode_network(value, self)}
         if isinstance(value, Resolved):
@@ -181,7 +181,9 @@ class _Writer(Values):
             return super().encode(value)
         except TypeError as error:
             where = ".".join(self._where)
-            raise ModelFileError(f"{where} is a {error}, which a safe file cannot hold. {_JOBLIB}") from None
+            raise ModelFileError(
+                f"{where} is a {error}, which a safe file cannot contain. {_JOBLIB}"
+            ) from None
 
     def _encode_object(self, value: Any) -> Any:
         kept: SafeState = getattr(value, "_safe", _NOTHING)
@@ -189,7 +191,7 @@ class _Writer(Values):
         state = {name: found for name, found in vars(value).items() if name not in parameters}
         if strange := sorted(set(state) - {*kept.fitted, *kept.dropped}):
             where = f"{'.'.join(self._where)}.{strange[0]}"
-            raise ModelFileError(f"A safe file has no place for the attribute {where}: del {where}.")
+            raise ModelFileError(f"A safe file cannot contain the attribute {where}; run del {where}.")
         parameters = _storable(parameters)
         fitted = {
             name: state[name] for name in kept.fitted if name in state and not _is_outdated(name, value)
@@ -220,7 +222,7 @@ class _Writer(Values):
                 check_keras_file(content, "its head")
             except ModelFileError as error:
                 if classifier._onnx is None:
-                    raise ModelFileError(f"{error}, and ONNX has no form of it. {_JOBLIB}") from error
+                    raise ModelFileError(f"{error}, and it cannot be converted to ONNX. {_JOBLIB}") from error
                 return None  # its ONNX form predicts
         return {"bytes": self.members.put("head", suffix, content)}
 
@@ -237,7 +239,7 @@ def _parameters(value: Any) -> dict[str, Any]:
 
 
 def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Put what can be kept in place of what cannot: a callable's description, and no folder of this machine."""
+    """Replace what cannot be saved: a callable by its description, a cache folder by "auto"."""
     changed = dict(parameters)
     head = parameters.get("head")
     if callable(head) and not _may_be_kept(head):
@@ -248,7 +250,7 @@ def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_outdated(name: str, owner: Any) -> bool:
-    """Tell whether what was found at fit was for parameters that have been changed since."""
+    """Return whether parameters have changed since fit."""
     return name == "resolved_" and owner._asked != Asked.of(owner)
 
 
@@ -258,13 +260,13 @@ def _describe(head: Any) -> str:
 
 
 def _read(content: bytes) -> Any:
-    """Return the model in a file's content, every part of it checked."""
+    """Check a file's content and return its model."""
     manifest, contents = unpack(content)
     if manifest.get("format") != FORMAT or _MODEL not in contents:
-        raise ModelFileError("it holds no agegender model")
+        raise ModelFileError("it contains no agegender model")
     written = manifest.get("versions")
     if not isinstance(written, dict) or not isinstance(written.get("agegender"), str):
-        raise ModelFileError("it does not say which version it was saved by")
+        raise ModelFileError("it does not contain the version that saved it")
     if manifest.get("format_version") not in (1, FORMAT_VERSION):
         check_own_version(written["agegender"])
         raise ModelFileError(
@@ -275,7 +277,7 @@ def _read(content: bytes) -> Any:
     try:
         model = reader.object(entry, _TOP)
     except ModelFileError:
-        check_own_version(written["agegender"])  # then this is why
+        check_own_version(written["agegender"])  # this is then the reason
         raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{_MODEL} is not as it should be ({type(error).__name__}: {error})") from error
@@ -285,7 +287,7 @@ def _read(content: bytes) -> Any:
 
 
 class _Reader(Values):
-    """Makes objects of what `_Writer` returned."""
+    """Makes objects from the result of `_Writer`."""
 
     def __init__(self, members: Members, format_version: int) -> None:
         super().__init__(members)
@@ -293,7 +295,7 @@ class _Reader(Values):
         self._networks: dict[str, Backbone] = {}
 
     def decode(self, entry: Any) -> Any:
-        """Return what `_Writer.encode` was given."""
+        """Return the value that was passed to `_Writer.encode`."""
         if isinstance(entry, dict) and "class" in entry:
             return self.object(entry, _CLASSES)
         if isinstance(entry, dict) and set(entry) == {"network"}:
@@ -301,10 +303,10 @@ class _Reader(Values):
         return super().decode(entry)
 
     def object(self, entry: Any, allowed: Collection[str]) -> Any:
-        """Return an object of one of the classes that are allowed here."""
+        """Return an object of one of the allowed classes."""
         name = entry.get("class") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name not in allowed:
-            raise ModelFileError(f"it holds {str(name)[:80]!r} where {', '.join(allowed)} may be")
+            raise ModelFileError(f"it contains {str(name)[:80]!r}; allowed are {', '.join(allowed)}")
         kind = getattr(importlib.import_module(f"agegender.{_CLASSES[name]}"), name)
         kept: SafeState = getattr(kind, "_safe", _NOTHING)
         allowed_state = {*kept.fitted, *(FITTED_BEFORE.get(name, ()) if self._format == 1 else ())}

@@ -1,4 +1,4 @@
-"""Pictures in, ages and genders out: an extractor and a classifier as one estimator."""
+"""The pipeline from pictures to predictions: an extractor and a classifier as one estimator."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ _PARTS = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
 class AgeGenderPipeline(VersionedState, BaseEstimator):
     """Predict age and gender from pictures of faces.
 
-    Joins an :class:`EmbeddingExtractor` and an :class:`AgeGenderClassifier`. The layer that the extractor's
-    ``layer="auto"`` stands for is the one that the classifier's head reads; it is decided at ``fit``, on
-    copies, so that both parameters stay what you made them.
+    It combines an :class:`EmbeddingExtractor` and an :class:`AgeGenderClassifier`. With the extractor's
+    ``layer="auto"``, the layer of the classifier's head is used. This is decided at ``fit`` on copies, so that
+    the parameters do not change.
 
     Parameters
     ----------
     extractor : EmbeddingExtractor, default=None
-        None is ``EmbeddingExtractor()``. Its parameters are reached as ``extractor__crop`` and the like.
+        If None, ``EmbeddingExtractor()``. Its parameters are set as ``extractor__crop`` and so on.
     classifier : AgeGenderClassifier, default=None
-        None is ``AgeGenderClassifier()``. Its parameters are reached as ``classifier__head`` and the like.
+        If None, ``AgeGenderClassifier()``. Its parameters are set as ``classifier__head`` and so on.
     memory_limit : int, str or None, default="2GB"
-        Bytes, as a number or as text. Activations that take more are kept in a temporary file while the head is
-        trained (in ``TMPDIR``; gone when ``fit`` ends, however it ends), and pass through in blocks in prediction.
-        The extractor's ``dtype="float16"`` halves them. If None, memory is not limited.
+        Bytes, as a number or as text. If the embeddings take more, they are stored in a temporary file for
+        training (in ``TMPDIR``; it is always deleted when ``fit`` ends), and predicted in blocks. The
+        extractor's ``dtype="float16"`` halves their size. If None, memory is not limited.
 
     Attributes
     ----------
     extractor_ : EmbeddingExtractor
-        The extractor used, its layer decided.
+        The fitted extractor with its resolved layer.
     classifier_ : AgeGenderClassifier
         The fitted classifier.
     trained_on_ : ndarray of uint64
@@ -111,8 +111,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the pictures in the loss.
         groups : array-like of shape (n_samples,), default=None
-            Pictures of one group (a person, say) stay on one side of the inner validation split. Equal
-            pictures do so by themselves.
+            Pictures of one group (for example a person) stay together in the inner validation split. Equal
+            pictures always do.
 
         Returns
         -------
@@ -145,14 +145,13 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         ----------
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
-            What finds the face in each picture, in this call: "auto" the detector that the model keeps, None takes
-            pictures as face crops, "own" does what the model was trained with. A found face is shown to the network
-            in the framing of the faces that the model was trained on.
+            The detector for this call. "auto" is the model's detector, None uses pictures as face crops, and
+            "own" does the same as in training. Detected faces are aligned to the framing of the training faces.
 
         Returns
         -------
         ndarray of shape (n_samples, 2)
-            The age in years, the weighted average over its distribution, and the likelier gender.
+            The age in years (the mean of its distribution) and the more probable gender.
         """
         return np.concatenate([self.classifier_.predict(block.rows) for block in self._blocks(X, faces)])
 
@@ -192,16 +191,16 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         faces : default="own"
             As in :meth:`predict`.
         coverage : float, default=0.9
-            The fraction of pictures whose true age is to lie between age_low and age_high.
+            The fraction of pictures whose true age should lie between age_low and age_high.
         max_age_range : float, default=None
-            The widest interval, in years, with which an age is given at all.
+            The largest width of the interval, in years, for which an age is given.
         min_gender_proba : float, default=None
-            The lowest probability with which a gender is given at all.
+            The smallest probability for which a gender is given.
 
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
-            Of a Series or frame, under its index. See :meth:`AgeGenderClassifier.predict_frame`.
+            If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`.
         """
         import pandas as pd
 
@@ -219,22 +218,23 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
     ) -> Any:
-        """Return a table with a row for every face of every picture.
+        """Return a table with one row per face of all pictures.
 
         Parameters
         ----------
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
-            What finds faces; "own" is the detector that the model was trained with, or "auto" where that was none.
+            The detector; "own" is the one of the training, or "auto" if there was none.
         coverage, max_age_range, min_gender_proba
             As in :meth:`predict_frame`.
 
         Returns
         -------
         DataFrame
-            picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and the
-            columns of :meth:`predict_frame`; picture by picture, the largest face first. A picture without a face has
-            no row. Of a Series or frame, each row stands under its picture's label.
+            picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and
+            the columns of :meth:`predict_frame`; in the order of the pictures, the largest face first. A
+            picture without a face has no row. If X is a Series or frame, each row has its picture's index
+            label.
 
         Raises
         ------
@@ -246,7 +246,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         check_is_fitted(self, "classifier_")
         options = _options(coverage, max_age_range, min_gender_proba)
         boxes: list[tuple[Any, ...]] = []
-        # The head takes no empty array; one made-up row gives the columns their types.
+        # The head accepts no empty array; an artificial row gives the columns their dtypes.
         none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
         frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
@@ -284,19 +284,19 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         if seen.any():
             warnings.warn(
                 f"{np.count_nonzero(seen):,} of {len(seen):,} pictures are among those that this model was trained "
-                "on, or copies of them: their error is too small. Score others; seen_in_training(X) tells which.",
+                "on, or copies of them: their error is too small. Use others; seen_in_training(X) finds them.",
                 LeakageWarning,
                 stacklevel=2,
             )
         return -age_mae(y, np.concatenate(predicted), sample_weight=sample_weight)
 
     def seen_in_training(self, X: Any) -> NDArray[np.bool_]:
-        """Tell which pictures the head was trained on, or a network of the package that it reads.
+        """Return which pictures were used to train the head or its network, if that is one of the package.
 
         Parameters
         ----------
         X : sequence of pictures
-            They are read and told by their content: a copy under another name counts.
+            They are read and compared by content, so that copies with another name are found.
 
         Returns
         -------
@@ -314,13 +314,13 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
 
     @property
     def classes_(self) -> list[NDArray[Any]]:
-        """The ages and the gender labels, in the order of ``predict_proba``'s columns."""
+        """The ages and the gender labels, in the order of the columns of ``predict_proba``."""
         check_is_fitted(self, "classifier_")
         return self.classifier_.classes_
 
     @property
     def report_(self) -> ExtractionReport:
-        """What the extractor did in the last call."""
+        """The extractor's report of the last call."""
         check_is_fitted(self, "extractor_")
         if not hasattr(self.extractor_, "report_"):
             raise NotFittedError(
@@ -330,7 +330,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return self.extractor_.report_
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; with `deep`, those of both parts too, also where a part is None.
+        """Return the parameters; with `deep`, also those of both parts, even if a part is None.
 
         Parameters
         ----------
@@ -349,7 +349,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def set_params(self, **params: Any) -> Self:
         """Set parameters, ``extractor__…`` and ``classifier__…`` included.
 
-        A part that is None becomes an instance of this pipeline's own when one of its parameters is set.
+        If a part is None, setting one of its parameters creates it.
 
         Parameters
         ----------
@@ -367,12 +367,12 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return self
 
     def resolve_extractor(self) -> EmbeddingExtractor:
-        """Return a copy of the extractor that reads the layer which ``fit`` will read.
+        """Return a copy of the extractor with the layer that ``fit`` would use.
 
         Returns
         -------
         EmbeddingExtractor
-            To fill the cache beforehand, say, or to look at what the head is given.
+            For example to fill the cache beforehand, or to look at the input of the head.
         """
         extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
         if extractor.layer == "auto":
@@ -386,7 +386,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return AgeGenderClassifier() if self.classifier is None else clone(self.classifier)
 
     def _check_target(self, y: Any, pictures: Sequence[Any], max_age: int) -> None:
-        """Refuse a bad y before the pictures take an hour."""
+        """Refuse a bad y before the pictures are embedded, which may take an hour."""
         ages, genders = check_target(y, max_age=max_age)
         gender_labels(genders)
         if len(ages) != len(pictures):
@@ -395,7 +395,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             )
 
     def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
-        """Yield the rows of as many pictures as memory_limit allows, again and again."""
+        """Yield rows in blocks of at most memory_limit."""
         check_is_fitted(self, "classifier_")
         if isinstance(faces, str) and faces == "own":
             self.extractor_.check_pictures_are_crops(X)
@@ -407,14 +407,14 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "extractor_" in state and state["extractor"] is not None:
-            # A refit and a clone find the network's file where a prediction does.
+            # A refit and a clone find the network's file in the same place as a prediction.
             state["extractor_"] = fitted = state["extractor_"].carrying()
             named = same_networks(state["extractor"].backbone, fitted.backbones_)
             state["extractor"] = clone(state["extractor"]).set_params(backbone=named)
         return state
 
     def _check_safe(self) -> None:
-        """Look at what a safe file held."""
+        """Check the content of a safe file."""
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind | None):
                 raise ModelFileError(f"its {name} is a {type(getattr(self, name)).__name__}")
@@ -439,20 +439,20 @@ def _options(coverage: float, max_age_range: float | None, min_gender_proba: flo
 
 
 def _shipped_networks(extractor: EmbeddingExtractor) -> list[Shipped]:
-    """Return the networks of the package that an extractor reads."""
+    """Return the extractor's networks that are part of the package."""
     used = {backbone.sha256 for backbone in extractor.backbones_}
     return [shipped for shipped in SHIPPED.values() if shipped.sha256 in used]
 
 
 def _warn_of_shipped(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:
-    """Warn if pictures taught a network of the package already: their rows know their ages."""
+    """Warn if pictures were used to train a network of the package, because their embeddings leak their ages."""
     for shipped in _shipped_networks(extractor):
         known = are_among(digests, shipped.trained_on())
         if known.any():
             warnings.warn(
                 f"{np.count_nonzero(known):,} of {len(known):,} pictures, or copies of them, were used to train the "
-                f"network {shipped.name!r} itself: cross-validation on them flatters it, and a search would choose "
-                "it wrongly. Judge it on what agegender.pretrained.kept_out_names() lists, or on other pictures.",
+                f"network {shipped.name!r} itself: cross-validation on them is too optimistic, and a search may "
+                "choose it wrongly. Test it on the pictures in agegender.pretrained.kept_out_names(), or on others.",
                 LeakageWarning,
                 stacklevel=3,
             )

@@ -1,7 +1,8 @@
-"""Embeddings of very many pictures as Parquet files, a part of the list for each of many machines.
+"""Embeddings of very many pictures as Parquet files; each machine writes a part of the list.
 
-A shard is a file: every n-th picture of a list, which each machine picks out by itself. A file is whole or not
-there, and says in its footer what it is; one that is there is not computed again. pyarrow, polars and pandas read it.
+A shard is one file with every n-th picture of a list; each machine selects its part. A file is either complete
+or missing, and its footer describes its content. Existing files are not computed again. pyarrow, polars and
+pandas can read them.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the parts that a list of pictures is dealt out to.
+    """One part of a list of pictures.
 
     Parameters
     ----------
     number : int
         From 1 to `total`.
     total : int
-        How many parts there are.
+        The number of parts.
 
     Raises
     ------
@@ -64,16 +65,16 @@ class Shard:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.total:
             raise ValueError(
-                f"shard {self.number}/{self.total} is none of {self.total}: they are counted from 1."
+                f"shard {self.number}/{self.total} does not exist: shards are numbered from 1 to {self.total}."
             )
 
     def of(self, pictures: Any) -> Iterator[str]:
-        """Return the part's pictures: every `total`-th of the list, from the `number`-th on."""
+        """Return the pictures of the part: every `total`-th of the list, starting with the `number`-th."""
         return itertools.islice(pictures, self.number - 1, None, self.total)
 
     @property
     def file_name(self) -> str:
-        """What its file is called."""
+        """The name of its file."""
         return f"part-{self.number:06d}-of-{self.total:06d}.parquet"
 
     def __str__(self) -> str:
@@ -86,7 +87,7 @@ def parse_shard(text: str) -> Shard:
     Raises
     ------
     ValueError
-        If it is not two whole numbers, or there is no such shard.
+        If it is not two integers, or there is no such shard.
 
     Examples
     --------
@@ -101,17 +102,17 @@ def parse_shard(text: str) -> Shard:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard.
+    """The result of writing a shard.
 
     Attributes
     ----------
     path : pathlib.Path
     n_images : int
-        Its rows.
+        Number of rows.
     n_failures : int
-        Pictures among them that could not be embedded; the column ``error`` has the reasons.
+        Number of pictures that could not be embedded; the column ``error`` contains the reasons.
     skipped : bool
-        It was there already.
+        Whether the file existed already.
     seconds : float
         Wall-clock time.
     """
@@ -129,18 +130,18 @@ def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None,
     Parameters
     ----------
     source : path, or sequence of str
-        A folder, searched with the folders inside it, in the order of names (a link back to a folder around it is
-        not followed); a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, a path a line; or the paths
+        A folder, searched with its subfolders in the order of names (links to a folder above are not followed);
+        a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, with one path per line; or the paths
         themselves.
     column : str, default="path"
-        Of a table.
+        Column of a table.
 
     Returns
     -------
     folder : pathlib.Path or None
-        What relative paths begin at: the folder itself, or that of the file. None for a sequence.
+        The folder to which paths are relative: the folder itself, or that of the file. None for a sequence.
     pictures : iterator of str
-        Paths as they stand in the list; of a folder, relative to it.
+        Paths as in the list; for a folder, relative to it.
 
     Raises
     ------
@@ -171,25 +172,25 @@ def write_shard(
     *,
     column: str = "path",
 ) -> ShardReport:
-    """Embed one part of a list of pictures into a Parquet file; do nothing where it is there already.
+    """Embed one part of a list of pictures into a Parquet file; do nothing if the file exists.
 
-    The file is written under a temporary name, brought to the disk and renamed: it is whole or not there, and two
-    machines with the same shard do no harm. Its columns are ``path`` (as in the list), ``embedding`` (a fixed number
-    of numbers, null for a picture that could not be embedded) and ``error`` (why; else null).
+    The file is written under a temporary name, flushed to the disk and renamed. So it is either complete or
+    missing, even if two machines write the same shard. Its columns are ``path`` (as in the list), ``embedding``
+    (a fixed number of numbers; null if the picture could not be embedded) and ``error`` (the reason, or null).
 
     Parameters
     ----------
     source : path, or sequence of str
         As in :func:`list_pictures`; every machine must see the same list.
     folder : path
-        Where the file will lie: a folder that all machines share, or one of each machine's own.
+        The folder of the file. It can be shared by all machines, or each machine can have its own.
     extractor : EmbeddingExtractor
-        Its `on_error` is taken for "nan". With ``cache=None`` a shard that was interrupted begins anew; finished
-        files are what is kept.
+        Its `on_error` is treated as "nan". With ``cache=None``, an interrupted shard starts again; finished
+        files are kept.
     shard : str or Shard, default="1/1"
         ``"i/n"``: the i-th of n parts, counted from 1.
     column : str, default="path"
-        Of a table of paths.
+        Column of a table of paths.
 
     Returns
     -------
@@ -198,7 +199,7 @@ def write_shard(
     Raises
     ------
     ValueError
-        If the file is there and holds something else: of another network, layer, crop, …, or of another list.
+        If the file exists and has other content: another network, layer, crop, …, or another list.
     ImportError
         If pyarrow is not installed.
 
@@ -225,7 +226,7 @@ def write_shard(
 
 
 def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -> dict[str, Any]:
-    """Return what a file says of itself: the recipe of its numbers, and the list of its pictures."""
+    """Return the description in a file's footer: the recipe of its numbers, and the list of its pictures."""
     listed = blake2b(digest_size=16)
     for name in names:
         listed.update(name.encode("utf-8", "surrogateescape") + b"\0")
@@ -242,7 +243,7 @@ def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -
 
 
 def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
-    """Return how many failures a finished file has, None where none is; refuse one of another making."""
+    """Return the number of failures in a finished file, or None if there is no file; refuse other content."""
     if not path.is_file():
         return None
     parquet = optional_import("pyarrow.parquet", "parquet")
@@ -250,7 +251,7 @@ def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
         with parquet.ParquetFile(path) as file:
             n_rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
             errors = file.read(columns=["error"])
-    except (OSError, ValueError, KeyError):  # pyarrow's errors are of these kinds
+    except (OSError, ValueError, KeyError):  # pyarrow raises these errors
         return None
     found = json.loads(metadata.get(KEY, b"{}"))
     found.pop("version", None)
@@ -259,7 +260,7 @@ def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
     other = [name for name, value in made_of.items() if found.get(name) != value]
     if other:
         raise ValueError(
-            f"{path} is of another making ({', '.join(other)} differ): another network or setting, or another list "
+            f"{path} has other content ({', '.join(other)} differ): another network or setting, or another list "
             "of pictures. Write to another folder, or delete it."
         )
     return n_rows - errors["error"].null_count
@@ -309,7 +310,7 @@ def _table(pa: Any, schema: Any, names: list[str], rows: Any, failed: dict[int, 
 
 
 def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Yield the pictures of a folder in the order of names, one folder in memory at a time."""
+    """Yield the pictures of a folder in the order of names, with one folder in memory at a time."""
     place = os.stat(folder / below)
     inside = (*above, (place.st_dev, place.st_ino))
     with os.scandir(folder / below) as entries:

@@ -134,7 +134,7 @@ def test_a_bad_target_is_refused_with_its_own_error(break_, message):
         ({"age_loss": "label_distrib"}, "Did you mean 'label_distribution'"),
         ({"schedule": "plato"}, "schedule='plato' is not one of"),
         ({"balance": "gender"}, "'age', 'age-drop', None"),
-        ({"epochs": 1.5}, "epochs=1.5 should be a whole number of at least 0"),
+        ({"epochs": 1.5}, "epochs=1.5 should be an integer of at least 0"),
         ({"validation_fraction": 1}, "from 0 to 0.9"),
         ({"ensemble": 0}, "ensemble=0 should be"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

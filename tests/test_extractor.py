@@ -261,7 +261,8 @@ def test_ctrl_c_where_nothing_can_be_kept_says_so(backbone, paths, tmp_path, mon
     with pytest.warns(CacheWarning), pytest.raises(KeyboardInterrupt) as stop:
         extractor.transform(paths)
     assert stop.value.__notes__ == [
-        "7 pictures were computed; not all of them are kept, because the cache could not be written: see its warning."
+        "7 pictures were computed; not all of them are cached, because the cache could not be written: see its "
+        "warning."
     ]
 
 
@@ -440,7 +441,9 @@ def test_ctrl_c_at_any_moment_leaves_the_cache_whole(tiny_onnx, tmp_path) -> Non
                 time.sleep(0.001)
             process.send_signal(signal.SIGINT)
             n_computed, _, note = process.stdout.readline().partition(" ")
-            assert note.endswith("pictures were computed and are kept; the same call goes on from there.\n")
+            assert note.endswith(
+                "pictures were computed and are cached; the same call continues from there.\n"
+            )
             assert int(n_computed) >= n_rows // 8 * 8
             # The batch that was being stored may be kept and not counted.
             assert int(n_computed) <= _n_rows(database) <= int(n_computed) + 8
@@ -474,7 +477,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(backbone, paths, monke
     extractor = EmbeddingExtractor(backbone, batch_size=10)
     with pytest.raises(KeyboardInterrupt) as stop:
         extractor.transform(paths)
-    assert "20 pictures were computed and are kept" in stop.value.__notes__[0]
+    assert "20 pictures were computed and are cached" in stop.value.__notes__[0]
     monkeypatch.setattr(module, "open_network", real)
     extractor.transform(paths)
     assert extractor.report_.n_cached == 20
@@ -507,7 +510,7 @@ def test_what_names_a_file_is_refused_beside_a_network_that_has_one(backbone, ti
         extractor = EmbeddingExtractor(backbone, cache=None, **given)
         for call in (extractor.fit, lambda used=extractor: used.transform(paths)):
             with pytest.raises(
-                ValueError, match=r"(weights|engine)=.* given by name; <Backbone tiny.* has its file"
+                ValueError, match=r"(weights|engine)=.* need a network given by name; <Backbone tiny"
             ):
                 call()
     with pytest.raises(ValueError, match="is an ONNX file, which has no Keras form"):

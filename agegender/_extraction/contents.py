@@ -57,7 +57,7 @@ class Contents:
         """
         content = images.read(self.pictures[index])
         if images.digest(content) != digest:
-            raise PictureError(self.name(index), "it changed while it was read; run again.")
+            raise PictureError(self.name(index), "it changed while it was read; run the call again.")
         return content
 
     def name(self, index: int) -> str:

@@ -141,9 +141,9 @@ def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of:
         times = float(np.median(other))
         told = f"{1 / times:.1f} times smaller" if times < 1 else f"{times:.1f} times larger"
         warnings.warn(
-            f"This model was trained on face crops, and {len(other)} of {len(scales)} pictures looked at show a face "
-            f'{told} than those: ages and genders would be wrong. For whole photographs pass faces="auto", which '
-            "finds each face and shows it as in the training; faces=None takes every picture as it is, without this "
+            f"This model was trained on face crops, and {len(other)} of {len(scales)} checked pictures show a face "
+            f'{told} than those: ages and genders would be wrong. For photographs pass faces="auto", which '
+            "detects each face and aligns it as in training; faces=None uses every picture unchanged, without this "
             "check.",
             FramingWarning,
             stacklevel=5,

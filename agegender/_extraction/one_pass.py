@@ -137,9 +137,7 @@ def how_to_go_on(report: ExtractionReport, store: Store) -> str:
     """Return what to tell somebody who has interrupted an extraction."""
     computed = f"{report.n_computed} pictures were computed"
     if store.cache is None:
-        return f"{computed} and, with cache=None, are lost."
+        return f"{computed} and, because cache=None, are lost."
     if not store.all_kept:
-        return (
-            f"{computed}; not all of them are kept, because the cache could not be written: see its warning."
-        )
-    return f"{computed} and are kept; the same call goes on from there."
+        return f"{computed}; not all of them are cached, because the cache could not be written: see its warning."
+    return f"{computed} and are cached; the same call continues from there."

@@ -1,4 +1,4 @@
-"""What an extraction did: its counts and its failures."""
+"""The report of an extraction: counts and failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ExtractionReport", "Failure"]
 
 @dataclass(frozen=True, order=True)
 class Failure:
-    """A picture that could not be embedded: its row in X, its name, what is wrong with it."""
+    """A picture that could not be embedded: its index in X, its name and the reason."""
 
     index: int
     picture: str
@@ -19,20 +19,20 @@ class Failure:
 
 @dataclass
 class ExtractionReport:
-    """What the last ``transform`` did.
+    """The report of the last ``transform``.
 
     Attributes
     ----------
     n_images : int
-        Pictures asked for.
+        Number of pictures.
     n_unique : int
-        Different pictures among them, by content.
+        Number of different pictures, by content.
     n_cached : int
-        Different pictures whose rows, all views of them, came from the cache.
+        Number of different pictures whose rows, in all views, came from the cache.
     n_computed : int
-        Different pictures that passed through a network, in one view at least.
+        Number of different pictures that a network was run on, in at least one view.
     n_computed_by : dict of str to int
-        The same for each network, by its name.
+        The same per network, by its name.
     failures : list of Failure
         Pictures that could not be read (index, picture, reason), by index.
     seconds : float
@@ -48,7 +48,7 @@ class ExtractionReport:
     seconds: float = 0.0
 
     def followed_by(self, other: ExtractionReport) -> ExtractionReport:
-        """Return the report of two calls as one on the pictures of both, one after the other."""
+        """Return the combined report of two calls on consecutive pictures."""
         shifted = [replace(failure, index=failure.index + self.n_images) for failure in other.failures]
         return ExtractionReport(
             n_images=self.n_images + other.n_images,

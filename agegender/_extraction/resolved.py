@@ -1,4 +1,4 @@
-"""Everything that decides a row's numbers besides the picture, found out once and never changed after."""
+"""Everything except the picture that decides the numbers of a row, resolved once and then frozen."""
 
 from __future__ import annotations
 
@@ -159,9 +159,9 @@ class Resolved:
             return "arcface"
         if self.crops.landmarks is None:
             warnings.warn(
-                "It is not known how the faces that this model was trained on are framed: hardly any were found, or "
-                "each lies elsewhere. Faces are aligned as for face recognition, and ages may be off; train with "
-                'faces="auto", or framing="utkface" on crops framed like that.',
+                "The framing of the faces that this model was trained on is unknown: hardly any were detected, or "
+                "their positions differ. Faces are aligned as for face recognition, and ages may be wrong; train "
+                'with faces="auto", or framing="utkface" on crops framed like that.',
                 FramingWarning,
                 stacklevel=6,
             )
@@ -271,8 +271,8 @@ def _sources(asked: Asked) -> tuple[Source, ...]:
         raise ValueError("backbone=() names no network; give one, or several: ('arcface', 'facenet').")
     if several and (asked.weights is not None or asked.engine != "auto"):
         raise ValueError(
-            "weights= and engine= go with one network given by name; in a list, give "
-            "Backbone.load(name, weights=…, engine=…) in the place of the name."
+            "weights= and engine= need one network given by name; in a tuple, pass "
+            "Backbone.load(name, weights=…, engine=…) instead of the name."
         )
     networks = [_backbone(one, asked) for one in named]
     layers = _layers(asked.layer, networks)
@@ -287,8 +287,8 @@ def _backbone(named: Any, asked: Asked) -> Backbone:
         return Backbone.load(named, weights=asked.weights, engine=asked.engine)
     if asked.weights is not None or asked.engine != "auto":
         raise ValueError(
-            f"weights={asked.weights!r} and engine={asked.engine!r} go with a network given by name; {named!r} has "
-            "its file already. Leave them out, or pass them to Backbone.load."
+            f"weights={asked.weights!r} and engine={asked.engine!r} need a network given by name; {named!r} has "
+            "its file already. Remove them, or pass them to Backbone.load."
         )
     return named
 
@@ -297,7 +297,7 @@ def _layers(layer: Any, networks: Sequence[Backbone]) -> list[str]:
     if isinstance(layer, (tuple, list)):
         if len(layer) != len(networks):
             raise ValueError(
-                f"layer={layer!r} names {len(layer)} layers for {len(networks)} networks; give one per network, in "
+                f"layer={layer!r} names {len(layer)} layers for {len(networks)} networks; pass one per network, in "
                 "their order, or one word for all."
             )
         asked = list(layer)
@@ -314,9 +314,9 @@ def _check_side_by_side(sources: Sequence[Source]) -> None:
         if source.layer == "input" or len(source.shape) != 1:
             what = "pictures" if source.layer == "input" else f"maps of shape {source.shape}"
             raise ValueError(
-                f"layer={source.layer!r} of {source.backbone.name} gives {what}, which cannot stand beside "
-                "another network's. Several networks take flat layers ('penultimate', 'pooled', 'embedding') and "
-                "a dense head; a convolutional or fine-tuning head takes one network."
+                f"layer={source.layer!r} of {source.backbone.name} gives {what}, which cannot be concatenated with "
+                "another network's. Several networks need flat layers ('penultimate', 'pooled', 'embedding') and "
+                "a dense head; a convolutional or fine-tuning head needs one network."
             )
 
 

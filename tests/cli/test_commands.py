@@ -185,7 +185,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_command_goes_on_from_there(tiny_onnx, 
     ) as process:
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "Stopped. 32 pictures were computed and are kept; the same call goes on from there." in said
+    assert "Stopped. 32 pictures were computed and are cached; the same call continues from there." in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("*e.npz*"))
     done = agegender(*command[3:], home=tmp_path)
@@ -209,13 +209,12 @@ def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> 
     )
     np.testing.assert_array_equal(np.array(table["embedding"].to_pylist()[:4], np.float32), rows)
     assert (
-        "exists already, with 5 rows"
-        in agegender(*command, "--shard", "2/2", home=tmp_path / "home").stderr
+        "exists already, with 5 rows" in agegender(*command, "--shard", "2/2", home=tmp_path / "home").stderr
     )
     assert not (tmp_path / "home").exists()
     refused = agegender(*command, "--shard", "3/2", home=tmp_path / "home", check=False)
     assert refused.returncode == 2
-    assert "counted from 1" in refused.stderr
+    assert "numbered from 1 to" in refused.stderr
 
 
 # Ctrl-C comes while the third batch passes through the network.

@@ -112,7 +112,7 @@ def test_what_is_no_fitted_model_is_refused_by_every_command(command, given, tmp
     for name, message in {
         "junk.joblib": "cannot be loaded by joblib",
         "cut.joblib": "cannot be loaded by joblib",
-        "junk.agegender": "no file of agegender.save_model",
+        "junk.agegender": "not a file of agegender.save_model",
         "ridge.joblib": "holds an object of class Ridge; commands take a fitted AgeGenderPipeline",
         "search.joblib": "class GridSearchCV; commands take a fitted AgeGenderPipeline. Save its best_estimator_",
         "new.joblib": "holds an unfitted AgeGenderPipeline; fit it",

@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_what_has_come_back(client, backbone, paths, monkeypatch) -
     monkeypatch.setattr(EmbeddingCache, "store", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt) as stop:
         spread(extractor, paths)
-    assert "4 pictures were computed and are kept" in stop.value.__notes__[0]
+    assert "4 pictures were computed and are cached" in stop.value.__notes__[0]
     monkeypatch.setattr(EmbeddingCache, "store", store)
     spread(extractor, paths)
     assert (extractor.report_.n_cached, extractor.report_.n_computed) == (4, len(paths) - 4)

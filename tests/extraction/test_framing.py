@@ -296,7 +296,7 @@ def test_a_picture_that_cannot_be_read_is_named_when_every_face_is_asked_for(
     lenient.extractor_.set_params(on_error="nan")
     assert list(lenient.predict_faces([bad, photographs[0]])["picture"]) == [1]
     assert [failure.index for failure in lenient.report_.failures] == [0]
-    with pytest.raises(ValueError, match="faces=None finds no faces"):
+    with pytest.raises(ValueError, match="faces=None detects no faces"):
         on_crops.predict_faces(photographs[:1], faces=None)
 
 
