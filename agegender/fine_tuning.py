@@ -66,7 +66,7 @@ class Augmentation:
 
 
 class FineTuneHead(Head):
-    """The network's own blocks after `layer`, trained further, and dense layers on top of them.
+    """The network's blocks after `layer`, trained further, with dense layers on top.
 
     The blocks start from their pretrained weights: before training, their output is exactly that of the frozen
     network. Their learning rate is lower than that of the new layers (`backbone_rate`), so that the weights

@@ -92,7 +92,7 @@ class _CallableHead(Head):
 
 
 class DenseHead(Head):
-    """Dense layers on one vector a picture, then a softmax layer for the ages and one for the genders.
+    """Dense layers on one vector per picture, then a softmax layer for the ages and one for the genders.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ class ConvHead(Head):
             )
 
     def auto_layer(self, backbone: Any) -> str:
-        """Return the layer that ``layer="auto"`` stands for."""
+        """Return the layer for ``layer="auto"``."""
         return "feature_map"
 
 
