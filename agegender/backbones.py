@@ -70,6 +70,12 @@ class Backbone:
         The terms of its weights, if known.
     suffix : str
         The type of its file: ``".onnx"``, ``".h5"`` (deepface's weights) or ``".keras"``.
+
+    See Also
+    --------
+    agegender.backbones.known_backbones : The names of known networks.
+    agegender.EmbeddingExtractor : From pictures to embeddings.
+    agegender.runtime.open_network : Open a layer of a network.
     """
 
     name: str
@@ -496,6 +502,10 @@ compact, and any .onnx file. Did you mean 'arcface'?
 
 def known_backbones() -> tuple[str, ...]:
     """Return the names that :meth:`agegender.Backbone.load` knows.
+
+    See Also
+    --------
+    agegender.Backbone : A frozen network.
 
     Examples
     --------

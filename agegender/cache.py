@@ -61,6 +61,11 @@ class Recipe:
     ValueError
         If a number is not finite or `dtype` is not one of the three.
 
+    See Also
+    --------
+    agegender.cache.EmbeddingCache : The cache of embeddings on disk.
+    agegender.EmbeddingExtractor : From pictures to embeddings.
+
     Examples
     --------
     >>> recipe = Recipe(network="6336", layer="fc1", input_size=(112, 112), color="bgr", mean=127.5,
@@ -119,6 +124,11 @@ class RecipeInfo:
         Size of the numbers, without overhead.
     last_used : date
         The day (UTC) on which a row was last stored or loaded.
+
+    See Also
+    --------
+    agegender.cache.CacheInfo : Content of a cache.
+    agegender.cache.Recipe : Everything except the picture that decides a row.
     """
 
     recipe: Recipe
@@ -141,6 +151,11 @@ class CacheInfo:
         Size on disk, with SQLite's overhead.
     recipes : tuple of RecipeInfo
         In the order in which they were first stored.
+
+    See Also
+    --------
+    agegender.cache.EmbeddingCache : The cache of embeddings on disk.
+    agegender.cache.RecipeInfo : Content of a cache for one recipe.
     """
 
     path: Path
@@ -174,6 +189,10 @@ def open_cache(
     ValueError
         If `on_error` is not one of the two.
 
+    See Also
+    --------
+    agegender.cache.EmbeddingCache : The cache of embeddings on disk.
+
     Examples
     --------
     >>> open_cache(None) is None
@@ -200,6 +219,11 @@ class EmbeddingCache:
         The directory of the file ``embeddings.sqlite``.
     on_error : {"warn", "raise"}, default="warn"
         See `open_cache`.
+
+    See Also
+    --------
+    agegender.cache.open_cache : Open the cache of an extractor.
+    agegender.cache.Recipe : Everything except the picture that decides a row.
 
     Examples
     --------

@@ -60,6 +60,11 @@ class Calibration:
         of the predicted distribution. A calibrated model has half of each coverage; ½ is the whole range.
     temperature : float
         The log-odds of the gender are divided by it; above 1 if the model is overconfident.
+
+    See Also
+    --------
+    agegender.calibration.calibrate : Calibrate a model on held-out predictions.
+    agegender.calibration.calibration_of : The calibration of a fitted estimator.
     """
 
     n_pictures: int
@@ -98,6 +103,11 @@ def calibrate(
     -------
     Calibration
 
+    See Also
+    --------
+    agegender.calibration.Calibration : The result of a calibration.
+    agegender.calibration.fit_temperature : The temperature of gender probabilities.
+
     Examples
     --------
     >>> import numpy as np
@@ -117,7 +127,12 @@ def calibrate(
 
 
 def calibration_of(estimator: Any) -> Calibration:
-    """Return the calibration of a fitted estimator, pipeline or search."""
+    """Return the calibration of a fitted estimator, pipeline or search.
+
+    See Also
+    --------
+    agegender.calibration.Calibration : The result of a calibration.
+    """
     for attribute in ("best_estimator_", "classifier_"):
         estimator = getattr(estimator, attribute, estimator)
     if hasattr(estimator, "steps"):
@@ -145,6 +160,11 @@ def age_interval(
     low, high : ndarray of shape (n_samples,)
         Ages in years; NaN for a row of NaN.
 
+    See Also
+    --------
+    agegender.calibration.age_position : Positions of true ages in their distributions.
+    agegender.metrics.age_quantile : Quantiles of age distributions.
+
     Examples
     --------
     >>> low, high = age_interval([[0.1, 0.2, 0.4, 0.2, 0.1]], 0.8)
@@ -162,7 +182,12 @@ def age_interval(
 
 
 def check_coverage(coverage: float) -> None:
-    """Raise a ValueError if the coverage is out of range."""
+    """Raise a ValueError if the coverage is out of range.
+
+    See Also
+    --------
+    agegender.calibration.age_interval : Intervals of the age.
+    """
     if not LEVELS[0] <= coverage <= LEVELS[-1]:
         raise ValueError(f"coverage={coverage!r} should be a fraction from 0.01 to 0.99, such as 0.9.")
 
@@ -182,6 +207,10 @@ def age_position(proba: ArrayLike, ages: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n_samples,)
+
+    See Also
+    --------
+    agegender.calibration.age_interval : Intervals of the age.
 
     Examples
     --------
@@ -210,6 +239,10 @@ def fit_temperature(proba: ArrayLike, labels: ArrayLike) -> float:
     -------
     float
         From 0.1 to 10.
+
+    See Also
+    --------
+    agegender.calibration.scale_genders : Apply a temperature to gender probabilities.
 
     Notes
     -----
@@ -244,6 +277,10 @@ def scale_genders(proba: NDArray[np.float32], temperature: float) -> NDArray[np.
     Returns
     -------
     ndarray of shape (n_samples, 2), float32
+
+    See Also
+    --------
+    agegender.calibration.fit_temperature : The temperature of gender probabilities.
 
     Examples
     --------
@@ -285,6 +322,11 @@ def prediction_frame(
         For the intervals; the gender probabilities must be calibrated already.
     coverage, max_age_range, min_gender_proba
         As in `AgeGenderClassifier.predict_frame`.
+
+    See Also
+    --------
+    agegender.calibration.age_interval : Intervals of the age.
+    agegender.calibration.likelier_labels : The more probable labels.
     """
     import pandas as pd
 
@@ -306,7 +348,12 @@ def prediction_frame(
 
 
 def likelier_labels(genders: NDArray[np.floating], labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the more probable label of each row, NaN for a row of NaN."""
+    """Return the more probable label of each row, NaN for a row of NaN.
+
+    See Also
+    --------
+    agegender.calibration.prediction_frame : Predictions as a table.
+    """
     missing = np.isnan(genders[:, 0])
     likelier = labels[genders.argmax(axis=1)]
     if not missing.any():

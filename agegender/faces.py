@@ -59,6 +59,11 @@ class Face:
         mouth. They may be outside of the picture if it cuts off the face. Read-only.
     score : float
         Confidence of the detector, 0…1; not comparable between detectors.
+
+    See Also
+    --------
+    agegender.faces.detect : Find all faces in a picture.
+    agegender.faces.align : Align a face to a template.
     """
 
     x: float
@@ -105,6 +110,10 @@ class Detector(Protocol):
         The default minimum score of a face.
     max_side : int
         The default longest side of the copy that is searched, in pixels.
+
+    See Also
+    --------
+    agegender.faces.load_detector : Load a face detector.
     """
 
     name: str
@@ -202,6 +211,12 @@ def detect(
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    agegender.faces.largest_face : Find the largest face in a picture.
+    agegender.faces.load_detector : Load a face detector.
+    agegender.faces.align : Align a face to a template.
+
     Examples
     --------
     >>> from agegender.faces import detect
@@ -246,6 +261,10 @@ def largest_face(
         If no face is found.
     PictureError, WeightsNotFoundError, ValueError
         As in `detect`.
+
+    See Also
+    --------
+    agegender.faces.detect : Find all faces in a picture.
     """
     finder = load_detector(detector)
     faces = detect(picture, detector=finder, min_score=min_score, max_side=max_side)
@@ -315,6 +334,10 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
         If its file has the wrong content.
     ValueError
         If there is no such detector.
+
+    See Also
+    --------
+    agegender.faces.detect : Find all faces in a picture.
     """
     if not isinstance(detector, (str, os.PathLike)):
         return _check_detector(detector)
@@ -380,6 +403,10 @@ def detector_key(
     str
         Equal keys give equal faces; the key contains the digest of the weights, not only the detector's name.
 
+    See Also
+    --------
+    agegender.faces.template_key : The cache key of a template.
+
     Examples
     --------
     >>> detector_key(load_detector("mtcnn"))
@@ -423,6 +450,11 @@ def align(
     ------
     ValueError
         If there is no such template, or all five landmarks are the same point.
+
+    See Also
+    --------
+    agegender.faces.detect : Find all faces in a picture.
+    agegender.faces.reframe : Bring a face crop into another framing.
 
     Notes
     -----

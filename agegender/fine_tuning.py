@@ -40,6 +40,11 @@ class Augmentation:
     contrast : float
         Factor above 1 by which values are scaled around mid-grey.
 
+    See Also
+    --------
+    agegender.FineTuneHead : The network's last blocks, trained further.
+    agegender.views.View : One fixed change of a picture.
+
     Examples
     --------
     >>> Augmentation(rotation=15).stronger(0.5).rotation

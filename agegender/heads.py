@@ -110,6 +110,11 @@ class DenseHead(Head):
         The layer of the backbone that it reads. ``"auto"`` is ``"penultimate"`` if that is at most 4,096
         numbers wide, and ``"pooled"`` otherwise. For a network without a dense layer it is ``"embedding"``.
 
+    See Also
+    --------
+    agegender.ConvHead : Convolutions on a feature map.
+    agegender.FineTuneHead : The network's last blocks, trained further.
+
     Examples
     --------
     >>> DenseHead(units=(256,), dropout=0.2)
@@ -177,6 +182,11 @@ class ConvHead(Head):
         L2 penalty on the kernels.
     layer : str, default="feature_map"
         The layer of the backbone that it reads; it must have height, width and channels.
+
+    See Also
+    --------
+    agegender.DenseHead : Dense layers on one vector per picture.
+    agegender.FineTuneHead : The network's last blocks, trained further.
 
     Examples
     --------
@@ -284,6 +294,10 @@ def make_head(head: Any) -> Head:
     ValueError
         If the name is unknown, or `head` is neither a name nor callable.
 
+    See Also
+    --------
+    agegender.heads.head_layer : The layer that a head reads.
+
     Examples
     --------
     >>> make_head("dense").units
@@ -318,6 +332,10 @@ def head_layer(head: Any, backbone: Any) -> str:
         As for `make_head`.
     backbone : agegender.backbones.Backbone
         The network whose layer is read.
+
+    See Also
+    --------
+    agegender.heads.make_head : Make a head from a name or a callable.
     """
     read = make_head(head)
     return str(read.auto_layer(backbone) if read.layer == "auto" else read.layer)
@@ -338,6 +356,10 @@ def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
     ValueError
         If a head needs one network and there are several, or has another network already: the rows are not its
         activations, whatever their shape.
+
+    See Also
+    --------
+    agegender.heads.make_head : Make a head from a name or a callable.
     """
     asked = make_head(head)
     if not asked.needs_backbone:

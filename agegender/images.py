@@ -70,6 +70,10 @@ def pixel_cap() -> int:
     ValueError
         If the variable is not a whole number above 0.
 
+    See Also
+    --------
+    agegender.images.decode : Decode a picture.
+
     Examples
     --------
     >>> pixel_cap()
@@ -117,6 +121,10 @@ def describe(picture: object) -> str:
     str
         One line of at most 300 characters.
 
+    See Also
+    --------
+    agegender.images.read : Read a picture's content.
+
     Examples
     --------
     >>> describe("faces/anna.jpg"), describe(b"12345")
@@ -156,6 +164,11 @@ def read(picture: Picture) -> Content:
     PictureError
         If the file does not exist, cannot be read, is not a regular file, is empty or larger than
         `MAX_FILE_BYTES`, or changes while it is read, or if it is not clear how to use the pixels.
+
+    See Also
+    --------
+    agegender.images.decode : Decode a picture.
+    agegender.images.digest : The digest of a picture's content.
     """
     if isinstance(picture, bytes):
         return picture
@@ -189,6 +202,10 @@ def digest(content: Content) -> bytes:
     bytes
         Of length 16. Pixels are hashed with their shape and a tag, so that they differ from encoded bytes.
 
+    See Also
+    --------
+    agegender.images.read : Read a picture's content.
+
     Examples
     --------
     >>> digest(b"abc").hex()
@@ -221,6 +238,10 @@ def check(content: Content, *, max_pixels: int | None = None, full: bool = False
     ------
     PictureError
         If `decode` would certainly refuse the picture; with `full`, if and only if it refuses it.
+
+    See Also
+    --------
+    agegender.images.decode : Decode a picture.
     """
     if full or not isinstance(content, bytes):
         decode(content, max_pixels=max_pixels)
@@ -254,6 +275,11 @@ def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uin
     PictureError
         If the format is not accepted, the file is truncated or damaged, its header claims more than
         `max_pixels`, or the range of the values is unknown (floats, 32-bit integers).
+
+    See Also
+    --------
+    agegender.images.read : Read a picture's content.
+    agegender.images.load : Read and decode a picture.
 
     Examples
     --------
@@ -289,6 +315,11 @@ def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8
     ------
     PictureError
         For the reasons given in `read` and `decode`.
+
+    See Also
+    --------
+    agegender.images.read : Read a picture's content.
+    agegender.images.decode : Decode a picture.
     """
     content = read(picture)
     try:
@@ -354,6 +385,10 @@ def trim(pixels: NDArray[np.uint8], crop: float) -> NDArray[np.uint8]:
     ValueError
         If `crop` is outside its range.
 
+    See Also
+    --------
+    agegender.images.letterbox : Scale a picture to a network's input size.
+
     Examples
     --------
     >>> picture = np.full((10, 20, 3), 255, np.uint8)
@@ -391,6 +426,10 @@ def letterbox(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
     -------
     ndarray of shape (size[0], size[1], 3), uint8
         `pixels` itself if it already has this size.
+
+    See Also
+    --------
+    agegender.images.trim : Trim a fraction from every side.
 
     Examples
     --------

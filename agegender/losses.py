@@ -98,14 +98,24 @@ def ordinal(ages: Any, probabilities: Any, sigma: float) -> Any:
 
 
 def expected_age_error(ages: Any, probabilities: Any) -> Any:
-    """Absolute error of the expected age, in years (the L1 term of Gao et al. 2018, DLDL-v2)."""
+    """Absolute error of the expected age, in years (the L1 term of Gao et al. 2018, DLDL-v2).
+
+    See Also
+    --------
+    agegender.losses.gender_loss : Cross-entropy of the gender.
+    """
     from keras import ops
 
     return ops.abs(_expectation(probabilities) - ages)
 
 
 def gender_loss(genders: Any, probabilities: Any) -> Any:
-    """−log p of the true gender, `genders` being class indices."""
+    """−log p of the true gender, `genders` being class indices.
+
+    See Also
+    --------
+    agegender.losses.expected_age_error : Absolute error of the mean age.
+    """
     from keras import ops
 
     return -ops.sum(ops.one_hot(genders, probabilities.shape[-1]) * _log(probabilities), axis=-1)

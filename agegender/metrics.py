@@ -33,6 +33,11 @@ def age_mae(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None = None)
     ValueError
         If lengths differ, a true age is missing, or nothing was predicted.
 
+    See Also
+    --------
+    agegender.metrics.age_cumulative_score : Share of ages with a small error.
+    agegender.metrics.gender_accuracy : Accuracy of the gender.
+
     Examples
     --------
     >>> age_mae([[30, 0], [41, 1]], [[33, 0], [40, 0]])
@@ -55,6 +60,10 @@ def age_cumulative_score(
         The largest allowed error, in years.
     sample_weight : array-like of shape (n_samples,), default=None
 
+    See Also
+    --------
+    agegender.metrics.age_mae : Mean absolute error of the age.
+
     References
     ----------
     X. Geng, Z.-H. Zhou, K. Smith-Miles, Automatic age estimation based on facial aging patterns, TPAMI 29(12), 2007.
@@ -76,6 +85,10 @@ def gender_accuracy(y_true: Any, y_pred: Any, *, sample_weight: ArrayLike | None
     y_true, y_pred : array-like of shape (n_samples, 2) or (n_samples,), or frames with the column ``gender``
         Labels of the same type in both.
     sample_weight : array-like of shape (n_samples,), default=None
+
+    See Also
+    --------
+    agegender.metrics.age_mae : Mean absolute error of the age.
 
     Examples
     --------
@@ -104,6 +117,10 @@ def expected_age(proba: ArrayLike) -> NDArray[np.float64]:
     ndarray of shape (n_samples,)
         Ages in years.
 
+    See Also
+    --------
+    agegender.metrics.age_quantile : Quantiles of age distributions.
+
     Examples
     --------
     >>> expected_age([[0.0, 0.5, 0.5]])
@@ -129,6 +146,11 @@ def age_quantile(proba: ArrayLike, q: float) -> NDArray[np.float64]:
     -------
     ndarray of shape (n_samples,)
         Ages in years, 0 … n_ages − 1.
+
+    See Also
+    --------
+    agegender.metrics.expected_age : Mean of age distributions.
+    agegender.calibration.age_interval : Intervals of the age.
 
     Examples
     --------

@@ -65,6 +65,13 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     classes_ : list of ndarray
         The ages 0 … ``max_age`` and the two gender labels.
 
+    See Also
+    --------
+    agegender.EmbeddingExtractor : From pictures to embeddings.
+    agegender.AgeGenderClassifier : The classifier on embeddings.
+    agegender.load_pretrained : Load the pretrained model of the package.
+    agegender.save_model : Save a model in a safe file.
+
     Examples
     --------
     >>> from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor

@@ -65,6 +65,10 @@ class Network:
         Shape of the output for one picture.
     n_images : int
         Number of pictures that it was run on.
+
+    See Also
+    --------
+    agegender.runtime.open_network : Open a layer of a network.
     """
 
     def __init__(self, backbone: Backbone, layer: str, n_threads: int, device: str = "auto") -> None:
@@ -165,6 +169,11 @@ def open_network(
         If its file was not found or has another content.
     RuntimeError
         If TensorFlow is needed and cannot run in this process, or the device is not available.
+
+    See Also
+    --------
+    agegender.runtime.close_networks : Close all open networks.
+    agegender.Backbone : A frozen network.
     """
     check_choice("device", device, DEVICES, "open_network")
     threads = resolve_threads() if n_threads is None else n_threads
@@ -179,14 +188,24 @@ def open_network(
 
 
 def close_networks() -> None:
-    """Close all open networks and free their memory."""
+    """Close all open networks and free their memory.
+
+    See Also
+    --------
+    agegender.runtime.open_network : Open a layer of a network.
+    """
     with _lock:
         _open_networks.clear()
     forget_network()
 
 
 def images_passed() -> int:
-    """Return how many pictures networks were run on in this process."""
+    """Return how many pictures networks were run on in this process.
+
+    See Also
+    --------
+    agegender.runtime.open_network : Open a layer of a network.
+    """
     return _images_passed
 
 

@@ -53,6 +53,11 @@ class Shard:
     ValueError
         If there is no such part.
 
+    See Also
+    --------
+    agegender.shards.parse_shard : Read a shard such as "3/100".
+    agegender.shards.write_shard : Embed one part of a list into a Parquet file.
+
     Examples
     --------
     >>> list(Shard(2, 3).of(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]))
@@ -89,6 +94,10 @@ def parse_shard(text: str) -> Shard:
     ValueError
         If it is not two integers, or there is no such shard.
 
+    See Also
+    --------
+    agegender.shards.Shard : One part of a list.
+
     Examples
     --------
     >>> parse_shard("3/100")
@@ -115,6 +124,10 @@ class ShardReport:
         Whether the file existed already.
     seconds : float
         Wall-clock time.
+
+    See Also
+    --------
+    agegender.shards.write_shard : Embed one part of a list into a Parquet file.
     """
 
     path: Path
@@ -149,6 +162,10 @@ def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None,
         If there is no such file or folder.
     ValueError
         If a table has no such column.
+
+    See Also
+    --------
+    agegender.shards.write_shard : Embed one part of a list into a Parquet file.
     """
     if not isinstance(source, (str, os.PathLike)):
         return None, (os.fspath(picture) for picture in source)
@@ -202,6 +219,11 @@ def write_shard(
         If the file exists and has other content: another network, layer, crop, …, or another list.
     ImportError
         If pyarrow is not installed.
+
+    See Also
+    --------
+    agegender.shards.list_pictures : List pictures in a fixed order.
+    agegender.EmbeddingExtractor : From pictures to embeddings.
 
     Examples
     --------

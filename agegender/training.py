@@ -35,7 +35,12 @@ EVALUATED_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """How a head is trained; the names are those of `AgeGenderClassifier`."""
+    """How a head is trained; the names are those of `AgeGenderClassifier`.
+
+    See Also
+    --------
+    agegender.training.train : Train a head through all rounds.
+    """
 
     age_loss: str
     age_sigma: float
@@ -60,6 +65,10 @@ class TrainingData:
     ``rows`` is (n · n_views, ...), the views of a picture one after the other; ``ages`` float32, ``genders`` int32
     class indices, ``weights`` float32 and ``groups`` int64 (rows that belong together) are (n,). Only ``pictures``,
     row numbers in ascending order, are trained on.
+
+    See Also
+    --------
+    agegender.training.train : Train a head through all rounds.
     """
 
     rows: NDArray[Any]
@@ -91,6 +100,11 @@ def train(
     -------
     keras.Model
         It maps a row, not standardised, to the probabilities of the ages and of the genders.
+
+    See Also
+    --------
+    agegender.training.Trainer : Trains a head.
+    agegender.AgeGenderClassifier : The classifier on embeddings.
     """
     _prepare_tensorflow()
     rng = np.random.default_rng(seed)
@@ -125,7 +139,13 @@ def _prepare_tensorflow() -> None:
 def split_pictures(
     data: TrainingData, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out a fraction of the pictures, stratified by age and gender, with groups kept together."""
+    """Hold out a fraction of the pictures, stratified by age and gender, with groups kept together.
+
+    See Also
+    --------
+    agegender.training.train : Train a head through all rounds.
+    agegender.model_selection.grouped_split : One split that keeps groups together.
+    """
     groups = np.unique(data.groups[data.pictures], return_inverse=True)[1]
     ages, genders = data.ages[data.pictures], data.genders[data.pictures]
     training, validation = split(ages, genders, groups, fraction, rng)
@@ -176,6 +196,10 @@ class Trainer:
         Two softmax outputs, ages first; trained in place.
     data : TrainingData
     settings : Settings
+
+    See Also
+    --------
+    agegender.training.train : Train a head through all rounds.
     """
 
     def __init__(self, model: Any, data: TrainingData, settings: Settings) -> None:

@@ -54,6 +54,11 @@ class View:
     ValueError
         If a number is not finite, `zoom` or `gamma` is not above 0, or `blur` is negative.
 
+    See Also
+    --------
+    agegender.views.look : Compute views of a picture.
+    agegender.Augmentation : Random changes of pictures in training.
+
     Examples
     --------
     >>> str(View(mirror=True, zoom=1.2)), str(View())
@@ -207,6 +212,10 @@ def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View,
     ValueError
         If a name is unknown, a view occurs twice, or there is none, or more than `ORDER` has.
 
+    See Also
+    --------
+    agegender.views.View : One fixed change of a picture.
+
     Examples
     --------
     >>> resolve_views(2) == resolve_views(("plain", "mirror"))
@@ -236,6 +245,10 @@ def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View,
 def view_axis(views: int | str | View | Sequence[str | View]) -> tuple[int, ...]:
     """Return the shape of the axis that `views` gives to rows: empty for 1 and for a single name.
 
+    See Also
+    --------
+    agegender.views.resolve_views : The views for a parameter.
+
     Examples
     --------
     >>> view_axis(1), view_axis("mirror"), view_axis(("mirror",)), view_axis(3)
@@ -253,6 +266,10 @@ def look(pixels: NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.ui
     ----------
     pixels : ndarray of shape (h, w, 3), uint8
     views : sequence of View
+
+    See Also
+    --------
+    agegender.views.View : One fixed change of a picture.
     """
     plain = View()
     small = pixels if all(view == plain for view in views) else _at_most(pixels, LARGEST_SIDE)

@@ -10,7 +10,12 @@ __all__ = ["ExtractionReport", "Failure"]
 
 @dataclass(frozen=True, order=True)
 class Failure:
-    """A picture that could not be embedded: its index in X, its name and the reason."""
+    """A picture that could not be embedded: its index in X, its name and the reason.
+
+    See Also
+    --------
+    agegender.extractor.ExtractionReport : The report of an extraction.
+    """
 
     index: int
     picture: str
@@ -37,6 +42,11 @@ class ExtractionReport:
         Pictures that could not be read (index, picture, reason), by index.
     seconds : float
         Wall-clock time.
+
+    See Also
+    --------
+    agegender.extractor.Failure : A picture that could not be embedded.
+    agegender.EmbeddingExtractor : From pictures to embeddings.
     """
 
     n_images: int = 0

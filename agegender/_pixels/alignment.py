@@ -80,6 +80,10 @@ def reframe(
     ------
     ValueError
         If the framing is not known.
+
+    See Also
+    --------
+    agegender.faces.align : Align a face to a template.
     """
     check_choice("framing", framing, FRAMINGS, "reframe")
     height, width = pixels.shape[:2]
@@ -120,7 +124,12 @@ def usual_framing(found: Sequence[tuple[Matrix, tuple[int, int]]], n_crops: int)
 
 
 def template_key(template: Template) -> str:
-    """Return a template's name in cache keys."""
+    """Return a template's name in cache keys.
+
+    See Also
+    --------
+    agegender.faces.detector_key : The cache key of a detector.
+    """
     if isinstance(template, str):
         return template
     return f"points-{zlib.crc32(_points(template).round(6).astype('<f8').tobytes()):08x}"

@@ -45,6 +45,10 @@ class FacesSummary:
         Number of pictures without the first of each group.
     n_repeated_paths : int
         Number of rows with the path of an earlier row.
+
+    See Also
+    --------
+    agegender.datasets.describe : Summarise a data set.
     """
 
     n_pictures: int
@@ -90,6 +94,10 @@ def describe(frame: pd.DataFrame) -> FacesSummary:
     ------
     ValueError
         If a column or an age is missing, or the frame is empty.
+
+    See Also
+    --------
+    agegender.datasets.balance_ages : Remove pictures of the most frequent ages.
 
     Examples
     --------
@@ -164,6 +172,10 @@ def balance_ages(
     ------
     ValueError
         If the column or an age is missing, or `max_per_age` is below 1.
+
+    See Also
+    --------
+    agegender.datasets.describe : Summarise a data set.
 
     Examples
     --------

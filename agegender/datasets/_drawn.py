@@ -109,6 +109,10 @@ def make_faces(
     NotADirectoryError
         If `directory` is a file.
 
+    See Also
+    --------
+    agegender.datasets.load_utkface : Load UTKFace.
+
     Examples
     --------
     >>> from agegender.datasets import make_faces

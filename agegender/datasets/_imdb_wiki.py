@@ -115,6 +115,11 @@ def load_imdb_wiki(
     ValueError
         If it is not such a file, or no picture is left.
 
+    See Also
+    --------
+    agegender.datasets.load_utkface : Load UTKFace.
+    agegender.datasets.load_table : Load your own table.
+
     Notes
     -----
     The age is the number of completed years on 1 July of the year in which the photograph was taken, in the

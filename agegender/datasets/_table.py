@@ -121,6 +121,11 @@ def load_table(
     ValueError
         If a column is missing, genders are coded as unexplained numbers, or no picture is left.
 
+    See Also
+    --------
+    agegender.datasets.load_utkface : Load UTKFace.
+    agegender.datasets.load_imdb_wiki : Load IMDB-WIKI.
+
     Examples
     --------
     >>> import pandas as pd

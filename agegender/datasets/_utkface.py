@@ -123,6 +123,12 @@ def load_utkface(
     ValueError
         If it contains no pictures, or no picture is left.
 
+    See Also
+    --------
+    agegender.datasets.load_imdb_wiki : Load IMDB-WIKI.
+    agegender.datasets.load_table : Load your own table.
+    agegender.datasets.make_faces : Draw faces for demonstrations and tests.
+
     Notes
     -----
     Terms: UTKFace is available for non-commercial research purposes only, and the copyright of each picture

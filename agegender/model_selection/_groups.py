@@ -37,6 +37,11 @@ def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
     ValueError
         If no grouping is given, or the lengths differ.
 
+    See Also
+    --------
+    agegender.model_selection.duplicate_groups : Group equal pictures.
+    agegender.model_selection.similar_face_groups : Group pictures with similar embeddings.
+
     Examples
     --------
     >>> from agegender.model_selection import connected_groups
@@ -112,6 +117,11 @@ def duplicate_groups(
     PictureError
         If a picture cannot be read.
 
+    See Also
+    --------
+    agegender.model_selection.similar_face_groups : Group pictures with similar embeddings.
+    agegender.model_selection.connected_groups : Join several groupings.
+
     Examples
     --------
     >>> import numpy as np
@@ -159,6 +169,11 @@ def similar_face_groups(embeddings: ArrayLike, threshold: float = 0.9) -> NDArra
     ------
     ValueError
         If the embeddings are not a table of numbers, or the threshold is not between −1 and 1.
+
+    See Also
+    --------
+    agegender.model_selection.duplicate_groups : Group equal pictures.
+    agegender.model_selection.connected_groups : Join several groupings.
 
     Notes
     -----

@@ -73,6 +73,11 @@ def cross_val_predict_frame(
     ValueError
         If a picture is in no test fold or in several.
 
+    See Also
+    --------
+    agegender.model_selection.AgeGenderKFold : Stratified folds that keep groups together.
+    agegender.reports.EvaluationReport : An evaluation, overall and by group.
+
     Examples
     --------
     >>> import numpy as np

@@ -170,6 +170,10 @@ def grouped_split(
     ValueError
         If `test_size` is not between 0 and 1, there are fewer than two groups, or the lengths differ.
 
+    See Also
+    --------
+    agegender.model_selection.AgeGenderKFold : Stratified folds that keep groups together.
+
     Examples
     --------
     >>> import numpy as np

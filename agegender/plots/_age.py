@@ -37,6 +37,10 @@ class AgeErrorDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
+    See Also
+    --------
+    agegender.plots.AgeCumulativeScoreDisplay : Share of ages within k years.
+
     Examples
     --------
     >>> import numpy as np
@@ -179,6 +183,10 @@ class AgeCumulativeScoreDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    See Also
+    --------
+    agegender.plots.AgeErrorDisplay : Age errors by age.
 
     Examples
     --------

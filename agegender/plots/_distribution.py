@@ -42,6 +42,10 @@ class AgeDistributionDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
+    See Also
+    --------
+    agegender.plots.AgeErrorDisplay : Age errors by age.
+
     Examples
     --------
     >>> import numpy as np

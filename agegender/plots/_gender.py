@@ -36,6 +36,10 @@ class GenderCalibrationDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
+    See Also
+    --------
+    agegender.plots.AgeDistributionDisplay : Predicted distributions of single pictures.
+
     Examples
     --------
     >>> import numpy as np

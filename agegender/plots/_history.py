@@ -37,6 +37,10 @@ class TrainingHistoryDisplay:
     lines_ : list of matplotlib Line2D
         One per member.
 
+    See Also
+    --------
+    agegender.plots.AgeErrorDisplay : Age errors by age.
+
     Examples
     --------
     >>> from agegender.plots import TrainingHistoryDisplay

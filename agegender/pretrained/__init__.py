@@ -42,6 +42,11 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
     WeightsError
         If the installation is damaged.
 
+    See Also
+    --------
+    agegender.pretrained.kept_out_names : Names of the held-out pictures of a pretrained model.
+    agegender.load_model : Load a model from a safe file.
+
     Examples
     --------
     >>> from agegender import load_pretrained
@@ -88,6 +93,10 @@ def kept_out_names(name: str = "compact") -> frozenset[str]:
     ------
     ValueError
         If there is no model of this name.
+
+    See Also
+    --------
+    agegender.load_pretrained : Load the pretrained model of the package.
 
     Examples
     --------

@@ -84,6 +84,10 @@ def evaluation_report(
     ValueError
         If lengths differ, a grouping has more than 50 labels, or nothing was predicted.
 
+    See Also
+    --------
+    agegender.reports.EvaluationReport : An evaluation, overall and by group.
+
     Examples
     --------
     >>> import numpy as np
@@ -162,6 +166,11 @@ class EvaluationReport(ReportTables):
         The pictures with the largest age errors, with their row number in the predictions.
     predictions : DataFrame
         The predictions, one row per picture, with the groups as last columns.
+
+    See Also
+    --------
+    agegender.reports.evaluation_report : Evaluate a model on labelled pictures.
+    agegender.model_selection.cross_val_predict_frame : Out-of-fold predictions as a table.
 
     Examples
     --------

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,33 @@ def test_every_public_name_stands_in_the_reference() -> None:
         and not (callable(thing := getattr(importlib.import_module(module), name)) and id(thing) in objects)
     ]
     assert not missing, "add them to docs/api/"
+
+
+def documented_objects() -> list[Any]:
+    """Return the public classes and functions, without errors and warnings."""
+    names = {
+        getattr(importlib.import_module(module), name)
+        for module in public_modules()
+        for name in importlib.import_module(module).__all__
+        if callable(getattr(importlib.import_module(module), name))
+    }
+    ours = [thing for thing in names if getattr(thing, "__module__", "").startswith("agegender")]
+    return sorted(
+        (thing for thing in ours if not (isinstance(thing, type) and issubclass(thing, BaseException))),
+        key=lambda thing: (thing.__module__, thing.__name__),
+    )
+
+
+@pytest.mark.parametrize("thing", documented_objects(), ids=lambda thing: thing.__name__)
+def test_a_public_docstring_names_its_siblings_and_they_exist(thing: Any) -> None:
+    found = re.search(r"^ *See Also\n *-+\n((?: *\S.*\n?)+)", thing.__doc__ or "", re.M)
+    assert found, f"{thing.__module__}.{thing.__name__} has no section See Also"
+    siblings = re.findall(r"^ *([\w.]+) :", found[1], re.M)
+    assert siblings
+    for sibling in siblings:
+        module, _, name = sibling.rpartition(".")
+        if module.startswith("agegender"):
+            assert hasattr(importlib.import_module(module), name), sibling
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
