@@ -277,8 +277,25 @@ def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, d
 
     place = tensorflow_device(device)
     graph = read_network(backbone)
+    run = keras_function(backbone, tensor, pooled)
     with quiet_keras():
-        model = graph.cut(tensor)
+        run.get_concrete_function()
+
+    def run_here(batch: NDArray[np.uint8], held: Any = graph) -> NDArray[np.float32]:
+        with tf.device(place):
+            return np.asarray(run(tf.constant(batch)))
+
+    return run_here
+
+
+def keras_function(backbone: Backbone, tensor: str, pooled: bool) -> Any:
+    """Return a TensorFlow function from uint8 RGB pictures to the rows of one tensor of a Keras network."""
+    import tensorflow as tf
+
+    from agegender._networks.keras import quiet_keras
+
+    with quiet_keras():
+        model = read_network(backbone).cut(tensor)
     mean = tf.constant(backbone.mean, tf.float32)
     scale = tf.constant(backbone.scale, tf.float32)
     one_position = len(layers_of(backbone).shapes[tensor]) == 1
@@ -292,14 +309,7 @@ def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, d
             rows = tf.reduce_mean(rows, axis=(1, 2))
         return tf.cast(rows, tf.float32)
 
-    with quiet_keras():
-        run.get_concrete_function()
-
-    def run_here(batch: NDArray[np.uint8], held: Any = graph) -> NDArray[np.float32]:
-        with tf.device(place):
-            return np.asarray(run(tf.constant(batch)))
-
-    return run_here
+    return run
 
 
 def _after_fork() -> None:

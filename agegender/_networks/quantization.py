@@ -18,7 +18,7 @@ from agegender._networks.opening import Description, read_network
 from agegender.exceptions import WeightsError
 from agegender.images import letterbox, load
 
-__all__ = ["LEAST_PICTURES", "quantize_backbone"]
+__all__ = ["LEAST_PICTURES", "quantize_backbone", "quiet_converter"]
 
 LEAST_PICTURES = 16
 
@@ -41,7 +41,7 @@ def quantize_backbone(
     outputs = [layers.embedding, *([layers.penultimate] if layers.penultimate else [])]
     pictures = _network_inputs(backbone, graph, sample)
     try:
-        with _quiet():
+        with quiet_converter():
             found = quantize_graph(graph, pictures, outputs, max_error, verbose)
     except WeightsError as error:
         raise WeightsError(f"{backbone.name} cannot be quantised: {error}") from None
@@ -79,13 +79,13 @@ def _converted(backbone: Description) -> OnnxGraph:
     model = read_network(backbone).model
     signature = [tf.TensorSpec((None, *backbone.input_size, 3), tf.float32)]
     function = tf.function(lambda pictures: model(pictures, training=False))
-    with quiet_keras(), _quiet():
+    with quiet_keras(), quiet_converter():
         converted, _ = tf2onnx.convert.from_function(function, signature)
     return read_graph(converted.SerializeToString(), backbone.name)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_converter() -> Iterator[None]:
     """Keep converters from logging advice that is not the user's to follow."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)

@@ -1,0 +1,1 @@
+"""A fitted pipeline as one ONNX graph: behind export."""

@@ -1,0 +1,125 @@
+"""What an exported file says of itself: what it takes and gives, how faces are framed, what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agegender._exporting.parts import NetworkPart
+from agegender._networks.exported import EXPORTED
+from agegender._photographs.alignment import TEMPLATES
+from agegender._safe.versions import versions
+
+if TYPE_CHECKING:
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.extractor import EmbeddingExtractor
+
+__all__ = ["describe", "state"]
+
+FORMAT_VERSION = 1
+_LANDMARKS = ("right eye", "left eye", "nose", "right corner of the mouth", "left corner of the mouth")
+_PURPOSE = (
+    "Age and gender from pictures of faces: estimates about appearance, not facts about people. Not for decisions "
+    "about a person, not proof of age, not for identifying anyone."
+)
+
+
+def describe(
+    extractor: EmbeddingExtractor,
+    classifier: AgeGenderClassifier,
+    networks: Sequence[NetworkPart],
+    *,
+    input_size: tuple[int, int] | None,
+    coverage: float | None,
+    float16: bool,
+) -> dict[str, Any]:
+    """Return what a file is to say of itself, as values for JSON.
+
+    Parameters
+    ----------
+    extractor : EmbeddingExtractor
+    classifier : AgeGenderClassifier
+    networks : sequence of NetworkPart
+    input_size : tuple of int or None
+        Height and width of the pictures; None where they may have any.
+    coverage : float or None
+        None where it is an input.
+    float16 : bool
+        Whether weights are kept in half precision.
+    """
+    import onnx
+
+    head = classifier._onnx or b""
+    return {
+        "format_version": FORMAT_VERSION,
+        "purpose": _PURPOSE,
+        "input": {
+            "type": "uint8",
+            "layout": "nhwc",
+            "color": "rgb",
+            "size": "any" if input_size is None else list(input_size),
+            "framing": _framing(extractor),
+        },
+        "detector": _detector(extractor),
+        "ages": [0, classifier.max_age],
+        "genders": classifier.classes_[1].tolist(),
+        "coverage": "input" if coverage is None else coverage,
+        "calibrated_on": classifier.calibration_.n_pictures,
+        "views": _views(extractor),
+        "weights": "float16" if float16 else "float32",
+        "networks": [
+            {
+                "name": part.backbone.name,
+                "layer": part.layer,
+                "sha256": part.backbone.sha256,
+                "licence": part.backbone.licence,
+            }
+            for part in networks
+        ],
+        "head": {"name": type(classifier.head).__name__, "sha256": hashlib.sha256(head).hexdigest()},
+        "licence": sorted({part.backbone.licence or "unknown" for part in networks}),
+        "versions": versions() | {"onnx": onnx.__version__},
+    }
+
+
+def state(model: Any, description: dict[str, Any]) -> None:
+    """Write what a file says of itself into it."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = EXPORTED, json.dumps(description)
+    model.producer_name, model.producer_version = "agegender", description["versions"]["agegender"]
+    model.doc_string = _PURPOSE
+
+
+def _framing(extractor: EmbeddingExtractor) -> dict[str, Any]:
+    """Return where the landmarks of a face lie in a picture, in fractions of the square's side."""
+    own = getattr(extractor, "framing_", None)
+    aligned = extractor.faces is not None or extractor.framing is not None
+    if extractor.framing is None and own is not None:
+        name, points = "own", np.asarray(own)
+    elif aligned:
+        name, points = "arcface", np.array(TEMPLATES["arcface"][1]) / TEMPLATES["arcface"][0]
+    else:
+        return {"name": "unknown", "landmarks": None}
+    # A negative crop shows more than the template around an aligned face.
+    wider = 1 + 2 * max(-extractor.crop, 0.0) if aligned else 1.0
+    placed = ((points - 0.5) / wider + 0.5).round(5).tolist()
+    return {"name": name, "landmarks": dict(zip(_LANDMARKS, placed, strict=True))}
+
+
+def _detector(extractor: EmbeddingExtractor) -> dict[str, Any] | None:
+    """Return what finds faces for this model in the library."""
+    found = getattr(extractor, "detector_", None)
+    if found is not None:
+        return {"name": found.name, "sha256": found.sha256, "min_score": found.min_score}
+    name = getattr(extractor, "_detector_name", None)
+    return None if name is None else {"name": name}
+
+
+def _views(extractor: EmbeddingExtractor) -> list[str]:
+    from agegender.views import resolve_views
+
+    return [str(view) for view in resolve_views(extractor.views)]

@@ -1,0 +1,32 @@
+"""Whole models that export_onnx wrote, told from networks by what their files say of themselves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["EXPORTED", "described", "what_it_is"]
+
+EXPORTED = "agegender_export"
+"""The metadata entry in which an exported model says what it is, as JSON."""
+
+
+def described(model: Any) -> dict[str, Any] | None:
+    """Return what an exported model says of itself; None of any other ONNX model."""
+    for entry in model.metadata_props:
+        if entry.key == EXPORTED:
+            try:
+                return dict(json.loads(entry.value))
+            except (TypeError, ValueError):
+                return {}
+    return None
+
+
+def what_it_is(description: dict[str, Any]) -> str:
+    """Return a sentence about an exported model, without its subject."""
+    names = [str(part.get("name"))[:80] for part in description.get("networks", []) if isinstance(part, dict)]
+    of = f" (its network is {' and '.join(names)})" if names else ""
+    return (
+        f"is a whole model that export_onnx wrote{of}, from pictures to ages and genders: it runs in ONNX Runtime as "
+        "it stands, with the input 'pictures'"
+    )

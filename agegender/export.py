@@ -1,0 +1,274 @@
+"""A fitted pipeline as one ONNX file, for any language that ONNX Runtime has a binding for.
+
+``docs/export.md`` has the file's inputs and outputs, and shows it in Python, JavaScript and C++.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender._exporting import readout
+from agegender._exporting.description import describe, state
+from agegender._exporting.nodes import HIGHEST_OPSET, Nodes
+from agegender._exporting.parts import NetworkPart, head_model, rows
+from agegender._exporting.squares import shown
+from agegender._files import write_whole
+from agegender.calibration import check_coverage
+from agegender.exceptions import ModelFileError
+from agegender.views import View, resolve_views
+
+if TYPE_CHECKING:
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.extractor import EmbeddingExtractor
+    from agegender.pipeline import AgeGenderPipeline
+
+__all__ = ["OUTPUTS", "export_onnx"]
+
+OUTPUTS = ("age", "age_low", "age_high", "gender_proba", "age_proba")
+"""What an exported file gives, in this order."""
+
+_OPSET = 17
+_TRIED = 4
+
+
+def export_onnx(
+    model: AgeGenderPipeline,
+    path: str | os.PathLike[str],
+    *,
+    resize: bool = False,
+    coverage: float | None = 0.9,
+    float16: bool = False,
+) -> Path:
+    """Write a fitted pipeline as one ONNX file, from pictures of faces to calibrated ages and genders.
+
+    The file has one input, ``pictures``: uint8 of shape (n, h, w, 3), RGB, any number of face crops, framed as those that
+    the model was trained on. Its outputs are those of ``model.predict_frame(pictures, faces=None)`` and
+    ``predict_proba``, float32: ``age``, ``age_low`` and ``age_high`` (n,) in years, ``gender_proba`` (n, 2) and
+    ``age_proba`` (n, max_age + 1). Its operators are ONNX's own, of opset 17 (18 with `resize` and views); nothing
+    branches or loops. The file is tried out on a few drawn faces before it is put in its place.
+
+    Parameters
+    ----------
+    model : AgeGenderPipeline
+        Fitted.
+    path : path
+        Where to; ends in ``.onnx``. Written under a temporary name and renamed.
+    resize : bool, default=False
+        False: pictures have the size of the network's input (with a positive `crop`, of the square before it is trimmed),
+        and the caller brings them to it. True: they have any size, one in a call, and the file scales them; up to rounding,
+        as the library does.
+    coverage : float or None, default=0.9
+        The share of pictures whose true age is to lie from ``age_low`` to ``age_high``, 0.01 to 0.99. None makes it a
+        second input, ``coverage``: float32 of shape (1,).
+    float16 : bool, default=False
+        Keep weights in half precision, which halves the file. What is computed stays in single precision.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ModelFileError
+        If the model has a part that ONNX has no form of, a network has operators that only one runtime knows, branches or
+        loops, or the file does not give the pipeline's numbers.
+    NotFittedError
+        If the model is not fitted.
+    TypeError
+        If it is no pipeline.
+    ValueError
+        If `path` or `coverage` is not as described.
+
+    See Also
+    --------
+    save_model : A file that the library loads again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from agegender import load_pretrained
+    >>> from agegender.export import export_onnx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = export_onnx(load_pretrained("compact"), f"{folder}/compact.onnx")
+    ...     session = onnxruntime.InferenceSession(path)
+    >>> age, low, high, gender_proba, age_proba = session.run(
+    ...     None, {"pictures": np.zeros((3, 80, 80, 3), np.uint8)}
+    ... )
+    >>> age.shape, gender_proba.shape, age_proba.shape
+    ((3,), (3, 2), (3, 101))
+    """
+    target = Path(path).expanduser().absolute()
+    if target.suffix != ".onnx":
+        raise ValueError(f"export_onnx: path={str(path)!r} should end in .onnx.")
+    if coverage is not None:
+        check_coverage(coverage)
+    extractor, classifier = _fitted_parts(model)
+    networks = _networks(extractor)
+    views = resolve_views(extractor.views)
+    crop = _left_to_trim(extractor)
+    side = None if resize else _side(networks, crop)
+    if resize and extractor.framing is not None:
+        raise ModelFileError(
+            f"This model brings face crops of any size into another framing (framing={extractor.framing!r}), by averaging "
+            "that no ONNX operator does as OpenCV does it. Export it with resize=False, and show it squares from "
+            "agegender.faces.reframe or align, whose landmarks lie as the file's metadata say."
+        )
+    several_sizes = resize and any(view != View() for view in views)
+    nodes = Nodes(HIGHEST_OPSET if several_sizes else _OPSET, float16=float16)
+    squares = [
+        shown(nodes, "pictures", side=side, views=views, crop=crop, size=part.backbone.input_size)
+        for part in networks
+    ]
+    joined = rows(nodes, networks, squares, extractor.dtype)
+    _read_out(nodes, classifier, joined, len(views), coverage)
+    made = _assembled(nodes, classifier, side, coverage)
+    description = describe(
+        extractor, classifier, networks, input_size=side, coverage=coverage, float16=float16
+    )
+    description["tried"] = _tried(made, extractor, classifier, side, crop, coverage)
+    state(made, description)
+    content = made.SerializeToString()
+    return write_whole(target, lambda arriving: arriving.write_bytes(content))
+
+
+def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
+    from sklearn.utils.validation import check_is_fitted
+
+    from agegender.pipeline import AgeGenderPipeline
+
+    if not isinstance(model, AgeGenderPipeline):
+        remedy = " Pass its best_estimator_." if hasattr(model, "best_estimator_") else ""
+        raise TypeError(
+            f"export_onnx takes a fitted AgeGenderPipeline, not {type(model).__name__}: the file goes from pictures to "
+            f"ages.{remedy}"
+        )
+    check_is_fitted(model, "classifier_")
+    return model.extractor_, model.classifier_
+
+
+def _networks(extractor: EmbeddingExtractor) -> list[NetworkPart]:
+    """Return the networks whose rows, side by side, the head reads."""
+    backbone = extractor.resolve_backbone()
+    return [NetworkPart(backbone, backbone.resolve_layer(extractor.layer))]
+
+
+def _left_to_trim(extractor: EmbeddingExtractor) -> float:
+    """Return the crop that is made of a square; a negative one is part of how a face is aligned."""
+    crop = float(extractor.crop)
+    as_it_is = extractor.faces is None and extractor.framing is None
+    return crop if as_it_is else max(crop, 0.0)
+
+
+def _side(networks: Sequence[NetworkPart], crop: float) -> tuple[int, int]:
+    """Return height and width of the squares, so large that the largest network's input is left of them."""
+    sizes = [part.backbone.input_size for part in networks]
+    height, width = (max(lengths) for lengths in zip(*sizes, strict=True))
+    left = 1 - 2 * max(crop, 0.0)
+    return round(height / left), round(width / left)
+
+
+def _read_out(
+    nodes: Nodes, classifier: AgeGenderClassifier, joined: str, n_views: int, coverage: float | None
+) -> None:
+    """Append the head and its calibration; the last nodes give `OUTPUTS`."""
+    n_ages, calibration = len(classifier.classes_[0]), classifier.calibration_
+    ages, genders = nodes.include(head_model(classifier), "head", [joined])
+    ages = nodes.add("Identity", readout.mean_of_views(nodes, ages, n_views, n_ages), name="age_proba")
+    genders = readout.mean_of_views(nodes, genders, n_views, 2)
+    readout.expected_age(nodes, ages, n_ages, name="age")
+    width = readout.half_width(nodes, "coverage" if coverage is None else coverage, calibration)
+    readout.age_interval(nodes, ages, width, n_ages, names=("age_low", "age_high"))
+    readout.scaled_genders(nodes, genders, calibration.temperature, name="gender_proba")
+
+
+def _assembled(
+    nodes: Nodes, classifier: AgeGenderClassifier, side: tuple[int, int] | None, coverage: float | None
+) -> Any:
+    """Return the graph as a model that ONNX's own checker accepts."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = ["n", *(side or ("height", "width")), 3]
+    inputs = [helper.make_tensor_value_info("pictures", TensorProto.UINT8, shape)]
+    if coverage is None:
+        inputs.append(helper.make_tensor_value_info("coverage", TensorProto.FLOAT, [1]))
+    widths = {"gender_proba": 2, "age_proba": len(classifier.classes_[0])}
+    outputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, ["n", *([widths[name]] if name in widths else [])]
+        )
+        for name in OUTPUTS
+    ]
+    made = nodes.model("agegender", inputs, outputs)
+    onnx.checker.check_model(made)
+    return made
+
+
+def _tried(
+    made: Any,
+    extractor: EmbeddingExtractor,
+    classifier: AgeGenderClassifier,
+    side: tuple[int, int] | None,
+    crop: float,
+    coverage: float | None,
+) -> dict[str, float]:
+    """Run the file on drawn faces, and return by how much it differs from the pipeline.
+
+    Raises
+    ------
+    ModelFileError
+        If that is more than rounding explains.
+    """
+    pictures = _drawn(side)
+    own = copy.copy(extractor).set_params(
+        faces=None, framing=None, crop=crop, cache=None, on_error="raise", verbose=0
+    )
+    features = own.transform(list(pictures))
+    wanted = 0.9 if coverage is None else coverage
+    frame = classifier.predict_frame(features, coverage=wanted)
+    expected = [*(frame[name].to_numpy() for name in OUTPUTS[:3]), *classifier.predict_proba(features)[::-1]]
+    found = _run(made, pictures, None if coverage is not None else wanted)
+    differences = {
+        name: float(np.abs(ours - theirs).max())
+        for name, ours, theirs in zip(OUTPUTS, expected, found, strict=True)
+    }
+    return differences
+
+
+def _run(made: Any, pictures: NDArray[np.uint8], coverage: float | None) -> list[NDArray[np.float32]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feed: dict[str, NDArray[Any]] = {"pictures": pictures}
+    if coverage is not None:
+        feed["coverage"] = np.float32([coverage])
+    found: list[NDArray[np.float32]] = session.run(list(OUTPUTS), feed)
+    return found
+
+
+def _drawn(side: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return a few drawn faces, of the size that a file takes; where it takes any, of one that no network has."""
+    from agegender import images
+    from agegender.datasets import make_faces
+
+    with tempfile.TemporaryDirectory() as folder:
+        faces = [images.load(path) for path in make_faces(_TRIED, folder, size=200, verbose=0).data]
+    if side is None:
+        return np.stack([face[:, 10:187] for face in faces])
+    return np.stack([images.letterbox(face, side) for face in faces])
