@@ -188,8 +188,8 @@ def _read_out(
     ages = nodes.add("Identity", readout.mean_of_views(nodes, ages, n_views, n_ages), name="age_proba")
     genders = readout.mean_of_views(nodes, genders, n_views, 2)
     readout.expected_age(nodes, ages, n_ages, name="age")
-    width = readout.half_width(nodes, "coverage" if coverage is None else coverage, calibration)
-    readout.age_interval(nodes, ages, width, n_ages, names=("age_low", "age_high"))
+    share = readout.outside(nodes, "coverage" if coverage is None else coverage, calibration)
+    readout.age_interval(nodes, ages, share, n_ages, names=("age_low", "age_high"))
     readout.scaled_genders(nodes, genders, calibration.temperature, name="gender_proba")
 
 

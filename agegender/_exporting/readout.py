@@ -11,7 +11,7 @@ import numpy as np
 from agegender._exporting.nodes import Nodes
 from agegender.calibration import LEVELS, Calibration
 
-__all__ = ["age_interval", "expected_age", "half_width", "mean_of_views", "scaled_genders"]
+__all__ = ["age_interval", "expected_age", "mean_of_views", "outside", "scaled_genders"]
 
 _LEAST = np.float32(1e-30)
 
@@ -31,8 +31,8 @@ def expected_age(nodes: Nodes, proba: str, n_ages: int, *, name: str) -> str:
     return nodes.add("Squeeze", column, np.array([1]), name=name)
 
 
-def half_width(nodes: Nodes, coverage: float | str, calibration: Calibration) -> str:
-    """Return by how much the quantiles of an interval lie beside ½, of shape (1,).
+def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> str:
+    """Return which share of a distribution lies below its interval, and as much above; of shape (1,).
 
     Parameters
     ----------
@@ -41,19 +41,19 @@ def half_width(nodes: Nodes, coverage: float | str, calibration: Calibration) ->
         A number, or the name of a tensor of shape (1,).
     calibration : Calibration
     """
-    widths = np.array(calibration.half_widths)
+    # Not the widths: what is left of ½ beside a wide interval is small, and would be rounded away.
+    left = 0.5 - np.array(calibration.half_widths)
     if not isinstance(coverage, str):
-        return nodes.constant(np.float32([np.interp(coverage, LEVELS, widths)]))
+        return nodes.constant(np.float32([np.interp(coverage, LEVELS, left)]))
     # Between the levels in a straight line: each level's share falls from 1 to 0 on the way to the next.
     within = nodes.add("Clip", coverage, np.float32(LEVELS[0]), np.float32(LEVELS[-1]))
     places = nodes.add("Sub", nodes.add("Mul", within, np.float32(100)), np.arange(1, 100, dtype=np.float32))
     shares = nodes.add("Relu", nodes.add("Sub", np.float32(1), nodes.add("Abs", places)))
-    return nodes.add("MatMul", shares, widths.astype(np.float32)[:, np.newaxis])
+    return nodes.add("MatMul", shares, left.astype(np.float32)[:, np.newaxis])
 
 
-def age_interval(nodes: Nodes, proba: str, width: str, n_ages: int, *, names: tuple[str, str]) -> None:
-    """Give the lower and the upper end of the age's interval, of shape (n,)."""
-    share = nodes.add("Sub", np.float32(0.5), width)
+def age_interval(nodes: Nodes, proba: str, share: str, n_ages: int, *, names: tuple[str, str]) -> None:
+    """Give the lower and the upper end of the age's interval, of shape (n,); `share` is that of `outside`."""
     whole = nodes.add("LessOrEqual", share, np.float32(0))
     last = np.float32(n_ages - 1)
     low = _quantile(nodes, proba, share, n_ages)

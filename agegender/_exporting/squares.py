@@ -1,7 +1,7 @@
 """From pictures to what a network is shown, as graph operations: views, trimming, scaling.
 
-What `agegender.views`, `agegender.images.trim` and `agegender.images.letterbox` do with OpenCV. In between, pictures
-are float32 (n, 3, h, w) with whole values from 0 to 255, where OpenCV has bytes.
+What `agegender.views`, `agegender.images.trim` and `agegender.images.letterbox` do with OpenCV. Pictures are uint8
+(n, h, w, 3), and within a view float32 (n, 3, h, w) of whole values.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from agegender.views import LARGEST_SIDE, View
 
 __all__ = ["shown"]
 
-_GREY = np.array([[9798], [19235], [3735]], np.float32)  # OpenCV's weights of red, green and blue, of 2 ** 15
+_GREY = np.array([9798, 19235, 3735], np.float32)  # OpenCV's weights of red, green and blue, of 2 ** 15
 _TO_THE_START = np.array([np.iinfo(np.int64).min], np.int64)
-_HEIGHT, _WIDTH = np.array([2], np.int64), np.array([3], np.int64)
-_TWO, _THREE = np.array([2], np.int64), np.array([3], np.int64)
 
 
 def shown(
@@ -52,27 +50,12 @@ def shown(
     str
         uint8 (n_views · n, size[0], size[1], 3), RGB.
     """
-    fits = side is not None and trimmed_size(side, crop) == size
-    if fits and crop == 0 and tuple(views) == (View(),):
+    if side is not None and crop == 0 and side == size and tuple(views) == (View(),):
         return pictures
-    from onnx import TensorProto
-
-    x = nodes.add("Cast", nodes.add("Transpose", pictures, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    each = []
-    for view in views:
-        one = _trimmed(nodes, _view(nodes, x, view, side), crop)
-        each.append(one if fits else _letterboxed(nodes, one, size))
-    x = each[0] if len(each) == 1 else nodes.add("Concat", *each, axis=0)
-    return nodes.add("Transpose", nodes.add("Cast", x, to=TensorProto.UINT8), perm=[0, 2, 3, 1])
-
-
-def trimmed_size(side: tuple[int, int], crop: float) -> tuple[int, int]:
-    """Return the height and width that `agegender.images.trim` leaves of a picture."""
-    if crop < 0:
-        height, width = (length + 2 * round(-crop * length) for length in side)
-    else:
-        height, width = (length - 2 * min(round(crop * length), (length - 1) // 2) for length in side)
-    return height, width
+    each = [
+        _letterboxed(nodes, _trimmed(nodes, _view(nodes, pictures, view, side), crop), size) for view in views
+    ]
+    return each[0] if len(each) == 1 else nodes.add("Concat", *each, axis=0)
 
 
 def _trimmed(nodes: Nodes, x: str, crop: float) -> str:
@@ -82,69 +65,105 @@ def _trimmed(nodes: Nodes, x: str, crop: float) -> str:
     if crop == 0:
         return x
     sides = _sides(nodes, x)
-    share = nodes.add("Cast", sides, to=TensorProto.DOUBLE)
-    share = nodes.add("Round", nodes.add("Mul", share, np.array(abs(crop))))
-    cut = nodes.add("Cast", share, to=TensorProto.INT64)
+    share = nodes.add("Mul", nodes.add("Cast", sides, to=TensorProto.DOUBLE), np.array(abs(crop)))
+    cut = nodes.add("Cast", nodes.add("Round", share), to=TensorProto.INT64)
     if crop < 0:
         return _padded(nodes, x, cut, cut)
     most = nodes.add("Div", nodes.add("Sub", sides, np.array(1)), np.array(2))
     cut = nodes.add("Min", cut, most)
-    return nodes.add("Slice", x, cut, nodes.add("Sub", sides, cut), np.array([2, 3]))
+    return nodes.add("Slice", x, cut, nodes.add("Sub", sides, cut), np.array([1, 2]))
 
 
 def _letterboxed(nodes: Nodes, x: str, size: tuple[int, int]) -> str:
     """Scale to fit `size`, proportions kept, the rest black."""
     from onnx import TensorProto
 
-    sides = nodes.add("Cast", _sides(nodes, x), to=TensorProto.DOUBLE)
+    before = nodes.add("Cast", _sides(nodes, x), to=TensorProto.DOUBLE)
     # In double precision: the sides are cut down to whole pixels, and must be cut where the library cuts them.
-    factor = nodes.add("Div", np.array(size, np.float64), sides)
-    factor = nodes.add("ReduceMin", factor, axes=[0], keepdims=1)
-    scaled = nodes.add("Cast", nodes.add("Mul", sides, factor), to=TensorProto.INT64)
-    scaled = nodes.add("Max", scaled, np.array(1))
-    x = _scaled(nodes, x, scaled)
-    room = nodes.add("Sub", np.array(size), scaled)
-    before = nodes.add("Div", room, np.array(2))
-    return _padded(nodes, x, before, nodes.add("Sub", room, before))
+    factor = _smallest(nodes, nodes.add("Div", np.array(size, np.float64), before))
+    sides = nodes.add("Cast", nodes.add("Mul", before, factor), to=TensorProto.INT64)
+    sides = nodes.add("Max", sides, np.array(1))
+    room = nodes.add("Sub", np.array(size), sides)
+    first = nodes.add("Div", room, np.array(2))
+    return _padded(nodes, _scaled(nodes, x, sides), first, nodes.add("Sub", room, first))
 
 
-def _at_most(nodes: Nodes, x: str, side: int) -> str:
-    """Scale pictures down until no side is longer, by averaging as it were."""
+def _scaled(nodes: Nodes, x: str, sides: str) -> str:
+    """Scale bilinearly in whole numbers, as ``cv2.resize`` does with bytes, bit by bit."""
     from onnx import TensorProto
 
-    sides = nodes.add("Cast", _sides(nodes, x), to=TensorProto.DOUBLE)
-    longest = nodes.add("ReduceMax", sides, axes=[0], keepdims=1)
-    factor = nodes.add("Min", nodes.add("Div", np.array([side], np.float64), longest), np.array([1.0]))
-    scaled = nodes.add("Cast", nodes.add("Round", nodes.add("Mul", sides, factor)), to=TensorProto.INT64)
-    return _scaled(nodes, x, nodes.add("Max", scaled, np.array(1)), antialias=1)
+    (top, bottom), (above, below) = _neighbours(nodes, x, sides, 0)
+    (left, right), (before, after) = _neighbours(nodes, x, sides, 1)
+    before, after = (nodes.add("Unsqueeze", weight, np.array([1])) for weight in (before, after))
+    above, below = (nodes.add("Unsqueeze", weight, np.array([1, 2])) for weight in (above, below))
+    lines = []
+    for row in (top, bottom):
+        line = nodes.add("Gather", x, row, axis=1)
+        ends = [
+            nodes.add("Mul", nodes.add("Cast", nodes.add("Gather", line, i, axis=2), to=TensorProto.INT32), weight)
+            for i, weight in ((left, before), (right, after))
+        ]
+        lines.append(nodes.add("Div", nodes.add("Add", *ends), np.array(16, np.int32)))
+    parts = []
+    for line, weight in zip(lines, (above, below), strict=True):
+        weighted = nodes.add("Mul", line, weight)
+        parts.append(nodes.add("Div", weighted, np.array(2**16, np.int32)))
+    rounded = nodes.add("Add", nodes.add("Add", *parts), np.array(2, np.int32))
+    return nodes.add("Cast", nodes.add("Div", rounded, np.array(4, np.int32)), to=TensorProto.UINT8)
 
 
-def _scaled(nodes: Nodes, x: str, sides: str, **options: int) -> str:
-    first = nodes.add("Slice", nodes.add("Shape", x), np.array([0]), np.array([2]))
-    sizes = nodes.add("Concat", first, sides, axis=0)
-    mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    return _whole(nodes, nodes.add("Resize", x, "", "", sizes, **mode, **options))
+def _neighbours(nodes: Nodes, x: str, sides: str, axis: int) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return between which two rows (axis 0) or columns each new one lies, and their weights, of 2,048."""
+    from onnx import TensorProto
+
+    def length(of: str) -> str:
+        return nodes.add("Gather", of, np.array(axis), axis=0)
+
+    new, old = length(sides), length(_sides(nodes, x))
+    ratio = nodes.add("Div", *(nodes.add("Cast", side, to=TensorProto.DOUBLE) for side in (new, old)))
+    step = nodes.add("Div", np.array(1.0), ratio)
+    middles = nodes.add("Cast", nodes.add("Range", np.array(0), new, np.array(1)), to=TensorProto.DOUBLE)
+    middles = nodes.add("Mul", nodes.add("Add", middles, np.array(0.5)), step)
+    places = nodes.add("Cast", nodes.add("Sub", middles, np.array(0.5)), to=TensorProto.FLOAT)
+    first = nodes.add("Floor", places)
+    share = nodes.add("Sub", places, first)
+    weights = [
+        nodes.add("Cast", nodes.add("Round", nodes.add("Mul", part, np.float32(2048))), to=TensorProto.INT32)
+        for part in (nodes.add("Sub", np.float32(1), share), share)
+    ]
+    first = nodes.add("Cast", first, to=TensorProto.INT64)
+    last = nodes.add("Sub", old, np.array(1))
+    low, high = (
+        nodes.add("Min", nodes.add("Max", place, np.array(0)), last)
+        for place in (first, nodes.add("Add", first, np.array(1)))
+    )
+    return (low, high), (weights[0], weights[1])
 
 
-def _padded(nodes: Nodes, x: str, before: str, after: str, mode: str = "constant") -> str:
-    """Add rows and columns: `before` and `after` name two numbers each, of height and width."""
-    none = np.array([0, 0])
-    return nodes.add("Pad", x, nodes.add("Concat", none, before, none, after, axis=0), mode=mode)
+def _padded(nodes: Nodes, x: str, before: str, after: str) -> str:
+    """Add black rows and columns: `before` and `after` name two numbers each, of rows and columns."""
+    none = np.array([0])
+    return nodes.add("Pad", x, nodes.add("Concat", none, before, none, none, after, none, axis=0))
+
+
+def _smallest(nodes: Nodes, two: str) -> str:
+    """Return the smaller of two numbers, of shape (1,); ReduceMin is another in each of the two opsets."""
+    first, second = (nodes.add("Slice", two, np.array([i]), np.array([i + 1])) for i in (0, 1))
+    return nodes.add("Min", first, second)
 
 
 def _sides(nodes: Nodes, x: str) -> str:
     """Return height and width as a tensor of two int64."""
-    return nodes.add("Slice", nodes.add("Shape", x), np.array([2]), np.array([4]))
+    return nodes.add("Slice", nodes.add("Shape", x), np.array([1]), np.array([3]))
 
 
-def _whole(nodes: Nodes, x: str) -> str:
-    return nodes.add("Clip", nodes.add("Round", x), np.float32(0), np.float32(255))
-
-
-def _view(nodes: Nodes, x: str, view: View, side: tuple[int, int] | None) -> str:
+def _view(nodes: Nodes, pictures: str, view: View, side: tuple[int, int] | None) -> str:
     """Make the changes of a view, in the order in which `View` makes them."""
+    from onnx import TensorProto
+
     if view == View():
-        return x
+        return pictures
+    x = nodes.add("Cast", nodes.add("Transpose", pictures, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     if side is None or max(side) > LARGEST_SIDE:
         x = _at_most(nodes, x, LARGEST_SIDE)
     if view.mirror:
@@ -157,16 +176,39 @@ def _view(nodes: Nodes, x: str, view: View, side: tuple[int, int] | None) -> str
         x = _grey(nodes, x)
     if view.blur:
         x = _blurred(nodes, x, view, side)
-    return x
+    return nodes.add("Transpose", nodes.add("Cast", x, to=TensorProto.UINT8), perm=[0, 2, 3, 1])
+
+
+def _at_most(nodes: Nodes, x: str, side: int) -> str:
+    """Scale pictures (n, 3, h, w) down until no side is longer, nearly as averaging does it."""
+    from onnx import TensorProto
+
+    shape = nodes.add("Shape", x)
+    sides = nodes.add("Cast", nodes.add("Slice", shape, np.array([2]), np.array([4])), to=TensorProto.DOUBLE)
+    longest = nodes.add("Neg", _smallest(nodes, nodes.add("Neg", sides)))
+    factor = nodes.add("Min", nodes.add("Div", np.array([side], np.float64), longest), np.array([1.0]))
+    scaled = nodes.add("Cast", nodes.add("Round", nodes.add("Mul", sides, factor)), to=TensorProto.INT64)
+    scaled = nodes.add("Max", scaled, np.array(1))
+    sizes = nodes.add("Concat", nodes.add("Slice", shape, np.array([0]), np.array([2])), scaled, axis=0)
+    mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": 1}
+    return _whole(nodes, nodes.add("Resize", x, "", "", sizes, **mode))
+
+
+def _whole(nodes: Nodes, x: str) -> str:
+    return nodes.add("Clip", nodes.add("Round", x), np.float32(0), np.float32(255))
 
 
 def _warped(nodes: Nodes, x: str, view: View) -> str:
     """Zoom, turn and shift about the centre; borders are mirrored."""
     from onnx import TensorProto
 
-    sides = nodes.add("Cast", _sides(nodes, x), to=TensorProto.FLOAT)
+    sides = nodes.add("Slice", nodes.add("Shape", x), np.array([2]), np.array([4]))
+    sides = nodes.add("Cast", sides, to=TensorProto.FLOAT)
     height, width = (nodes.add("Slice", sides, np.array([i]), np.array([i + 1])) for i in (0, 1))
-    half = [nodes.add("Mul", nodes.add("Sub", length, np.float32([1])), np.float32([0.5])) for length in (height, width)]
+    half = [
+        nodes.add("Mul", nodes.add("Sub", length, np.float32([1])), np.float32([0.5]))
+        for length in (height, width)
+    ]
     rows, columns = (
         _places(nodes, length, middle, shift)
         for length, middle, shift in zip((height, width), half, (view.down, view.right), strict=True)
@@ -220,8 +262,7 @@ def _blurred(nodes: Nodes, x: str, view: View, side: tuple[int, int] | None) -> 
     sigma = view.blur * max(side)
     n = round(sigma * 6 + 1) | 1  # as cv2.GaussianBlur takes them
     kernel = cv2.getGaussianKernel(n, sigma).astype(np.float32)
-    reach = nodes.constant(np.array([n // 2, n // 2]))
-    x = _padded(nodes, x, reach, reach, mode="reflect")
+    x = nodes.add("Pad", x, np.array([0, 0, n // 2, n // 2] * 2), mode="reflect")
     for shape in ((3, 1, n, 1), (3, 1, 1, n)):
         x = nodes.add("Conv", x, np.broadcast_to(kernel.reshape(shape[2:]), shape).copy(), group=3)
     return _whole(nodes, x)
