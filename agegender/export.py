@@ -21,7 +21,8 @@ from agegender._exporting.description import describe, state
 from agegender._exporting.nodes import HIGHEST_OPSET, Nodes
 from agegender._exporting.parts import NetworkPart, head_model, rows
 from agegender._exporting.squares import shown
-from agegender._files import write_whole
+from agegender._machine.sessions import open_session
+from agegender._utils.files import write_whole
 from agegender.calibration import check_coverage
 from agegender.exceptions import ModelFileError
 from agegender.views import View, resolve_views
@@ -248,17 +249,10 @@ def _tried(
 
 
 def _run(made: Any, pictures: NDArray[np.uint8], coverage: float | None) -> list[NDArray[np.float32]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        made.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
     feed: dict[str, NDArray[Any]] = {"pictures": pictures}
     if coverage is not None:
         feed["coverage"] = np.float32([coverage])
-    found: list[NDArray[np.float32]] = session.run(list(OUTPUTS), feed)
+    found: list[NDArray[np.float32]] = open_session(made.SerializeToString()).run(list(OUTPUTS), feed)
     return found
 
 

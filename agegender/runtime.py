@@ -296,8 +296,8 @@ def keras_function(backbone: Backbone, tensor: str, pooled: bool) -> Any:
 
     with quiet_keras():
         model = read_network(backbone).cut(tensor)
-    mean = tf.constant(backbone.mean, tf.float32)
-    scale = tf.constant(backbone.scale, tf.float32)
+    # Not tensors: those that a function captures become inputs of its ONNX form.
+    mean, scale = np.asarray(backbone.mean, np.float32), np.asarray(backbone.scale, np.float32)
     one_position = len(layers_of(backbone).shapes[tensor]) == 1
 
     # One signature for batches of any size, so that nothing is traced again.

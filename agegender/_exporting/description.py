@@ -11,8 +11,8 @@ import numpy as np
 
 from agegender._exporting.parts import NetworkPart
 from agegender._networks.exported import EXPORTED
-from agegender._photographs.alignment import TEMPLATES
-from agegender._safe.versions import versions
+from agegender._pixels.alignment import TEMPLATES
+from agegender._utils.versions import versions
 
 if TYPE_CHECKING:
     from agegender.classifier import AgeGenderClassifier
