@@ -6,22 +6,17 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from agegender._exporting import readout
 from agegender._exporting.description import describe, state
 from agegender._exporting.nodes import HIGHEST_OPSET, Nodes
 from agegender._exporting.parts import NetworkPart, head_model, rows
 from agegender._exporting.squares import shown
-from agegender._machine.sessions import open_session
+from agegender._exporting.trial import OUTPUTS, try_out
 from agegender._utils.files import write_whole
 from agegender.calibration import check_coverage
 from agegender.exceptions import ModelFileError
@@ -34,11 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OUTPUTS", "export_onnx"]
 
-OUTPUTS = ("age", "age_low", "age_high", "gender_proba", "age_proba")
-"""What an exported file gives, in this order."""
-
 _OPSET = 17
-_TRIED = 4
 
 
 def export_onnx(
@@ -51,11 +42,11 @@ def export_onnx(
 ) -> Path:
     """Write a fitted pipeline as one ONNX file, from pictures of faces to calibrated ages and genders.
 
-    The file has one input, ``pictures``: uint8 of shape (n, h, w, 3), RGB, any number of face crops, framed as those that
-    the model was trained on. Its outputs are those of ``model.predict_frame(pictures, faces=None)`` and
-    ``predict_proba``, float32: ``age``, ``age_low`` and ``age_high`` (n,) in years, ``gender_proba`` (n, 2) and
-    ``age_proba`` (n, max_age + 1). Its operators are ONNX's own, of opset 17 (18 with `resize` and views); nothing
-    branches or loops. The file is tried out on a few drawn faces before it is put in its place.
+    The file has one input, ``pictures``: uint8 of shape (n, h, w, 3), RGB, any number of face crops, framed as those
+    that the model was trained on. Its outputs, float32, are the numbers of ``predict_frame(pictures, faces=None)``
+    and ``predict_proba``: ``age``, ``age_low`` and ``age_high`` (n,) in years, ``gender_proba`` (n, 2) and
+    ``age_proba`` (n, max_age + 1). Its operators are ONNX's own, of opset 17 (18 with `resize` and views), without
+    branches and loops. It is run on a few drawn faces, and compared with the pipeline, before it is written.
 
     Parameters
     ----------
@@ -64,9 +55,9 @@ def export_onnx(
     path : path
         Where to; ends in ``.onnx``. Written under a temporary name and renamed.
     resize : bool, default=False
-        False: pictures have the size of the network's input (with a positive `crop`, of the square before it is trimmed),
-        and the caller brings them to it. True: they have any size, one in a call, and the file scales them; up to rounding,
-        as the library does.
+        False: pictures have the size of the network's input, to which the caller brings them; with a positive `crop`
+        in the extractor, that of the square before it is trimmed. True: they have any size, one size in a call, and
+        the file scales them as the library does.
     coverage : float or None, default=0.9
         The share of pictures whose true age is to lie from ``age_low`` to ``age_high``, 0.01 to 0.99. None makes it a
         second input, ``coverage``: float32 of shape (1,).
@@ -81,8 +72,8 @@ def export_onnx(
     Raises
     ------
     ModelFileError
-        If the model has a part that ONNX has no form of, a network has operators that only one runtime knows, branches or
-        loops, or the file does not give the pipeline's numbers.
+        If a part of the model has no ONNX form, a network has branches, loops or operators that only one runtime
+        knows, or the file would not give the pipeline's numbers.
     NotFittedError
         If the model is not fitted.
     TypeError
@@ -96,8 +87,7 @@ def export_onnx(
 
     Examples
     --------
-    >>> import tempfile
-    >>> import numpy as np
+    >>>     >>> import numpy as np
     >>> import onnxruntime
     >>> from agegender import load_pretrained
     >>> from agegender.export import export_onnx
@@ -122,9 +112,9 @@ def export_onnx(
     side = None if resize else _side(networks, crop)
     if resize and extractor.framing is not None:
         raise ModelFileError(
-            f"This model brings face crops of any size into another framing (framing={extractor.framing!r}), by averaging "
-            "that no ONNX operator does as OpenCV does it. Export it with resize=False, and show it squares from "
-            "agegender.faces.reframe or align, whose landmarks lie as the file's metadata say."
+            f"This model brings face crops into another framing (framing={extractor.framing!r}), which resize=True "
+            "does not do. Export it with resize=False, and give it the squares of agegender.faces.reframe or align; "
+            "the file's metadata tell where landmarks lie in them."
         )
     several_sizes = resize and any(view != View() for view in views)
     nodes = Nodes(HIGHEST_OPSET if several_sizes else _OPSET, float16=float16)
@@ -138,7 +128,14 @@ def export_onnx(
     description = describe(
         extractor, classifier, networks, input_size=side, coverage=coverage, float16=float16
     )
-    description["tried"] = _tried(made, extractor, classifier, side, crop, coverage)
+    description["largest_difference"] = try_out(
+        made,
+        copy.copy(extractor).set_params(faces=None, framing=None, crop=crop, on_error="raise"),
+        classifier,
+        side=side,
+        coverage=coverage,
+        exact=not float16 and not any(view.zoom != 1 or view.turn or view.blur for view in views),
+    )
     state(made, description)
     content = made.SerializeToString()
     return write_whole(target, lambda arriving: arriving.write_bytes(content))
@@ -152,8 +149,7 @@ def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
     if not isinstance(model, AgeGenderPipeline):
         remedy = " Pass its best_estimator_." if hasattr(model, "best_estimator_") else ""
         raise TypeError(
-            f"export_onnx takes a fitted AgeGenderPipeline, not {type(model).__name__}: the file goes from pictures to "
-            f"ages.{remedy}"
+            f"export_onnx takes a fitted AgeGenderPipeline, not a {type(model).__name__}.{remedy}"
         )
     check_is_fitted(model, "classifier_")
     return model.extractor_, model.classifier_
@@ -215,54 +211,3 @@ def _assembled(
     made = nodes.model("agegender", inputs, outputs)
     onnx.checker.check_model(made)
     return made
-
-
-def _tried(
-    made: Any,
-    extractor: EmbeddingExtractor,
-    classifier: AgeGenderClassifier,
-    side: tuple[int, int] | None,
-    crop: float,
-    coverage: float | None,
-) -> dict[str, float]:
-    """Run the file on drawn faces, and return by how much it differs from the pipeline.
-
-    Raises
-    ------
-    ModelFileError
-        If that is more than rounding explains.
-    """
-    pictures = _drawn(side)
-    own = copy.copy(extractor).set_params(
-        faces=None, framing=None, crop=crop, cache=None, on_error="raise", verbose=0
-    )
-    features = own.transform(list(pictures))
-    wanted = 0.9 if coverage is None else coverage
-    frame = classifier.predict_frame(features, coverage=wanted)
-    expected = [*(frame[name].to_numpy() for name in OUTPUTS[:3]), *classifier.predict_proba(features)[::-1]]
-    found = _run(made, pictures, None if coverage is not None else wanted)
-    differences = {
-        name: float(np.abs(ours - theirs).max())
-        for name, ours, theirs in zip(OUTPUTS, expected, found, strict=True)
-    }
-    return differences
-
-
-def _run(made: Any, pictures: NDArray[np.uint8], coverage: float | None) -> list[NDArray[np.float32]]:
-    feed: dict[str, NDArray[Any]] = {"pictures": pictures}
-    if coverage is not None:
-        feed["coverage"] = np.float32([coverage])
-    found: list[NDArray[np.float32]] = open_session(made.SerializeToString()).run(list(OUTPUTS), feed)
-    return found
-
-
-def _drawn(side: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Return a few drawn faces, of the size that a file takes; where it takes any, of one that no network has."""
-    from agegender import images
-    from agegender.datasets import make_faces
-
-    with tempfile.TemporaryDirectory() as folder:
-        faces = [images.load(path) for path in make_faces(_TRIED, folder, size=200, verbose=0).data]
-    if side is None:
-        return np.stack([face[:, 10:187] for face in faces])
-    return np.stack([images.letterbox(face, side) for face in faces])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agegender._extraction.resolved import Asked, Resolved
 from agegender._extraction.upgrade import FITTED_BEFORE, upgraded
+from agegender._networks.exported import described_file, what_it_is
 from agegender._networks.location import existing_file
 from agegender._safe.archive import pack, parse_json, unpack
 from agegender._safe.declaration import SafeState
@@ -130,6 +131,10 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
         raise ModelFileError(f"{file} has {size:,} bytes; a model has at most {MOST_BYTES:,}.")
     content = file.read_bytes()
     if not content.startswith(b"PK"):
+        if (description := described_file(content)) is not None:
+            raise ModelFileError(
+                f"{file} {what_it_is(description)}. Load the model that it was exported from, or export it anew."
+            )
         raise ModelFileError(
             f"{file} is not a file of agegender.save_model. joblib.load reads files of joblib.dump, and runs "
             "the code in them: load only files that you made or trust."

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from agegender.exceptions import ModelFileError
 
-__all__ = ["HIGHEST_OPSET", "Nodes"]
+__all__ = ["HIGHEST_OPSET", "Nodes", "single"]
 
 HIGHEST_OPSET = 18
 _LEAST_HALVED = 1024
 _IR_VERSION = 8  # the one of opsets 15 to 18
 _ONNX_DOMAINS = ("", "ai.onnx")
 _SCALES = ("QuantizeLinear", "DequantizeLinear")
+
+
+def single(numbers: ArrayLike) -> NDArray[np.float32]:
+    """Return a number, or several, in single precision."""
+    return np.asarray(numbers, np.float32)
 
 
 class Nodes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from agegender._exporting.nodes import Nodes
+from agegender._exporting.nodes import Nodes, single
 from agegender.calibration import LEVELS, Calibration
 
 __all__ = ["age_interval", "expected_age", "mean_of_views", "outside", "scaled_genders"]
 
-_LEAST = np.float32(1e-30)
+_LEAST = single(1e-30)
 
 
 def mean_of_views(nodes: Nodes, proba: str, n_views: int, n_labels: int) -> str:
@@ -22,7 +22,7 @@ def mean_of_views(nodes: Nodes, proba: str, n_views: int, n_labels: int) -> str:
         return proba
     each = nodes.add("Reshape", proba, np.array([n_views, -1, n_labels]))
     total = nodes.add("ReduceSum", each, np.array([0]), keepdims=0)
-    return nodes.add("Mul", total, np.float32(1 / n_views))
+    return nodes.add("Mul", total, single(1 / n_views))
 
 
 def expected_age(nodes: Nodes, proba: str, n_ages: int, *, name: str) -> str:
@@ -44,22 +44,22 @@ def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> st
     # Not the widths: what is left of ½ beside a wide interval is small, and would be rounded away.
     left = 0.5 - np.array(calibration.half_widths)
     if not isinstance(coverage, str):
-        return nodes.constant(np.float32([np.interp(coverage, LEVELS, left)]))
+        return nodes.constant(single([np.interp(coverage, LEVELS, left)]))
     # Between the levels in a straight line: each level's share falls from 1 to 0 on the way to the next.
-    within = nodes.add("Clip", coverage, np.float32(LEVELS[0]), np.float32(LEVELS[-1]))
-    places = nodes.add("Sub", nodes.add("Mul", within, np.float32(100)), np.arange(1, 100, dtype=np.float32))
-    shares = nodes.add("Relu", nodes.add("Sub", np.float32(1), nodes.add("Abs", places)))
+    within = nodes.add("Clip", coverage, single(LEVELS[0]), single(LEVELS[-1]))
+    places = nodes.add("Sub", nodes.add("Mul", within, single(100)), np.arange(1, 100, dtype=np.float32))
+    shares = nodes.add("Relu", nodes.add("Sub", single(1), nodes.add("Abs", places)))
     return nodes.add("MatMul", shares, left.astype(np.float32)[:, np.newaxis])
 
 
 def age_interval(nodes: Nodes, proba: str, share: str, n_ages: int, *, names: tuple[str, str]) -> None:
     """Give the lower and the upper end of the age's interval, of shape (n,); `share` is that of `outside`."""
-    whole = nodes.add("LessOrEqual", share, np.float32(0))
-    last = np.float32(n_ages - 1)
+    whole = nodes.add("LessOrEqual", share, single(0))
+    last = single(n_ages - 1)
     low = _quantile(nodes, proba, share, n_ages)
     backwards = nodes.add("Slice", proba, np.array([-1]), np.array([-(2**31)]), np.array([1]), np.array([-1]))
     high = nodes.add("Sub", last, _quantile(nodes, backwards, share, n_ages))
-    nodes.add("Where", whole, np.float32(0), low, name=names[0])
+    nodes.add("Where", whole, single(0), low, name=names[0])
     nodes.add("Where", whole, last, high, name=names[1])
 
 
@@ -77,7 +77,7 @@ def _quantile(nodes: Nodes, proba: str, share: str, n_ages: int) -> str:
     before = nodes.add("Sub", nodes.add("GatherElements", reached, year, axis=1), mass)
     inside = nodes.add("Div", nodes.add("Sub", goal, before), nodes.add("Max", mass, _LEAST))
     age = nodes.add("Add", nodes.add("Cast", year, to=TensorProto.FLOAT), inside)
-    age = nodes.add("Clip", nodes.add("Sub", age, np.float32(0.5)), np.float32(0), np.float32(n_ages - 1))
+    age = nodes.add("Clip", nodes.add("Sub", age, single(0.5)), single(0), single(n_ages - 1))
     return nodes.add("Squeeze", age, np.array([1]))
 
 
@@ -87,5 +87,5 @@ def scaled_genders(nodes: Nodes, proba: str, temperature: float, *, name: str) -
         return nodes.add("Identity", proba, name=name)
     logs = nodes.add("Log", nodes.add("Max", proba, _LEAST))
     # A row times this is minus the scaled log-odds, and these: for each gender, those in its favour.
-    in_favour = nodes.add("MatMul", logs, np.float32([[1, -1], [-1, 1]]) / np.float32(temperature))
+    in_favour = nodes.add("MatMul", logs, single([[1, -1], [-1, 1]]) / single(temperature))
     return nodes.add("Sigmoid", in_favour, name=name)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from agegender._exporting.nodes import Nodes
+from agegender._exporting.nodes import Nodes, single
 from agegender.exceptions import ModelFileError
 from agegender.views import LARGEST_SIDE, View
 
@@ -100,7 +101,9 @@ def _scaled(nodes: Nodes, x: str, sides: str) -> str:
     for row in (top, bottom):
         line = nodes.add("Gather", x, row, axis=1)
         ends = [
-            nodes.add("Mul", nodes.add("Cast", nodes.add("Gather", line, i, axis=2), to=TensorProto.INT32), weight)
+            nodes.add(
+                "Mul", nodes.add("Cast", nodes.add("Gather", line, i, axis=2), to=TensorProto.INT32), weight
+            )
             for i, weight in ((left, before), (right, after))
         ]
         lines.append(nodes.add("Div", nodes.add("Add", *ends), np.array(16, np.int32)))
@@ -128,8 +131,8 @@ def _neighbours(nodes: Nodes, x: str, sides: str, axis: int) -> tuple[tuple[str,
     first = nodes.add("Floor", places)
     share = nodes.add("Sub", places, first)
     weights = [
-        nodes.add("Cast", nodes.add("Round", nodes.add("Mul", part, np.float32(2048))), to=TensorProto.INT32)
-        for part in (nodes.add("Sub", np.float32(1), share), share)
+        nodes.add("Cast", nodes.add("Round", nodes.add("Mul", part, single(2048))), to=TensorProto.INT32)
+        for part in (nodes.add("Sub", single(1), share), share)
     ]
     first = nodes.add("Cast", first, to=TensorProto.INT64)
     last = nodes.add("Sub", old, np.array(1))
@@ -190,12 +193,12 @@ def _at_most(nodes: Nodes, x: str, side: int) -> str:
     scaled = nodes.add("Cast", nodes.add("Round", nodes.add("Mul", sides, factor)), to=TensorProto.INT64)
     scaled = nodes.add("Max", scaled, np.array(1))
     sizes = nodes.add("Concat", nodes.add("Slice", shape, np.array([0]), np.array([2])), scaled, axis=0)
-    mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": 1}
+    mode: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": 1}
     return _whole(nodes, nodes.add("Resize", x, "", "", sizes, **mode))
 
 
 def _whole(nodes: Nodes, x: str) -> str:
-    return nodes.add("Clip", nodes.add("Round", x), np.float32(0), np.float32(255))
+    return nodes.add("Clip", nodes.add("Round", x), single(0), single(255))
 
 
 def _warped(nodes: Nodes, x: str, view: View) -> str:
@@ -206,8 +209,7 @@ def _warped(nodes: Nodes, x: str, view: View) -> str:
     sides = nodes.add("Cast", sides, to=TensorProto.FLOAT)
     height, width = (nodes.add("Slice", sides, np.array([i]), np.array([i + 1])) for i in (0, 1))
     half = [
-        nodes.add("Mul", nodes.add("Sub", length, np.float32([1])), np.float32([0.5]))
-        for length in (height, width)
+        nodes.add("Mul", nodes.add("Sub", length, single([1])), single([0.5])) for length in (height, width)
     ]
     rows, columns = (
         _places(nodes, length, middle, shift)
@@ -219,22 +221,22 @@ def _warped(nodes: Nodes, x: str, view: View) -> str:
 
     def mixed(down: float, across: float, middle: str) -> str:
         """A weighted sum of the places, in units of half a side, which run from −1 to 1."""
-        parts = nodes.add("Mul", rows, np.float32([down])), nodes.add("Mul", columns, np.float32([across]))
-        in_units = nodes.add("Div", nodes.add("Add", *parts), nodes.add("Max", middle, np.float32([0.5])))
+        parts = nodes.add("Mul", rows, single([down])), nodes.add("Mul", columns, single([across]))
+        in_units = nodes.add("Div", nodes.add("Add", *parts), nodes.add("Max", middle, single([0.5])))
         return nodes.add("Unsqueeze", in_units, np.array([0, 3]))
 
     grid = nodes.add("Concat", mixed(-sine, cosine, half[1]), mixed(cosine, sine, half[0]), axis=3)
     n = nodes.add("Slice", nodes.add("Shape", x), np.array([0]), np.array([1]))
     grid = nodes.add("Expand", grid, nodes.add("Concat", n, np.array([1, 1, 1]), axis=0))
-    mode = {"mode": "bilinear", "padding_mode": "reflection", "align_corners": 1}
+    mode: dict[str, Any] = {"mode": "bilinear", "padding_mode": "reflection", "align_corners": 1}
     return _whole(nodes, nodes.add("GridSample", x, grid, **mode))
 
 
 def _places(nodes: Nodes, length: str, middle: str, shift: float) -> str:
     """Return the numbers 0, 1, … less the middle and the shift, one for each row or column."""
     scalar = nodes.add("Squeeze", length, np.array([0]))
-    counted = nodes.add("Range", np.float32(0), scalar, np.float32(1))
-    moved = nodes.add("Add", middle, nodes.add("Mul", length, np.float32([shift])))
+    counted = nodes.add("Range", single(0), scalar, single(1))
+    moved = nodes.add("Add", middle, nodes.add("Mul", length, single([shift])))
     return nodes.add("Sub", counted, moved)
 
 
@@ -246,8 +248,8 @@ def _relit(nodes: Nodes, x: str, gamma: float) -> str:
 
 
 def _grey(nodes: Nodes, x: str) -> str:
-    weighted = nodes.add("Conv", x, _GREY.reshape(1, 3, 1, 1), np.float32([2**14]))
-    grey = nodes.add("Floor", nodes.add("Mul", weighted, np.float32([2**-15])))
+    weighted = nodes.add("Conv", x, _GREY.reshape(1, 3, 1, 1), single([2**14]))
+    grey = nodes.add("Floor", nodes.add("Mul", weighted, single([2**-15])))
     return nodes.add("Concat", grey, grey, grey, axis=1)
 
 

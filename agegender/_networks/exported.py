@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["EXPORTED", "described", "what_it_is"]
+__all__ = ["EXPORTED", "described", "described_file", "what_it_is"]
 
 EXPORTED = "agegender_export"
 """The metadata entry in which an exported model says what it is, as JSON."""
@@ -20,6 +20,18 @@ def described(model: Any) -> dict[str, Any] | None:
             except (TypeError, ValueError):
                 return {}
     return None
+
+
+def described_file(content: bytes) -> dict[str, Any] | None:
+    """Return what the content of a file says of itself, if it is that of an exported model."""
+    if EXPORTED.encode() not in content:
+        return None
+    import onnx
+
+    try:
+        return described(onnx.load_model_from_string(content))
+    except Exception:  # protobuf's own errors have no class that is worth importing
+        return None
 
 
 def what_it_is(description: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._machine.sessions import open_session
+from agegender._networks.exported import described, what_it_is
 from agegender._networks.graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
 from agegender.exceptions import WeightsError
 
@@ -113,6 +114,11 @@ def _parse(content: bytes, source: str) -> Any:
     if not model.graph.node:
         raise WeightsError(
             f"{source} holds no ONNX network: there is not one operation in it. Fetch it again."
+        )
+    if (description := described(model)) is not None:
+        raise WeightsError(
+            f"{source} {what_it_is(description)}. It cannot be the network of another model: take the one that "
+            "it was made from, which the 'networks' in its metadata name."
         )
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     if opset < _FIRST_OPSET:

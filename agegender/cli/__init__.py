@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, predict, quantize, train, versions, video
+from agegender.cli import cache, demo, download, embed, evaluate, export, predict, quantize, train, versions, video
 from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -46,6 +46,7 @@ app.command()(video.video)
 app.command()(embed.embed)
 app.command()(download.download)
 app.command()(quantize.quantize)
+app.command()(export.export)
 app.command()(versions.versions)
 app.add_typer(cache.app, name="cache")
 

@@ -10,6 +10,7 @@ from agegender.exceptions import AgeGenderError, ModelFileError
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")
+_EXPORTED = ".onnx"
 
 
 def check_ending(path: Path) -> None:
@@ -44,12 +45,13 @@ def load(path: Path) -> Any:
     ModelFileError
         If it holds something else than a fitted pipeline, or nothing that can be read.
     """
-    check_ending(path)
+    if path.suffix != _EXPORTED:  # load_model says what such a file is
+        check_ending(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
         )
-    if path.suffix == SAFE:
+    if path.suffix in (SAFE, _EXPORTED):
         from agegender.persistence import load_model
 
         return _checked(load_model(path), path)

@@ -1,0 +1,99 @@
+"""An exported graph tried out on drawn faces, before its file is written."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender import images
+from agegender._machine.sessions import open_session
+from agegender.exceptions import ModelFileError
+
+if TYPE_CHECKING:
+    from agegender.classifier import AgeGenderClassifier
+    from agegender.extractor import EmbeddingExtractor
+
+__all__ = ["OUTPUTS", "try_out"]
+
+OUTPUTS = ("age", "age_low", "age_high", "gender_proba", "age_proba")
+"""What an exported file gives, in this order."""
+
+EXACT = 1e-3
+"""The largest difference from the pipeline's numbers, in years and in probability, that rounding explains."""
+
+ROUNDED = 1.0
+"""That of weights in half precision, and of views that OpenCV rounds otherwise: in years, a tenth in probability."""
+
+_N_FACES = 4
+
+
+def try_out(
+    made: Any,
+    extractor: EmbeddingExtractor,
+    classifier: AgeGenderClassifier,
+    *,
+    side: tuple[int, int] | None,
+    coverage: float | None,
+    exact: bool,
+) -> dict[str, float]:
+    """Run a graph on drawn faces, and return by how much each output differs from the pipeline's at most.
+
+    Parameters
+    ----------
+    made : onnx.ModelProto
+    extractor : EmbeddingExtractor
+        Of squares, as they come to the graph: without a detector and framing.
+    classifier : AgeGenderClassifier
+    side : tuple of int or None
+        Height and width of the pictures, None where these are open.
+    coverage : float or None
+        None where it is an input.
+    exact : bool
+        Whether the numbers should be the pipeline's but for rounding.
+
+    Raises
+    ------
+    ModelFileError
+        If they differ by more than that.
+    """
+    pictures, asked = _drawn(side), 0.8 if coverage is None else coverage
+    rows = copy.copy(extractor).set_params(cache=None, device="cpu", verbose=0).transform(pictures)
+    frame = classifier.predict_frame(rows, coverage=asked)
+    ages, genders = classifier.predict_proba(rows)
+    expected = [*(frame[name].to_numpy() for name in OUTPUTS[:3]), genders, ages]
+    feed: dict[str, NDArray[Any]] = {"pictures": pictures}
+    if coverage is None:
+        feed["coverage"] = np.array([asked], np.float32)
+    found = open_session(made.SerializeToString()).run(list(OUTPUTS), feed)
+    differences = {
+        name: float(np.abs(theirs - ours).max())
+        for name, ours, theirs in zip(OUTPUTS, expected, found, strict=True)
+    }
+    for name, difference in differences.items():
+        limit = EXACT if exact else ROUNDED if expected[OUTPUTS.index(name)].ndim == 1 else ROUNDED / 10
+        if not difference <= limit:
+            raise ModelFileError(
+                f"The exported graph gives another {name} than the pipeline, by up to {difference:.3g} on drawn "
+                f"faces where {limit:g} is allowed; nothing was written. "
+                + (
+                    "Please report this network."
+                    if exact
+                    else "Export with float16=False, or without such views."
+                )
+            )
+    return {name: float(f"{difference:.2g}") for name, difference in differences.items()}
+
+
+def _drawn(side: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return a few drawn faces, of the size that a graph takes; where it takes any, of one that no network has."""
+    from agegender.datasets import make_faces
+
+    with tempfile.TemporaryDirectory() as folder:
+        faces = [images.load(path) for path in make_faces(_N_FACES, folder, size=200, verbose=0).data]
+    if side is None:
+        return np.stack([face[:, 10:187] for face in faces])
+    return np.stack([images.letterbox(face, side) for face in faces])
