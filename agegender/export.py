@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,40 +106,61 @@ def export_onnx(
         raise ValueError(f"export_onnx: path={str(path)!r} should end in .onnx.")
     if coverage is not None:
         check_coverage(coverage)
+    plan = _plan(model, resize)
+    made = _graph(plan, coverage, float16)
+    description = describe(
+        plan.extractor,
+        plan.classifier,
+        plan.networks,
+        input_size=plan.side,
+        coverage=coverage,
+        float16=float16,
+    )
+    description["largest_difference"] = try_out(
+        made,
+        copy.copy(plan.extractor).set_params(faces=None, framing=None, crop=plan.crop, on_error="raise"),
+        plan.classifier,
+        side=plan.side,
+        coverage=coverage,
+        exact=not float16 and not any(_is_warped(view) for view in plan.views),
+    )
+    state(made, description)
+    content = made.SerializeToString()
+    return write_whole(target, lambda arriving: arriving.write_bytes(content))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A fitted pipeline as its file will have it.
+
+    ``crop`` is what is trimmed from the pictures, and ``side`` their height and width, None where these are open.
+    """
+
+    extractor: EmbeddingExtractor
+    classifier: AgeGenderClassifier
+    networks: tuple[NetworkPart, ...]
+    views: tuple[View, ...]
+    crop: float
+    side: tuple[int, int] | None
+
+
+def _plan(model: AgeGenderPipeline, resize: bool) -> _Plan:
     extractor, classifier = _fitted_parts(model)
-    networks = _networks(extractor)
-    views = resolve_views(extractor.views)
-    crop = _left_to_trim(extractor)
-    side = None if resize else _side(networks, crop)
     if resize and extractor.framing is not None:
         raise ModelFileError(
             f"This model brings face crops into another framing (framing={extractor.framing!r}), which resize=True "
             "does not do. Export it with resize=False, and give it the squares of agegender.faces.reframe or align; "
             "the file's metadata tell where landmarks lie in them."
         )
-    several_sizes = resize and any(view != View() for view in views)
-    nodes = Nodes(HIGHEST_OPSET if several_sizes else _OPSET, float16=float16)
-    squares = [
-        shown(nodes, "pictures", side=side, views=views, crop=crop, size=part.backbone.input_size)
-        for part in networks
-    ]
-    joined = rows(nodes, networks, squares, extractor.dtype)
-    _read_out(nodes, classifier, joined, len(views), coverage)
-    made = _assembled(nodes, classifier, side, coverage)
-    description = describe(
-        extractor, classifier, networks, input_size=side, coverage=coverage, float16=float16
+    networks, crop = _networks(extractor), _left_to_trim(extractor)
+    return _Plan(
+        extractor=extractor,
+        classifier=classifier,
+        networks=networks,
+        views=resolve_views(extractor.views),
+        crop=crop,
+        side=None if resize else _side(networks, crop),
     )
-    description["largest_difference"] = try_out(
-        made,
-        copy.copy(extractor).set_params(faces=None, framing=None, crop=crop, on_error="raise"),
-        classifier,
-        side=side,
-        coverage=coverage,
-        exact=not float16 and not any(view.zoom != 1 or view.turn or view.blur for view in views),
-    )
-    state(made, description)
-    content = made.SerializeToString()
-    return write_whole(target, lambda arriving: arriving.write_bytes(content))
 
 
 def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
@@ -148,17 +170,15 @@ def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
 
     if not isinstance(model, AgeGenderPipeline):
         remedy = " Pass its best_estimator_." if hasattr(model, "best_estimator_") else ""
-        raise TypeError(
-            f"export_onnx takes a fitted AgeGenderPipeline, not a {type(model).__name__}.{remedy}"
-        )
+        raise TypeError(f"export_onnx takes a fitted AgeGenderPipeline, not {type(model).__name__}.{remedy}")
     check_is_fitted(model, "classifier_")
     return model.extractor_, model.classifier_
 
 
-def _networks(extractor: EmbeddingExtractor) -> list[NetworkPart]:
+def _networks(extractor: EmbeddingExtractor) -> tuple[NetworkPart, ...]:
     """Return the networks whose rows, side by side, the head reads."""
     backbone = extractor.resolve_backbone()
-    return [NetworkPart(backbone, backbone.resolve_layer(extractor.layer))]
+    return (NetworkPart(backbone, backbone.resolve_layer(extractor.layer)),)
 
 
 def _left_to_trim(extractor: EmbeddingExtractor) -> float:
@@ -174,6 +194,31 @@ def _side(networks: Sequence[NetworkPart], crop: float) -> tuple[int, int]:
     height, width = (max(lengths) for lengths in zip(*sizes, strict=True))
     left = 1 - 2 * max(crop, 0.0)
     return round(height / left), round(width / left)
+
+
+def _is_warped(view: View) -> bool:
+    """Tell whether a view has pixels between others, which OpenCV may round to the other side."""
+    return (view.zoom, view.turn, view.right, view.down, view.blur) != (1, 0, 0, 0, 0)
+
+
+def _graph(plan: _Plan, coverage: float | None, float16: bool) -> Any:
+    """Return the whole graph: views and scaling, networks, head, calibration."""
+    scales_views = plan.side is None and any(view != View() for view in plan.views)
+    nodes = Nodes(HIGHEST_OPSET if scales_views else _OPSET, float16=float16)
+    squares = [
+        shown(
+            nodes,
+            "pictures",
+            side=plan.side,
+            views=plan.views,
+            crop=plan.crop,
+            size=part.backbone.input_size,
+        )
+        for part in plan.networks
+    ]
+    joined = rows(nodes, plan.networks, squares, plan.extractor.dtype)
+    _read_out(nodes, plan.classifier, joined, len(plan.views), coverage)
+    return _assembled(nodes, plan.classifier, plan.side, coverage)
 
 
 def _read_out(
@@ -209,5 +254,5 @@ def _assembled(
         for name in OUTPUTS
     ]
     made = nodes.model("agegender", inputs, outputs)
-    onnx.checker.check_model(made)
+    onnx.checker.check_model(made, full_check=True)
     return made
