@@ -88,7 +88,8 @@ def export_onnx(
 
     Examples
     --------
-    >>>     >>> import numpy as np
+    >>> import tempfile
+    >>> import numpy as np
     >>> import onnxruntime
     >>> from agegender import load_pretrained
     >>> from agegender.export import export_onnx
