@@ -40,6 +40,7 @@ def export_onnx(
     resize: bool = False,
     coverage: float | None = 0.9,
     float16: bool = False,
+    rewrite: bool = True,
 ) -> Path:
     """Write a fitted pipeline as one ONNX file, from pictures of faces to calibrated ages and genders.
 
@@ -64,6 +65,9 @@ def export_onnx(
         second input, ``coverage``: float32 of shape (1,).
     float16 : bool, default=False
         Keep weights in half precision, which halves the file. What is computed stays in single precision.
+    rewrite : bool, default=True
+        Replace operations of the network that ONNX Runtime is slow with on a processor (PReLU) by others that give
+        the same numbers, as the library does. False leaves them: faster in WebAssembly and on graphics processors.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def export_onnx(
         raise ValueError(f"export_onnx: path={str(path)!r} should end in .onnx.")
     if coverage is not None:
         check_coverage(coverage)
-    plan = _plan(model, resize)
+    plan = _plan(model, resize, rewrite)
     made = _graph(plan, coverage, float16)
     description = describe(
         plan.extractor,
@@ -145,7 +149,7 @@ class _Plan:
     side: tuple[int, int] | None
 
 
-def _plan(model: AgeGenderPipeline, resize: bool) -> _Plan:
+def _plan(model: AgeGenderPipeline, resize: bool, rewrite: bool) -> _Plan:
     extractor, classifier = _fitted_parts(model)
     if resize and extractor.framing is not None:
         raise ModelFileError(
@@ -153,7 +157,7 @@ def _plan(model: AgeGenderPipeline, resize: bool) -> _Plan:
             "does not do. Export it with resize=False, and give it the squares of agegender.faces.reframe or align; "
             "the file's metadata tell where landmarks lie in them."
         )
-    networks, crop = _networks(extractor), _left_to_trim(extractor)
+    networks, crop = _networks(extractor, rewrite), _left_to_trim(extractor)
     return _Plan(
         extractor=extractor,
         classifier=classifier,
@@ -176,10 +180,10 @@ def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
     return model.extractor_, model.classifier_
 
 
-def _networks(extractor: EmbeddingExtractor) -> tuple[NetworkPart, ...]:
+def _networks(extractor: EmbeddingExtractor, rewrite: bool) -> tuple[NetworkPart, ...]:
     """Return the networks whose rows, side by side, the head reads."""
     backbone = extractor.resolve_backbone()
-    return (NetworkPart(backbone, backbone.resolve_layer(extractor.layer)),)
+    return (NetworkPart(backbone, backbone.resolve_layer(extractor.layer), rewrite),)
 
 
 def _left_to_trim(extractor: EmbeddingExtractor) -> float:

@@ -114,6 +114,15 @@ def test_a_face_recognition_network_with_a_trained_head_gives_its_own_numbers(
     assert_same(run(path, pictures), expected(mobile, pictures, 0.8))
 
 
+def test_the_network_may_be_left_as_it_is(
+    mobile: AgeGenderPipeline, crops: list[np.ndarray], tmp_path: Path
+) -> None:
+    path = export_onnx(mobile, tmp_path / "mobile.onnx", rewrite=False)
+    assert sum(node.op_type == "PRelu" for node in onnx.load(path).graph.node) > 30
+    pictures = np.stack([letterbox(crop, (112, 112)) for crop in crops])
+    assert_same(run(path, pictures), expected(mobile, pictures), years=5e-4)
+
+
 def test_pictures_of_any_size_are_scaled_as_the_library_does(
     mobile: AgeGenderPipeline, crops: list[np.ndarray], tmp_path: Path
 ) -> None:

@@ -26,10 +26,13 @@ class NetworkPart:
     backbone : Backbone
     layer : str
         The tensor's own name.
+    rewrite : bool, default=True
+        Whether operations that ONNX Runtime is slow with on a processor are replaced, as the library does it.
     """
 
     backbone: Backbone
     layer: str
+    rewrite: bool = True
 
     def add_to(self, nodes: Nodes, pictures: str, prefix: str) -> str:
         """Append the network to a graph; it reads uint8 (n, h, w, 3) of its own size and gives float32 rows."""
@@ -56,6 +59,7 @@ class NetworkPart:
             mean=backbone.mean,
             scale=backbone.scale,
             pooled=pooled,
+            rewrite=self.rewrite,
         )
         return onnx.load_model_from_string(content)
 

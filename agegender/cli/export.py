@@ -30,6 +30,9 @@ def export(
     float16: Annotated[
         bool, typer.Option("--float16", help="Keep weights in half precision: half the size.")
     ] = False,
+    rewrite: Annotated[
+        bool, typer.Option(help="Make it fast on processors; --no-rewrite is faster in WebAssembly.")
+    ] = True,
     quiet: QuietOption = False,
 ) -> None:
     """Write a model as one ONNX file, from face crops to calibrated ages and genders, for any language.
@@ -40,7 +43,8 @@ def export(
     from agegender.export import export_onnx
 
     fitted = load_or_pretrained(None if model == "compact" else Path(model))
-    path = export_onnx(fitted, out, resize=resize, coverage=_parse_coverage(coverage), float16=float16)
+    share = _parse_coverage(coverage)
+    path = export_onnx(fitted, out, resize=resize, coverage=share, float16=float16, rewrite=rewrite)
     differences = _description(path)["largest_difference"]
     years = max(differences[name] for name in ("age", "age_low", "age_high"))
     say(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from agegender.export import OUTPUTS, export_onnx
 from agegender.images import letterbox, load
 
 pytestmark = pytest.mark.slow
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
 PYTHON = """
 import importlib.util, json, sys
@@ -95,7 +98,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("node")
     (folder / "package.json").write_text('{"private": true}')
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    packages = ["onnxruntime-node", "onnxruntime-web"]
+    packages = ["onnxruntime-node", "onnxruntime-web", "sharp"]
     run_or_skip("npm cannot install ONNX Runtime", "npm", "install", *options, *packages, cwd=folder)
     (folder / "run.mjs").write_text(NODE)
     yield folder
@@ -135,3 +138,23 @@ def test_in_node(node_folder: Path, case, tmp_path: Path, package: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert_same(done.stdout, expected)
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the documentation is not beside the tests")
+def test_the_javascript_of_the_documentation(
+    node_folder: Path, model: AgeGenderPipeline, shared: Path
+) -> None:
+    (code,) = re.findall(r"^```javascript\n(.*?)^```", PAGE.read_text("utf-8"), re.S | re.M)
+    face = sorted((shared / "data" / "utkface_mini").glob("3*_*_*_*.jpg"))[0]
+    shutil.copy(face, node_folder / "face.jpg")
+    (node_folder / "page.mjs").write_text(code)
+    export_onnx(model, node_folder / "model.onnx", resize=True)
+    done = subprocess.run(
+        ["node", "page.mjs"], capture_output=True, text=True, cwd=node_folder, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    frame = model.predict_frame([face], faces=None)
+    numbers = [float(word) for word in done.stdout.split()]
+    # Another decoder of JPEG files gives a few other pixels.
+    np.testing.assert_allclose(numbers[:3], frame[["age", "age_low", "age_high"]].iloc[0], atol=1.0)
+    assert max(numbers[3:]) == pytest.approx(frame["gender_proba"][0], abs=0.02)
