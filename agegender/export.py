@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from agegender._exporting.trial import OUTPUTS, try_out
 from agegender._utils.files import write_whole
 from agegender.calibration import check_coverage
 from agegender.exceptions import ModelFileError
-from agegender.views import View, resolve_views
+from agegender.views import View
 
 if TYPE_CHECKING:
+    from agegender._extraction.resolved import Resolved
+    from agegender.backbones import Backbone
     from agegender.classifier import AgeGenderClassifier
     from agegender.extractor import EmbeddingExtractor
     from agegender.pipeline import AgeGenderPipeline
@@ -114,7 +115,7 @@ def export_onnx(
     plan = _plan(model, resize, rewrite)
     made = _graph(plan, coverage, float16)
     description = describe(
-        plan.extractor,
+        plan.resolved,
         plan.classifier,
         plan.networks,
         input_size=plan.side,
@@ -123,11 +124,11 @@ def export_onnx(
     )
     description["largest_difference"] = try_out(
         made,
-        copy.copy(plan.extractor).set_params(faces=None, framing=None, crop=plan.crop, on_error="raise"),
+        plan.extractor.with_parameters(faces=None, framing=None, crop=plan.crop, on_error="raise"),
         plan.classifier,
         side=plan.side,
         coverage=coverage,
-        exact=not float16 and not any(_is_warped(view) for view in plan.views),
+        exact=not float16 and not any(_is_warped(view) for view in plan.resolved.views),
     )
     state(made, description)
     content = made.SerializeToString()
@@ -138,33 +139,35 @@ def export_onnx(
 class _Plan:
     """A fitted pipeline as its file will have it.
 
-    ``crop`` is what is trimmed from the pictures, and ``side`` their height and width, None where these are open.
+    ``crop`` is what is trimmed from the pictures, and ``side`` their height and width, None if these are open.
     """
 
     extractor: EmbeddingExtractor
+    resolved: Resolved
     classifier: AgeGenderClassifier
     networks: tuple[NetworkPart, ...]
-    views: tuple[View, ...]
     crop: float
     side: tuple[int, int] | None
 
 
 def _plan(model: AgeGenderPipeline, resize: bool, rewrite: bool) -> _Plan:
     extractor, classifier = _fitted_parts(model)
-    if resize and extractor.framing is not None:
+    resolved = extractor._resolved()
+    if resize and resolved.framing is not None:
         raise ModelFileError(
-            f"This model brings face crops into another framing (framing={extractor.framing!r}), which resize=True "
+            f"This model brings face crops into another framing (framing={resolved.framing!r}), which resize=True "
             "does not do. Export it with resize=False, and give it the squares of agegender.faces.reframe or align; "
             "the file's metadata tell where landmarks lie in them."
         )
-    networks, crop = _networks(extractor, rewrite), _left_to_trim(extractor)
+    # Where a face is aligned, a negative crop is part of how.
+    crop = max(resolved.crop, 0.0) if resolved.finds_faces or resolved.framing else resolved.crop
     return _Plan(
         extractor=extractor,
+        resolved=resolved,
         classifier=classifier,
-        networks=networks,
-        views=resolve_views(extractor.views),
+        networks=tuple(NetworkPart(source.backbone, source.tensor, rewrite) for source in resolved.sources),
         crop=crop,
-        side=None if resize else _side(networks, crop),
+        side=None if resize else _side(resolved.backbones, crop),
     )
 
 
@@ -180,23 +183,9 @@ def _fitted_parts(model: Any) -> tuple[EmbeddingExtractor, AgeGenderClassifier]:
     return model.extractor_, model.classifier_
 
 
-def _networks(extractor: EmbeddingExtractor, rewrite: bool) -> tuple[NetworkPart, ...]:
-    """Return the networks whose rows, side by side, the head reads."""
-    backbone = extractor.resolve_backbone()
-    return (NetworkPart(backbone, backbone.resolve_layer(extractor.layer), rewrite),)
-
-
-def _left_to_trim(extractor: EmbeddingExtractor) -> float:
-    """Return the crop that is made of a square; a negative one is part of how a face is aligned."""
-    crop = float(extractor.crop)
-    as_it_is = extractor.faces is None and extractor.framing is None
-    return crop if as_it_is else max(crop, 0.0)
-
-
-def _side(networks: Sequence[NetworkPart], crop: float) -> tuple[int, int]:
+def _side(backbones: Sequence[Backbone], crop: float) -> tuple[int, int]:
     """Return height and width of the squares, so large that the largest network's input is left of them."""
-    sizes = [part.backbone.input_size for part in networks]
-    height, width = (max(lengths) for lengths in zip(*sizes, strict=True))
+    height, width = (max(lengths) for lengths in zip(*(one.input_size for one in backbones), strict=True))
     left = 1 - 2 * max(crop, 0.0)
     return round(height / left), round(width / left)
 
@@ -208,21 +197,21 @@ def _is_warped(view: View) -> bool:
 
 def _graph(plan: _Plan, coverage: float | None, float16: bool) -> Any:
     """Return the whole graph: views and scaling, networks, head, calibration."""
-    scales_views = plan.side is None and any(view != View() for view in plan.views)
+    scales_views = plan.side is None and any(view != View() for view in plan.resolved.views)
     nodes = Nodes(HIGHEST_OPSET if scales_views else _OPSET, float16=float16)
     squares = [
         shown(
             nodes,
             "pictures",
             side=plan.side,
-            views=plan.views,
+            views=plan.resolved.views,
             crop=plan.crop,
             size=part.backbone.input_size,
         )
         for part in plan.networks
     ]
-    joined = rows(nodes, plan.networks, squares, plan.extractor.dtype)
-    _read_out(nodes, plan.classifier, joined, len(plan.views), coverage)
+    joined = rows(nodes, plan.networks, squares, plan.resolved.dtype)
+    _read_out(nodes, plan.classifier, joined, len(plan.resolved.views), coverage)
     return _assembled(nodes, plan.classifier, plan.side, coverage)
 
 

@@ -205,6 +205,21 @@ def test_every_kind_of_model_gives_its_own_numbers(
     assert_same(run(path, pictures), expected(model, pictures))
 
 
+@pytest.mark.parametrize("resize", [False, True])
+def test_several_networks_of_different_sizes_are_one_file(
+    backbone: Backbone, faces: Any, tmp_path: Path, resize: bool
+) -> None:
+    extractor = EmbeddingExtractor((backbone, "compact"), views=2, crop=0.05, cache=None)
+    model = fitted(extractor, faces.data, faces.target)
+    path = export_onnx(model, tmp_path / "model.onnx", resize=resize, float16=False)
+    told = described(path)
+    assert [network["name"] for network in told["networks"]] == [backbone.name, "compact"]
+    assert told["input"]["size"] == ("any" if resize else [89, 89])
+    pictures = np.stack([load(path) for path in faces.data[:9]])
+    pictures = pictures if resize else np.stack([letterbox(picture, (89, 89)) for picture in pictures])
+    assert_same(run(path, pictures), expected(model, pictures))
+
+
 def test_a_model_of_aligned_faces_takes_the_squares_that_it_was_trained_on(
     backbone: Backbone, faces: Any, squares: np.ndarray, tmp_path: Path
 ) -> None:

@@ -15,8 +15,8 @@ from agegender._pixels.alignment import TEMPLATES
 from agegender._utils.versions import versions
 
 if TYPE_CHECKING:
+    from agegender._extraction.resolved import Resolved
     from agegender.classifier import AgeGenderClassifier
-    from agegender.extractor import EmbeddingExtractor
 
 __all__ = ["describe", "state"]
 
@@ -29,7 +29,7 @@ _PURPOSE = (
 
 
 def describe(
-    extractor: EmbeddingExtractor,
+    resolved: Resolved,
     classifier: AgeGenderClassifier,
     networks: Sequence[NetworkPart],
     *,
@@ -41,7 +41,7 @@ def describe(
 
     Parameters
     ----------
-    extractor : EmbeddingExtractor
+    resolved : Resolved
     classifier : AgeGenderClassifier
     networks : sequence of NetworkPart
     input_size : tuple of int or None
@@ -62,14 +62,14 @@ def describe(
             "layout": "nhwc",
             "color": "rgb",
             "size": "any" if input_size is None else list(input_size),
-            "framing": _framing(extractor),
+            "framing": _framing(resolved),
         },
-        "detector": _detector(extractor),
+        "detector": _detector(resolved),
         "ages": [0, classifier.max_age],
         "genders": classifier.classes_[1].tolist(),
         "coverage": "input" if coverage is None else coverage,
         "calibrated_on": classifier.calibration_.n_pictures,
-        "views": _views(extractor),
+        "views": [str(view) for view in resolved.views],
         "weights": "float16" if float16 else "float32",
         "networks": [
             {
@@ -94,32 +94,23 @@ def state(model: Any, description: dict[str, Any]) -> None:
     model.doc_string = _PURPOSE
 
 
-def _framing(extractor: EmbeddingExtractor) -> dict[str, Any]:
+def _framing(resolved: Resolved) -> dict[str, Any]:
     """Return where the landmarks of a face lie in a picture, in fractions of the square's side."""
-    own = getattr(extractor, "framing_", None)
-    aligned = extractor.faces is not None or extractor.framing is not None
-    if extractor.framing is None and own is not None:
+    own = None if resolved.crops is None else resolved.crops.landmarks
+    aligned = resolved.finds_faces or resolved.framing is not None
+    if resolved.framing is None and own is not None:
         name, points = "own", np.asarray(own)
     elif aligned:
         name, points = "arcface", np.array(TEMPLATES["arcface"][1]) / TEMPLATES["arcface"][0]
     else:
         return {"name": "unknown", "landmarks": None}
     # A negative crop shows more than the template around an aligned face.
-    wider = 1 + 2 * max(-extractor.crop, 0.0) if aligned else 1.0
+    wider = 1 + 2 * max(-resolved.crop, 0.0) if aligned else 1.0
     placed = ((points - 0.5) / wider + 0.5).round(5).tolist()
     return {"name": name, "landmarks": dict(zip(_LANDMARKS, placed, strict=True))}
 
 
-def _detector(extractor: EmbeddingExtractor) -> dict[str, Any] | None:
+def _detector(resolved: Resolved) -> dict[str, Any] | None:
     """Return what finds faces for this model in the library."""
-    found = getattr(extractor, "detector_", None)
-    if found is not None:
-        return {"name": found.name, "sha256": found.sha256, "min_score": found.min_score}
-    name = getattr(extractor, "_detector_name", None)
-    return None if name is None else {"name": name}
-
-
-def _views(extractor: EmbeddingExtractor) -> list[str]:
-    from agegender.views import resolve_views
-
-    return [str(view) for view in resolve_views(extractor.views)]
+    found = resolved.detector
+    return None if found is None else {"name": found.name, "sha256": found.sha256}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +60,7 @@ def try_out(
         If they differ by more than that.
     """
     pictures, asked = _drawn(side), 0.8 if coverage is None else coverage
-    rows = copy.copy(extractor).set_params(cache=None, device="cpu", verbose=0).transform(pictures)
+    rows = extractor.with_parameters(cache=None, device="cpu", verbose=0).transform(pictures)
     frame = classifier.predict_frame(rows, coverage=asked)
     ages, genders = classifier.predict_proba(rows)
     expected = [*(frame[name].to_numpy() for name in OUTPUTS[:3]), genders, ages]
