@@ -320,7 +320,7 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(
         export_onnx(tiny, tmp_path / "model.agegender")
     with pytest.raises(ValueError, match=r"coverage=1\.5"):
         export_onnx(tiny, path, coverage=1.5)
-    monkeypatch.setattr(trial, "EXACT", -1.0)
+    monkeypatch.setitem(trial.EXACT, "age", -1.0)
     with pytest.raises(ModelFileError, match="another age than the pipeline"):
         export_onnx(tiny, path)
     assert list(tmp_path.iterdir()) == []
