@@ -25,7 +25,7 @@ EXACT = {"age": 1e-3, "age_low": 1e-2, "age_high": 1e-2, "gender_proba": 1e-4, "
 """The largest differences from the pipeline's numbers that rounding explains, in years and in probability."""
 
 ROUNDED = {"age": 1.0, "age_low": 5.0, "age_high": 5.0, "gender_proba": 0.1, "age_proba": 0.1}
-"""Those of weights in half precision, and of views that OpenCV rounds otherwise: beyond it, the file is not worth it."""
+"""Those of weights in half precision, and of views that OpenCV rounds otherwise; beyond them a file is no good."""
 
 _N_FACES = 4
 
