@@ -10,7 +10,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, export, predict, quantize, train, versions, video
+from agegender.cli import (
+    cache,
+    demo,
+    download,
+    embed,
+    evaluate,
+    export,
+    predict,
+    quantize,
+    train,
+    versions,
+    video,
+)
 from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
