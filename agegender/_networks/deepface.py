@@ -14,7 +14,7 @@ from agegender._networks.keras import (
     name_layers_by_order,
     quiet_keras,
 )
-from agegender._networks.published import Published
+from agegender._networks.publication import Published
 from agegender.exceptions import WeightsError
 
 __all__ = ["build_keras"]
@@ -77,9 +77,10 @@ def _check_keras_3(module: Any) -> None:
 def _not_its_weights(published: Published, path: Path, error: BaseException) -> WeightsError:
     reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
     known = published.known.get(path.suffix)
-    right = f" The right file has sha256 {known[0]} and {known[1]:,} bytes." if known else ""
+    size = f" and {known[1]:,} bytes" if known and known[1] else ""
+    right = f" The right file has sha256 {known[0]}{size}." if known else ""
     return WeightsError(
         f"{path} ({path.stat().st_size:,} bytes) does not hold the weights of {published.name}, or only a part of "
-        f"them ({reason}). Delete it and fetch {published.stem}{path.suffix} from "
+        f"them ({reason}). Delete it and fetch {published.files[path.suffix]} from "
         f"{' or '.join(published.urls(path.suffix))}.{right}"
     )
