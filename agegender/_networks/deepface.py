@@ -59,8 +59,21 @@ def build_keras(published: Published, path: Path) -> Any:
         )
     check_weights_are_numbers(model, str(path))
     check_weights_are_from(model, path)
+    model = _with_layers_of_its_own(model)
     name_layers_by_order(model)
     return model
+
+
+def _with_layers_of_its_own(model: Any) -> Any:
+    """Return a model whose layers are called once: deepface makes GhostFaceNet of another model's layers."""
+    import keras
+
+    if all(len(layer._inbound_nodes) <= 1 for layer in model.layers):
+        return model
+    with quiet_keras():
+        alone = keras.models.clone_model(model)
+    alone.set_weights(model.get_weights())
+    return alone
 
 
 def _check_keras_3(module: Any) -> None:

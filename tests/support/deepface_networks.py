@@ -10,6 +10,9 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# The models whose weights are in deepface's files: of VGG-Face the classifier, whose last layers deepface leaves out.
+_LOADED: dict[int, tuple[Any, Any]] = {}
+
 
 def build(name: str, seed: int = 0) -> Any:
     """Build a network through deepface's own functions, its weights drawn so that pictures stay distinguishable."""
@@ -24,7 +27,13 @@ def build(name: str, seed: int = 0) -> Any:
     published = PUBLISHED[name]
     originals = weight_utils.download_weights_if_necessary, weight_utils.load_model_weights
     weight_utils.download_weights_if_necessary = lambda file_name, source_url: ""
-    weight_utils.load_model_weights = lambda model, weight_file: model
+    loaded: list[Any] = []
+
+    def load(model: Any, weight_file: str) -> Any:
+        loaded.append(model)
+        return model
+
+    weight_utils.load_model_weights = load
     try:
         with quiet_keras():
             keras.utils.set_random_seed(seed)
@@ -34,6 +43,7 @@ def build(name: str, seed: int = 0) -> Any:
             _measure_statistics(model, seed)
     finally:
         weight_utils.download_weights_if_necessary, weight_utils.load_model_weights = originals
+    _LOADED[id(model)] = (model, loaded[-1])
     return model
 
 
@@ -44,7 +54,7 @@ def save(model: Any, path: Path) -> Path:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+        legacy_h5_format.save_weights_to_hdf5_group(file, _LOADED.get(id(model), (model, model))[1])
     return path
 
 
