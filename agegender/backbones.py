@@ -25,9 +25,11 @@ from agegender._utils.files import write_whole
 from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agegender._networks.layers import Layers
 
-__all__ = ["CARRIED_BYTES", "Backbone", "known_backbones", "register_backbone"]
+__all__ = ["CARRIED_BYTES", "Backbone", "describe_backbones", "known_backbones", "register_backbone"]
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 Numbers: TypeAlias = float | tuple[float, float, float]
@@ -494,6 +496,37 @@ def known_backbones() -> tuple[str, ...]:
     from agegender._networks.naming import known_names
 
     return known_names()
+
+
+def describe_backbones() -> pd.DataFrame:
+    """Return a table of every network that has a name, whether its file is here or not; nothing is downloaded.
+
+    Returns
+    -------
+    DataFrame
+        name, here, path (where its file lies, or would lie), size (bytes), licence, input, fed_as, embedding (how
+        many numbers), worth (what a head on one of its layers was measured to reach; empty where nobody has measured
+        it) and checked: what agegender's numbers were compared with. That was with the network's real weights only
+        where it says so.
+
+    See Also
+    --------
+    known_backbones : The names alone.
+
+    Examples
+    --------
+    >>> from agegender.backbones import describe_backbones
+    >>> table = describe_backbones().set_index("name")
+    >>> table.loc["facenet", "input"], table.loc["facenet", "fed_as"], int(table.loc["facenet", "embedding"])
+    ('160 × 160 BGR', '(x − 127.5) / 127.5', 128)
+    """
+    import pandas as pd
+
+    from agegender._networks.listing import list_networks
+
+    return pd.DataFrame([vars(listed) for listed in list_networks(Backbone.load)]).astype(
+        {"size": "Int64", "embedding": "Int64"}
+    )
 
 
 def register_backbone(

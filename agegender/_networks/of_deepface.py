@@ -10,8 +10,8 @@ __all__ = ["OF_DEEPFACE", "REFUSED"]
 
 _RELEASE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
 _SECOND = "https://huggingface.co/serengil/deepface/resolve/main/"
-_REPRESENT = "deepface's represent, from the JPEG on, random weights"
-_ONNX_ONLY = f"{_REPRESENT} in a graph of its layout"
+_REPRESENT = "deepface's represent, on random weights"
+_ONNX_ONLY = "deepface's represent, on a graph of its layout"
 _FACENET_LICENCE = (
     "MIT (davidsandberg/facenet), converted by deepface (MIT); trained on face collections that were gathered for "
     "research, whose terms a commercial use should look into"

@@ -40,7 +40,7 @@ def _pack(pack: str, file: str, known: tuple[str, int]) -> Published:
         color="rgb",
         spelled=pack,
         known={".onnx": known},
-        checked="InsightFace's own get_feat, random weights in a graph of its layout",
+        checked="InsightFace's get_feat, on a graph of its layout",
         no_keras="InsightFace publishes ONNX files alone",
     )
 
@@ -68,7 +68,7 @@ def _of_uniface(name: str, published_as: str, sha256: str, licence: str = _UNIFA
         color="rgb",
         spelled=name,
         known={".onnx": (sha256, None)},
-        checked="UniFace's published normalisation; not run beside UniFace",
+        checked="its published normalisation alone",
         no_keras="UniFace publishes ONNX files alone",
     )
 

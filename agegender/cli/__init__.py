@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, predict, quantize, train, video
+from agegender.cli import cache, demo, download, embed, evaluate, networks, predict, quantize, train, video
 from agegender.cli._output import err_console
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -44,6 +44,7 @@ app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(video.video)
 app.command()(embed.embed)
+app.command()(networks.networks)
 app.command()(download.download)
 app.command()(quantize.quantize)
 app.add_typer(cache.app, name="cache")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="A network by name (arcface, facenet, facenet512, openface, compact) or an .onnx file."
+        help="A network by name (arcface, vggface, insightface/buffalo_l, compact …; `agegender networks` lists them) "
+        "or an .onnx file."
     ),
 ]
 ColorOption = Annotated[

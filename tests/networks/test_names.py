@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import shutil
 import sys
 import zipfile
@@ -13,11 +14,13 @@ import networks
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 from agegender import Backbone, EmbeddingExtractor
 from agegender._networks.location import insightface_folder, uniface_folder, weights_folder
 from agegender._networks.published import PUBLISHED
-from agegender.backbones import known_backbones, register_backbone
+from agegender.backbones import describe_backbones, known_backbones, register_backbone
+from agegender.cli import app
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 from agegender.runtime import open_network
 
@@ -303,3 +306,43 @@ def test_an_installed_package_names_networks_by_entry_points(
     assert Backbone.load("theirs") == Backbone.from_onnx(tiny_onnx)
     with pytest.raises(WeightsError, match=r"their_networks:nothing.*their-networks cannot be imported"):
         Backbone.load("broken")
+
+
+# What there is
+
+
+def test_every_name_is_described_whether_it_is_here_or_not(own_name: str, backbone: Backbone) -> None:
+    register_backbone(own_name, backbone)
+    put(weights_folder() / "openface_weights.h5", HDF5)
+    table = describe_backbones().set_index("name")
+    assert set(table.index) == set(known_backbones())
+    assert table.loc["openface", ["here", "size"]].tolist() == [True, len(HDF5)]
+    assert table.loc["openface", "path"] == str(weights_folder() / "openface_weights.h5")
+    assert table.loc["insightface/buffalo_l", ["here", "size", "embedding"]].tolist() == [
+        False,
+        174_383_860,
+        512,
+    ]
+    assert table.loc[own_name, "input"] == "24 × 24 RGB"
+    assert [name for name in table.index if "real weights" in table.loc[name, "checked"]] == ["compact"]
+    assert [name for name in table.index if table.loc[name, "worth"]] == ["compact"]
+
+
+def test_a_registered_name_that_fails_is_listed_with_the_reason(own_name: str) -> None:
+    register_backbone(own_name, lambda: Backbone.from_onnx("gone.onnx"))
+    row = describe_backbones().set_index("name").loc[own_name]
+    assert not row["here"]
+    assert "gone.onnx" in row["checked"]
+
+
+def test_the_command_lists_every_name_and_tells_one_in_full() -> None:
+    listed = CliRunner().invoke(app, ["networks", "--json"])
+    assert {entry["name"] for entry in json.loads(listed.stdout)} == set(known_backbones())
+    here = CliRunner().invoke(app, ["networks", "--here"], env={"COLUMNS": "200"})
+    assert "compact" in here.stdout
+    assert "arcface" not in here.stdout
+    one = CliRunner().invoke(app, ["networks", "VGG-Face"])
+    assert "vgg_face_weights.onnx (not here)" in one.stdout
+    assert "VGG, Oxford: for non-commercial research" in one.stdout
+    unknown = CliRunner().invoke(app, ["networks", "arcfase"])
+    assert "Did you mean 'arcface'?" in str(unknown.exception)
