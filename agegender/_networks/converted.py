@@ -49,7 +49,7 @@ class Converted:
 
 def place_of(sha256: str, name: str) -> Path:
     """Return where a network's ONNX form is kept: an HDF5 file holds weights alone, the name tells the layers."""
-    return home() / "networks" / "converted" / f"{sha256}-{name}.onnx"
+    return home() / "networks" / "converted" / f"{sha256}-{name.replace('/', '-')}.onnx"
 
 
 def kept_conversion(sha256: str, name: str, input_size: tuple[int, int]) -> Converted | None:

@@ -43,7 +43,7 @@ def build_keras(published: Published, path: Path) -> Any:
         return str(path)
 
     with _BUILDING, quiet_keras():
-        module = importlib.import_module(f"deepface.models.facial_recognition.tf.{published.module}")
+        module = importlib.import_module(f"deepface.models.{published.module}")
         _check_keras_3(module)
         original = weight_utils.download_weights_if_necessary
         weight_utils.download_weights_if_necessary = give

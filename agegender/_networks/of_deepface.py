@@ -6,7 +6,7 @@ from typing import Literal
 
 from agegender._networks.publication import Published
 
-__all__ = ["OF_DEEPFACE", "REFUSED"]
+__all__ = ["AGE_AND_GENDER", "OF_DEEPFACE", "REFUSED"]
 
 _RELEASE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
 _SECOND = "https://huggingface.co/serengil/deepface/resolve/main/"
@@ -35,6 +35,7 @@ def _published(
     h5_at: tuple[str, ...] | None = None,
     known: dict[str, tuple[str, int | None]] | None = None,
     module: str = "",
+    kind: str = "facial_recognition",
     builder: str = "load_model",
     checked: str = _REPRESENT,
     no_keras: str = "",
@@ -58,7 +59,7 @@ def _published(
         color=color,
         spelled=spelled,
         known=known or {},
-        module=module,
+        module=module and f"{kind}.tf.{module}",
         builder=builder,
         checked=checked,
         no_keras=no_keras,
@@ -203,6 +204,27 @@ OF_DEEPFACE = (
     ),
 )
 """In deepface's order of being added here; each is fed as under the normalisation that it was trained with."""
+
+AGE_AND_GENDER = tuple(
+    _published(
+        f"deepface/{what}",
+        "",
+        (224, 224),
+        n_numbers,
+        "deepface (MIT), on VGG-Face of VGG, Oxford: for non-commercial research; trained on IMDB-WIKI",
+        onnx=f"{what}_model_weights.onnx",
+        h5=f"{what}_model_weights.h5",
+        known={".h5": known},
+        module=what.capitalize(),
+        kind="demography",
+        checked="deepface's analyze, on a graph of its layout",
+    )
+    for what, n_numbers, known in (
+        ("age", 101, ("0aeff75734bfe794113756d2bfd0ac823d51e9422c8961125b570871d3c2b114", 538_771_776)),
+        ("gender", 2, ("45513ce5678549112d25ab85b1926fb65986507d49c674a3d04b2ba70dba2eb5", None)),
+    )
+)
+"""deepface's own predictors: the embedding is what they predict, the layers before it are VGG-Face's, trained on."""
 
 REFUSED = {
     "dlib": (

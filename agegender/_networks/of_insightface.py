@@ -139,6 +139,8 @@ def normalises_itself(path: Path) -> bool:
     """
     graph = _parsed(path).graph
     names = [node.name or node.output[0] for node in graph.node[:_FIRST_NODES]]
+    if "bn_data" in names[:3]:  # a batch normalisation of the pixels
+        return True
     return all(
         any(name.startswith(starts) for name in names) for starts in (("Sub", "_minus"), ("Mul", "_mul"))
     )

@@ -49,8 +49,7 @@ class Published:
     known : dict of str to (str, int or None)
         By suffix, the sha256 and the size in bytes of the published file, where they are known.
     module, builder : str
-        Where deepface builds its Keras form: the module under ``deepface.models.facial_recognition.tf`` and the
-        function.
+        Where deepface builds its Keras form: the module under ``deepface.models`` and the function.
     checked : str
         How it was made sure that it is fed as its own project feeds it.
     no_keras : str

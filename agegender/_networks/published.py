@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from agegender._networks.of_deepface import OF_DEEPFACE, REFUSED
+from agegender._networks.of_deepface import AGE_AND_GENDER, OF_DEEPFACE, REFUSED
 from agegender._networks.of_insightface import OF_INSIGHTFACE, OF_UNIFACE
 from agegender._networks.publication import Published
 
 __all__ = ["PUBLISHED", "Published", "canonical_name"]
 
-PUBLISHED = {published.name: published for published in (*OF_DEEPFACE, *OF_INSIGHTFACE, *OF_UNIFACE)}
+PUBLISHED = {
+    published.name: published for published in (*OF_DEEPFACE, *AGE_AND_GENDER, *OF_INSIGHTFACE, *OF_UNIFACE)
+}
 
 
 def canonical_name(name: str) -> str:

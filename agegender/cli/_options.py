@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="A network by name (arcface, vggface, insightface/buffalo_l, compact …; `agegender networks` lists them) "
+        help="A network by name (arcface, vggface, insightface/buffalo_l, compact; see `agegender networks`) "
         "or an .onnx file."
     ),
 ]

@@ -68,7 +68,7 @@ def _print_all(table: pd.DataFrame) -> None:
         )
     out_console.print(shown)
     out_console.print(
-        "No network was compared with its real weights, except where it says so. `agegender networks NAME` tells where "
+        "No real weights were compared, except where it says so. `agegender networks NAME` tells where "
         "a file would lie, and its terms in full.",
         soft_wrap=True,
     )

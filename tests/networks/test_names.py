@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from agegender import Backbone, EmbeddingExtractor
 from agegender._networks.location import insightface_folder, uniface_folder, weights_folder
+from agegender._networks.of_deepface import OF_DEEPFACE
 from agegender._networks.published import PUBLISHED
 from agegender.backbones import describe_backbones, known_backbones, register_backbone
 from agegender.cli import app
@@ -89,7 +90,7 @@ def test_the_file_of_deepface_s_buffalo_l_is_where_deepface_looks_for_it() -> No
 def test_all_of_deepface_s_networks_are_known_in_its_own_spelling() -> None:
     from deepface.modules.modeling import AVAILABLE_MODELS
 
-    theirs = {published.spelled for published in PUBLISHED.values() if published.project == "deepface"}
+    theirs = {published.spelled for published in OF_DEEPFACE}
     assert theirs | {"Dlib"} == set(AVAILABLE_MODELS["facial_recognition"])
 
 

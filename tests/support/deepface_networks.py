@@ -37,7 +37,7 @@ def build(name: str, seed: int = 0) -> Any:
     try:
         with quiet_keras():
             keras.utils.set_random_seed(seed)
-            module = importlib.import_module(f"deepface.models.facial_recognition.tf.{published.module}")
+            module = importlib.import_module(f"deepface.models.{published.module}")
             model = getattr(module, published.builder)()
             _draw_what_starts_constant(model, seed)
             _measure_statistics(model, seed)
