@@ -138,7 +138,7 @@ mean 'arcface'?
             return _load_registered(name, own, weights)
         if (found := find_by_name(name, weights, engine)) is not None:
             return cls(**found)
-        path, terms = find_in_file(name, weights)
+        path, terms = find_in_file(name, weights, engine)
         return cls.from_onnx(path, **terms)
 
     @classmethod

@@ -60,7 +60,7 @@ def find_by_name(given: str, weights: Weights, engine: Engine) -> dict[str, Any]
     return _published(PUBLISHED[name], weights, engine)
 
 
-def find_in_file(name: str, weights: Weights) -> tuple[Path, dict[str, Any]]:
+def find_in_file(name: str, weights: Weights, engine: Engine) -> tuple[Path, dict[str, Any]]:
     """Return the ONNX file that a path, or a place in InsightFace's folder, stands for, and how it is fed.
 
     Raises
@@ -68,7 +68,7 @@ def find_in_file(name: str, weights: Weights) -> tuple[Path, dict[str, Any]]:
     WeightsNotFoundError
         If there is no such pack or file.
     ValueError
-        If the name is neither, or weights are given beside it.
+        If the name is neither, or weights or another engine are given beside it.
     """
     in_packs = name.startswith(PREFIX)
     if not in_packs and not name.lower().endswith(".onnx"):
@@ -80,6 +80,8 @@ def find_in_file(name: str, weights: Weights) -> tuple[Path, dict[str, Any]]:
         raise ValueError(
             f"{name} is a file with its weights in it; weights={weights!r} goes with a known name only."
         )
+    if engine == "keras":
+        raise ValueError(f"{name} is an ONNX file, which has no Keras form; use engine='auto' or 'onnx'.")
     if not in_packs:
         return existing_file(name), {}
     path = find_in_packs(name)

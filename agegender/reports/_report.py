@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,11 @@ from agegender._version import __version__
 from agegender.calibration import (
     UNCALIBRATED,
     Calibration,
-    calibration_of,
     check_coverage,
-    prediction_frame,
 )
 from agegender.metrics import target_column
 from agegender.reports import _tables
+from agegender.reports._beside import beside, predicted
 from agegender.reports._fields import ReportTables
 from agegender.reports._inputs import complete_frame, gender_labels, group_labels, years
 
@@ -40,6 +39,7 @@ def evaluation_report(
     y: Any,
     *,
     groups: Any = None,
+    baselines: Mapping[str, Any] | None = None,
     gender_names: Mapping[Any, str] | None = None,
     coverage: float = 0.9,
     n_worst: int = 24,
@@ -51,14 +51,18 @@ def evaluation_report(
 
     Parameters
     ----------
-    model : AgeGenderPipeline, AgeGenderClassifier, or another fitted estimator that predicts probabilities
-        It should have seen none of these pictures.
+    model : AgeGenderPipeline, AgeGenderClassifier, a baseline, or another fitted estimator
+        It should have seen none of these pictures. It has ``predict_proba`` and ``classes_`` or, without a
+        distribution, ``predict_frame``.
     X : sequence of pictures, or of whatever the model reads
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
         True ages in years and genders. Either may be missing (NaN, None): the row counts for the other.
     groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
         Labels by which every figure is broken down: a column of race labels, say. Gender and age band always are,
         and every crossing of two. A missing label stands in no group.
+    baselines : dict of str to estimator, default=None
+        Predictors that others trained (`agegender.baselines`), by the name that the report gives them: each is
+        compared with the model picture by picture. They predict the genders 0 male and 1 female.
     gender_names : dict, default=None
         What to call the genders: ``{0: "male", 1: "female"}`` for the labels of the loaders.
     coverage : float, default=0.9
@@ -81,6 +85,11 @@ def evaluation_report(
     ValueError
         If lengths differ, a grouping has more than 50 labels, or nothing was predicted.
 
+    See Also
+    --------
+    EvaluationReport.from_predictions : A report of predictions that are there already.
+    agegender.baselines : What to compare with.
+
     Examples
     --------
     >>> import numpy as np
@@ -95,15 +104,16 @@ def evaluation_report(
     ['age_mae', 'age_bias', 'age_cs5', 'age_coverage', 'gender_accuracy']
     >>> report.save("report/")  # doctest: +SKIP
     """
+    import pandas as pd
+
     check_coverage(coverage)
-    age_proba, gender_proba = model.predict_proba(X)
-    labels, calibration = model.classes_[1], calibration_of(model)
-    frame = prediction_frame(age_proba, gender_proba, labels, calibration=calibration, coverage=coverage)
+    frame, age_proba, calibration = predicted(model, X, coverage)
     ages, genders = target_column(y, "age"), target_column(y, "gender")
     if len(ages) != len(frame):
         raise ValueError(f"X has {len(frame)} pictures and y {len(ages)} rows; they should be as many.")
-    return EvaluationReport.from_predictions(
-        frame.assign(true_age=years(ages), true_gender=genders),
+    truth = pd.DataFrame({"true_age": years(ages), "true_gender": genders})
+    report = EvaluationReport.from_predictions(
+        frame.assign(**truth),
         groups=groups,
         pictures=X,
         age_proba=age_proba,
@@ -115,6 +125,10 @@ def evaluation_report(
         random_state=random_state,
         title=title,
     )
+    if not baselines:
+        return report
+    options = {"n_resamples": n_resamples, "seed": random_state}
+    return replace(report, baselines=beside(report.predictions, baselines, X, truth, gender_names, **options))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +166,10 @@ class EvaluationReport(ReportTables):
         How many true ages lie in each tenth of their predicted distribution; empty likewise.
     worst : DataFrame
         The pictures whose age is furthest off, with their row number in the predictions.
+    baselines : DataFrame
+        A row a baseline and figure: ``value`` is the baseline's and ``model`` the model's, on the ``n`` pictures
+        that both predict; ``difference`` is the model's less the baseline's, with its paired interval; ``clear``
+        where that leaves out 0. Empty where there were no baselines.
     predictions : DataFrame
         What all of this is counted from, a row a picture, the groups last.
 
@@ -248,7 +266,7 @@ class EvaluationReport(ReportTables):
             name: _records(getattr(self, name))
             for name in (
                 *("by_group", "gaps", "cumulative_score", "genders", "gender_calibration"),
-                *("age_calibration", "age_positions", "worst"),
+                *("age_calibration", "age_positions", "worst", "baselines"),
             )
         }
         overall = dict(zip(self.overall.index, _records(self.overall), strict=True))

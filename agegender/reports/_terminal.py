@@ -21,7 +21,8 @@ def overview(report: ReportTables) -> Any:
     counts = report.counts
     heading = Text(f"{report.title}: {counts['predicted']:,} of {counts['pictures']:,} pictures")
     names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
-    return Group(heading, _overall(report), *(_by_group(report, name) for name in names))
+    compared = [_beside(report)] if len(report.baselines) else []
+    return Group(heading, _overall(report), *compared, *(_by_group(report, name) for name in names))
 
 
 def _overall(report: ReportTables) -> Any:
@@ -32,6 +33,20 @@ def _overall(report: ReportTables) -> Any:
         name = str(figure)
         interval = interval_text(name, row["low"], row["high"])
         table.add_row(figure_title(name), figure_text(name, row["value"]), interval, f"{int(row['n']):,}")
+    return table
+
+
+def _beside(report: ReportTables) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("baseline", "figure", "baseline's", "model's", "difference", "95 % interval", "pictures")
+    for record in report.baselines.to_dict("records"):
+        name = record["figure"]
+        values = [figure_text(name, record[column]) for column in ("value", "model", "difference")]
+        interval = interval_text(name, record["low"], record["high"])
+        title = figure_title(name)
+        table.add_row(Text(record["baseline"]), title, *values, interval, f"{record['n']:,}")
     return table
 
 

@@ -12,6 +12,7 @@ import networks
 import numpy as np
 import onnx
 import pytest
+from deepface_networks import demography
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
@@ -24,17 +25,6 @@ from agegender.faces import Face, detect
 
 SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 SIZES = {"square": (200, 200), "tall": (260, 150), "wide": (90, 241)}
-
-
-def demography(n_outputs: int, seed: int) -> onnx.ModelProto:
-    """A small network of the layout of deepface's: (n, 224, 224, 3) in, probabilities out."""
-    b = networks.Builder(seed)
-    x = b.add("Transpose", "picture", perm=[0, 3, 1, 2])
-    x = b.add("Relu", b.conv(x, 3, 8, strides=[8, 8]))
-    x = b.add("Flatten", b.add("GlobalAveragePool", x))
-    x = b.add("Mul", b.dense(x, 8, n_outputs), b.constant(np.float32(30)))
-    b.add("Softmax", x, axis=1, name="out")
-    return b.model({"out": ["N", n_outputs]}, ["N", 224, 224, 3])
 
 
 def genderage(seed: int = 0) -> onnx.ModelProto:
@@ -95,9 +85,10 @@ def test_ages_and_genders_are_those_of_deepface_s_analyze(deepface_weights, pict
     theirs = json.loads(ran.stdout.splitlines()[-1])
     baseline = DeepFaceAgeGender(cache=None).fit()
     predicted, (ages, genders) = baseline.predict(pictures), baseline.predict_proba(pictures)
+    # analyze resizes fractions, represent and agegender whole numbers: a hundredth of a percent.
     assert [int(age) for age in predicted[:, 0]] == [said["age"] for said in theirs]
     np.testing.assert_allclose(
-        100 * genders, [[said["gender"]["Man"], said["gender"]["Woman"]] for said in theirs], atol=1e-3
+        100 * genders, [[said["gender"]["Man"], said["gender"]["Woman"]] for said in theirs], atol=1e-2
     )
     assert ["Man", "Woman"][int(predicted[0, 1])] == theirs[0]["dominant_gender"]
     np.testing.assert_allclose(ages @ np.arange(101), predicted[:, 0], rtol=1e-5)
@@ -211,12 +202,8 @@ def measure(pictures: list[str]) -> None:
     """What deepface says of pictures; run in a process of its own, for deepface changes whoever imports it."""
     from deepface.modules import demography as theirs
 
-    said = [
-        theirs.analyze(
-            picture, actions=("age", "gender"), detector_backend="skip", enforce_detection=False, silent=True
-        )
-        for picture in pictures
-    ]
+    how = {"detector_backend": "skip", "enforce_detection": False, "silent": True}
+    said = [theirs.analyze(picture, actions=("age", "gender"), **how) for picture in pictures]
     kept = [{name: entry[0][name] for name in ("age", "gender", "dominant_gender")} for entry in said]
     print(json.dumps(kept, default=float))  # noqa: T201
 

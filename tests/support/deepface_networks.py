@@ -58,6 +58,19 @@ def save(model: Any, path: Path) -> Path:
     return path
 
 
+def demography(n_outputs: int, seed: int) -> Any:
+    """A small network of the layout of deepface's: (n, 224, 224, 3) in, probabilities out."""
+    import networks
+
+    b = networks.Builder(seed)
+    x = b.add("Transpose", "picture", perm=[0, 3, 1, 2])
+    x = b.add("Relu", b.conv(x, 3, 8, strides=[8, 8]))
+    x = b.add("Flatten", b.add("GlobalAveragePool", x))
+    x = b.add("Mul", b.dense(x, 8, n_outputs), b.constant(np.float32(30)))
+    b.add("Softmax", x, axis=1, name="out")
+    return b.model({"out": ["N", n_outputs]}, ["N", 224, 224, 3])
+
+
 def _draw_what_starts_constant(model: Any, seed: int) -> None:
     """Give slopes, scales and shifts values of their own, slopes above 1 and below 0 among them."""
     rng = np.random.default_rng(seed)
