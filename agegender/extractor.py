@@ -58,7 +58,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for.
     weights : path, default=None
         The weights file of a network given by name; None looks in deepface's folder, then downloads.
-    faces : {"auto", "yunet", "mtcnn"}, path, Detector or None, default=None
+    faces : {"auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default=None
         None: each picture is a face crop. Otherwise what finds faces in photographs, as in
         :func:`agegender.faces.load_detector`; the largest face of each is aligned by its landmarks to the template
         of face recognition, scaled to the network's input. What "auto" stands for is decided at ``fit``.
@@ -213,7 +213,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             Paths, ``bytes``, PIL images or RGB ``uint8`` arrays, mixed as you like.
         out : ndarray or memmap of shape (n_samples, ...), default=None
             Where to write, for outputs larger than memory; float32 or float16, for pixels uint8 too.
-        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
             Overrides the parameter `faces` in this call. Where `framing_` is known and `framing` is None, a found
             face is aligned to it.
 
@@ -325,7 +325,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
             What finds faces; "own" is the parameter `faces`, or "auto" where that is None.
 
         Returns

@@ -124,7 +124,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
             What finds the face in each picture, in this call: "auto" the detector that the model keeps, None takes
             pictures as face crops, "own" does what the model was trained with. A found face is shown to the network
             in the framing of the faces that the model was trained on.
@@ -208,7 +208,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
             What finds faces; "own" is the detector that the model was trained with, or "auto" where that was none.
         coverage, max_age_range, min_gender_proba
             As in :meth:`predict_frame`.

@@ -55,7 +55,7 @@ ModelOption = Annotated[
 FacesOption = Annotated[
     str,
     typer.Option(
-        help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file; or none: each picture is a face crop."
+        help="What finds faces: auto, yunet, mtcnn, scrfd or its .onnx file; or none: each picture is a face crop."
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
