@@ -22,7 +22,7 @@ from agegender import (
     runtime,
     save_model,
 )
-from agegender._networks import conversion, converted
+from agegender._networks import conversion, converted, opening
 from agegender._networks.converted import place_of
 from agegender._networks.location import weights_folder
 from agegender._networks.opening import layers_of
@@ -72,8 +72,7 @@ def test_layers_and_their_names_stay_those_of_keras(backbone, layer) -> None:
     expected = on_keras(backbone, layer)
     open_network(backbone, "embedding")
     close_networks()
-    opening_layers = __import__("agegender._networks.opening", fromlist=["_layers"])._layers
-    opening_layers.pop(backbone.structure)
+    opening._layers.pop(backbone.structure)
     assert (backbone.layers, backbone.output_shape(layer), backbone.resolve_layer(layer)) == (
         names,
         shape,

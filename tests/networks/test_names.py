@@ -25,6 +25,7 @@ from agegender.cli import app
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 from agegender.runtime import open_network
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 ONNX = b"\x08\x08" + bytes(64)
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
 # Our name, the module and the constant in which deepface says where its files are.
@@ -347,3 +348,16 @@ def test_the_command_lists_every_name_and_tells_one_in_full() -> None:
     assert "VGG, Oxford: for non-commercial research" in one.stdout
     unknown = CliRunner().invoke(app, ["networks", "arcfase"])
     assert "Did you mean 'arcface'?" in str(unknown.exception)
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not beside the tests")
+def test_the_table_in_the_documentation_is_what_there_is() -> None:
+    lines = (DOCS / "networks.md").read_text(encoding="utf-8").splitlines()
+    written = {
+        line.split("`")[1]: [cell.strip() for cell in line.split("|")] for line in lines if line[:3] == "| `"
+    }
+    table = describe_backbones().set_index("name")
+    assert set(written) == set(table.index)
+    for name, row in table.iterrows():
+        shown = [row["input"], row["fed_as"], f"{row['embedding']:,}", row["checked"]]
+        assert [*written[name][4:7], written[name][8]] == shown
