@@ -5,14 +5,14 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# .onnx, .agegender, .txt: the network and model that the wheel carries, their licence and kept-out names.
-PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt"}
+# .onnx, .agegender, .txt, .bin: the network and model in the wheel, their licence, kept-out names, training digests.
+PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin"}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
 SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}}
 TOP = {
-    *("PKG-INFO", "pyproject.toml", ".gitignore", "Makefile"),
-    *("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("PKG-INFO", "pyproject.toml", ".gitignore", ".readthedocs.yaml", "Makefile", "CITATION.cff", "LICENSE"),
+    *("README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "RELEASE.md", "SECURITY.md"),
 }
 
 
@@ -43,13 +43,20 @@ with tarfile.open(sdist) as archive:
     in_sdist = [member.name for member in archive.getmembers() if member.isfile()]
 strangers = strangers_in_wheel(in_wheel) + strangers_in_sdist(in_sdist)
 needed = (
-    "agegender/__init__.py", "agegender/py.typed", "agegender/pretrained/compact.onnx", "licenses/LICENSE",
-    "entry_points.txt",
+    "agegender/__init__.py", "agegender/__main__.py", "agegender/py.typed", "agegender/pretrained/compact.onnx",
+    "licenses/LICENSE", "entry_points.txt",
 )  # fmt: skip
 missing = [name for name in needed if not any(entry.endswith(name) for entry in in_wheel)]
 missing += [
     name
-    for name in ("/tests/conftest.py", "/docs/conf.py", "/Makefile", "/LICENSE")
+    for name in (
+        "/tests/conftest.py",
+        "/docs/conf.py",
+        "/Makefile",
+        "/LICENSE",
+        "/CITATION.cff",
+        "/SECURITY.md",
+    )
     if not any(entry.endswith(name) for entry in in_sdist)
 ]
 if strangers or missing:

@@ -1,7 +1,8 @@
-"""Age and gender from photographs of faces, with the habits of scikit-learn.
+"""Predict age and gender from photographs of faces, in the style of scikit-learn.
 
-Frozen face-recognition networks turn each picture into activations, once, kept on disk; Keras heads learn age
-(a distribution over years, read as its mean) and gender on them within scikit-learn's rules.
+A frozen face-recognition network embeds each picture once, and the embeddings are cached on disk. Keras heads
+learn the age (a distribution over years; the prediction is its mean) and the gender from the embeddings. All
+estimators follow scikit-learn's conventions.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from agegender.persistence import load_model, save_model
     from agegender.pipeline import AgeGenderPipeline
     from agegender.pretrained import load_pretrained
+    from agegender.versions import show_versions
 
 __all__ = [
     "AgeGenderClassifier",
@@ -34,9 +36,10 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "save_model",
+    "show_versions",
 ]
 
-# Each name is imported when it is first asked for: `import agegender` itself costs nothing.
+# Each name is imported when it is first used, so that `import agegender` is fast.
 _HOMES = {
     "AgeGenderClassifier": "classifier",
     "AgeGenderPipeline": "pipeline",
@@ -49,6 +52,7 @@ _HOMES = {
     "load_model": "persistence",
     "load_pretrained": "pretrained",
     "save_model": "persistence",
+    "show_versions": "versions",
 }
 
 

@@ -1,7 +1,7 @@
-"""What a face-recognition network needs: its file, the pictures it takes, the layers it has.
+"""Face-recognition networks: their files, inputs and layers.
 
 Everything that decides a network's numbers is in a :class:`Backbone`: the sha256 of its file, the order of its
-colours, its normalisation and the size of its pictures. Running it is the business of :mod:`agegender.runtime`.
+colours, its normalisation and the size of its pictures. :mod:`agegender.runtime` runs it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from numpy.typing import ArrayLike
 
 from agegender._networks.location import existing_file
 from agegender._networks.source import NetworkFile
+from agegender._utils.callers import warn_once
 from agegender._utils.files import write_whole
 from agegender._utils.validation import check_choice
+from agegender.exceptions import NormalizationWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,7 @@ Color: TypeAlias = Literal["rgb", "bgr"]
 Numbers: TypeAlias = float | tuple[float, float, float]
 
 CARRIED_BYTES = 16 * 2**20
-"""Networks up to this size travel inside saved models."""
+"""Networks up to this size are stored inside saved models."""
 
 _HDF5 = (".h5", ".hdf5")
 _COMMON: dict[str, Any] = {"color": "rgb", "mean": 127.5, "scale": 1 / 128, "licence": None}
@@ -45,30 +47,30 @@ _COMMON: dict[str, Any] = {"color": "rgb", "mean": 127.5, "scale": 1 / 128, "lic
 class Backbone:
     """A frozen network that turns pictures of faces into numbers.
 
-    Made by :meth:`load`, :meth:`from_onnx` or :meth:`from_keras`, and never changed after. Two backbones are equal
-    when they give equal numbers by their making: same file content, colours, normalisation and picture size. It
-    pickles without its network, which is found again by name and sha256; see :meth:`with_content`.
+    Made by :meth:`load`, :meth:`from_onnx` or :meth:`from_keras`, and never changed afterwards. Two backbones
+    are equal if file content, colour order, normalisation and input size are equal. A pickled backbone does not
+    contain its network, which is found again by name and sha256; see :meth:`with_content`.
 
     Attributes
     ----------
     name : str
-        What it is called in messages and column names.
+        Name in messages and column names.
     path : pathlib.Path or None
-        Where its file was found; None where it never had one.
+        Where its file was found; None if it has no file.
     sha256 : str
-        Of the file's content.
+        Digest of the file's content.
     size : int
         Of the file, in bytes.
     color : {"rgb", "bgr"}
-        The order of colours that the network takes.
+        The colour order of the network's input.
     mean, scale : float or tuple of three floats
-        The network is fed (x − mean)·scale for x from 0 to 255; three numbers stand in its own order of colours.
+        The network is fed (x − mean)·scale for x from 0 to 255; three numbers are in its own colour order.
     input_size : tuple of int
-        Height and width of the pictures that it takes, in pixels.
+        Height and width of its input, in pixels.
     licence : str or None
-        The terms of its weights, where they are known.
+        The terms of its weights, if known.
     suffix : str
-        The kind of its file: ``".onnx"``, ``".h5"`` (deepface's weights) or ``".keras"``.
+        The type of its file: ``".onnx"``, ``".h5"`` (deepface's weights) or ``".keras"``.
     """
 
     name: str
@@ -100,22 +102,22 @@ class Backbone:
             ``insightface/<pack>`` or ``insightface/<pack>/<file>.onnx`` for what lies in InsightFace's folder; or an
             ``.onnx`` file as in :meth:`from_onnx` with its defaults.
         weights : path, default=None
-            The weights file, ``.onnx`` or ``.h5``. None looks where the network's own project keeps it
-            (``$DEEPFACE_HOME/.deepface/weights``, ``$INSIGHTFACE_HOME/models``, ``$UNIFACE_CACHE_DIR``; by default in
-            the home directory), then downloads it unless ``AGEGENDER_OFFLINE=1`` is set. ``compact`` comes with its
-            own.
+            The weights file, ``.onnx`` or ``.h5``. If None, it is searched in the folder of the network's own project
+            (``$DEEPFACE_HOME/.deepface/weights``, ``$INSIGHTFACE_HOME/models`` or ``$UNIFACE_CACHE_DIR``; by default
+            in the home directory) and otherwise downloaded, unless ``AGEGENDER_OFFLINE=1`` is set. ``compact`` comes
+            with its own weights.
         engine : {"auto", "onnx", "keras"}, default="auto"
-            Which form of the weights: the ``.onnx`` file, or the ``.h5`` file, which is converted to ONNX at its
-            first use. "auto" takes the first where it is there, and the second otherwise.
+            The format of the weights: the ``.onnx`` file, or the ``.h5`` file, which is converted to ONNX at its
+            first use. "auto" uses the ``.onnx`` file if it exists, and the ``.h5`` file otherwise.
 
         Raises
         ------
         ValueError
             If there is no network of this name, or it cannot be used here.
         WeightsNotFoundError
-            If the file is neither here nor to be had.
+            If the file was not found and could not be downloaded.
         WeightsError
-            If the file is not what it should be.
+            If the file does not contain this network.
 
         See Also
         --------
@@ -153,31 +155,34 @@ mean 'arcface'?
         licence: str | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> Backbone:
-        """Take any ONNX network with one input of shape (n, 3, h, w) or (n, h, w, 3) and an output of shape (n, d).
+        """Read any ONNX network with one input of shape (n, 3, h, w) or (n, h, w, 3) and an output of shape (n, d).
 
         Parameters
         ----------
         path : path
             The file, weights included.
         name : str, default=None
-            What to call it; None takes what :meth:`quantize` wrote into the file, else the file's name.
+            Name of the backbone. If None, the name that :meth:`quantize` wrote into the file is used, or else
+            the file's name.
         color : {"rgb", "bgr"}, default=None
-            The order of colours that the network takes; None takes what :meth:`quantize` wrote, else ``"rgb"``.
+            The colour order of the network's input. If None, the value that :meth:`quantize` wrote is used, or
+            else ``"rgb"``.
         mean, scale : float or three floats, default=None
-            The network is fed (x − mean)·scale for x from 0 to 255; three numbers stand in the network's order of
-            colours. None takes what :meth:`quantize` wrote, else 127.5 and 1/128. A graph that normalises by itself
-            takes ``mean=0.0, scale=1.0``.
+            The network is fed (x − mean)·scale for x from 0 to 255; three numbers are in the network's colour
+            order. If None, the values that :meth:`quantize` wrote are used, or else 127.5 and 1/128. If the
+            graph contains its normalisation, pass ``mean=0.0, scale=1.0``; such a graph is recognised by its first
+            operations, and a `NormalizationWarning` is issued if neither is given.
         licence : str, default=None
             The terms of its weights.
         input_size : tuple of int, default=None
-            Height and width in pixels, where the graph leaves them open.
+            Height and width in pixels, if the graph leaves them open.
 
         Raises
         ------
         WeightsNotFoundError
             If there is no such file.
         WeightsError
-            If it is not an ONNX network, or not one that takes pictures.
+            If it is not an ONNX network, or if its input is not a picture.
         """
         file = existing_file(path)
         given = {"name": name, "color": color, "mean": mean, "scale": scale, "licence": licence}
@@ -191,13 +196,16 @@ mean 'arcface'?
         input_size: tuple[int, int] | None,
         given: Mapping[str, Any],
     ) -> Backbone:
-        """Take an ONNX network from its bytes: what is not given is what they state, else the common ones."""
+        """Read an ONNX network from bytes; values not given come from its metadata, or are the defaults."""
         from agegender._networks.onnx_files import read_graph, stated_terms
         from agegender._networks.opening import keep_network
 
         source = str(file) if file else str(given["name"])
         graph = read_graph(content, source, input_size=input_size)
-        terms = _COMMON | {"name": Path(source).stem} | stated_terms(graph.model, source)
+        stated = stated_terms(graph.model, source)
+        terms = _COMMON | {"name": Path(source).stem} | stated
+        if not {"mean", "scale"} <= {*stated, *(key for key, value in given.items() if value is not None)}:
+            _warn_of_own_normalisation(graph, f"Backbone.from_onnx({source!r}, …)", "--mean 0 --scale {}")
         terms |= {key: value for key, value in given.items() if value is not None}
         backbone = cls(
             name=terms["name"],
@@ -222,11 +230,11 @@ mean 'arcface'?
         *,
         name: str | None = None,
         color: Color = "rgb",
-        mean: ArrayLike = 127.5,
-        scale: ArrayLike = 1 / 128,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
         licence: str | None = None,
     ) -> Backbone:
-        """Take a Keras model as it is now; training it further does not change the backbone.
+        """Copy a Keras model; training the model further does not change the backbone.
 
         Parameters
         ----------
@@ -234,20 +242,22 @@ mean 'arcface'?
             Functional or sequential, with one input (None, h, w, 3) and an output (None, d). A model inside the model
             counts as one layer.
         name : str, default=None
-            What to call it; None takes the model's name.
+            Name of the backbone; if None, the model's name.
         color, mean, scale, licence
-            As in :meth:`from_onnx`.
+            As in :meth:`from_onnx`; None is ``"rgb"``, 127.5 and 1/128.
 
         Raises
         ------
         ValueError
-            If the model is not of this kind.
+            If the model has another input or output.
         WeightsError
             If Keras could not load the model again from a file.
         """
-        from agegender._networks.keras import keras_snapshot, picture_size
+        from agegender._networks.keras import KerasGraph, keras_snapshot, picture_size
 
         size = picture_size(model)
+        if mean is None or scale is None:
+            _warn_of_own_normalisation(KerasGraph(model), "Backbone.from_keras(model, …)")
         content = keras_snapshot(model)
         backbone = cls(
             name=name or model.name,
@@ -255,43 +265,45 @@ mean 'arcface'?
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             color=_checked_color(color),
-            mean=_checked_numbers("mean", mean),
-            scale=_checked_numbers("scale", scale),
+            mean=_checked_numbers("mean", _COMMON["mean"] if mean is None else mean),
+            scale=_checked_numbers("scale", _COMMON["scale"] if scale is None else scale),
             input_size=size,
             licence=licence,
             suffix=".keras",
             content=content,
         )
-        backbone._layers()  # loads what was saved: better an error now than in another process
+        backbone._layers()  # loads the copy, so that an error is raised here and not in another process
         return backbone
 
     def quantize(self, sample: Sequence[Any], *, max_error: float = 0.03, verbose: int = 0) -> Backbone:
-        """Return the network in 8-bit integers: another backbone, two to four times as fast.
+        """Return the network in 8-bit integers, a new backbone that is two to four times as fast.
 
-        Static quantisation: ranges are measured once, on pictures like those to come; weights are int8, a scale for
-        each channel, activations uint8. On every other picture of the sample the embedding and the penultimate layer
-        are compared with the float network's, and the last operations stay in float32, as few as keep the error
-        small.
+        Static quantisation: ranges are measured once, on a sample of pictures. Weights are int8 with one scale
+        per channel, activations are uint8. On every other picture of the sample, the embedding and the
+        penultimate layer are compared with those of the float network. As few as possible of the last
+        operations stay in float32, so that the error is at most `max_error`.
 
         Parameters
         ----------
         sample : sequence of pictures
-            At least 16 face crops, as the extractor takes them; a hundred are better.
+            At least 16 face crops in any form that the extractor accepts; a hundred are better. They should be
+            like the pictures that the network will be used on.
         max_error : float, default=0.03
-            What rounding may add to these layers: a share of their variance over pictures, above 0 and up to 1.
+            The allowed rounding error of these two layers, as a share of their variance over pictures, above 0
+            and up to 1.
         verbose : int, default=0
-            With 1, a progress bar.
+            If 1, show a progress bar.
 
         Returns
         -------
         Backbone
-            An ONNX network with a sha256 of its own, so that its rows are cached by themselves; :meth:`save` writes
-            it to a file.
+            An ONNX network with its own sha256, so that its rows are cached separately; :meth:`save` writes it
+            to a file.
 
         Raises
         ------
         ValueError
-            If there are too few pictures, the network is in integers already or `max_error` is out of its range.
+            If there are too few pictures, the network is already quantised or `max_error` is out of range.
         PictureError
             If a picture cannot be read.
         WeightsError
@@ -299,8 +311,9 @@ mean 'arcface'?
 
         Notes
         -----
-        Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
-        CVPR 2018. Needs a processor with instructions for it (AVX-512 VNNI, AVX-VNNI, Arm dot product) to be faster.
+        Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+        Inference, CVPR 2018. It is faster only on processors with instructions for it (AVX-512 VNNI, AVX-VNNI,
+        Arm dot product).
 
         Examples
         --------
@@ -316,12 +329,12 @@ mean 'arcface'?
         return self._from_content(content, None, None, {"name": f"{self.name}-int8"})
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the network's file, whole or not at all.
+        """Write the network's file, completely or not at all.
 
         Parameters
         ----------
         path : path
-            Ends in the backbone's ``suffix``.
+            Must end in the backbone's ``suffix``.
 
         Returns
         -------
@@ -346,24 +359,24 @@ mean 'arcface'?
 
     @property
     def layers(self) -> list[str]:
-        """Names of the tensors that may be asked for besides "embedding", "penultimate", …; in their order."""
+        """Names of the tensors that can be requested besides "embedding", "penultimate", …; in order."""
         return list(self._layers().shapes)
 
     def resolve_layer(self, layer: str) -> str:
-        """Return a layer's own name, the one that cached rows are kept under.
+        """Return the tensor name of a layer, which is part of the cache key.
 
         Parameters
         ----------
         layer : str
-            "embedding" (the output), "penultimate" (what the last dense layer reads), "feature_map" (the last map of
-            more than one position), "pooled" (that map, averaged over its positions), "input" (the picture itself),
-            a tensor's name, or ``pooled(name)`` of a map.
+            "embedding" (the output), "penultimate" (the input of the last dense layer), "feature_map" (the last
+            map with more than one position), "pooled" (that map, averaged over its positions), "input" (the
+            picture itself), a tensor's name, or ``pooled(name)`` of a map.
 
         Returns
         -------
         str
-            The tensor's name; ``pooled(name)`` for an average; ``tensor(name)`` for a tensor whose own name is one of
-            the words above. What comes out may be asked for again, and comes out the same.
+            The tensor's name; ``pooled(name)`` for an average; ``tensor(name)`` for a tensor whose name is one
+            of the words above. Resolving the result again returns it unchanged.
 
         Raises
         ------
@@ -376,7 +389,7 @@ mean 'arcface'?
             return self._layers().name(layer)
 
     def output_shape(self, layer: str) -> tuple[int, ...]:
-        """Return the shape of what a layer gives for one picture: (d,), or (h, w, channels) for a map.
+        """Return the shape of a layer's output for one picture: (d,), or (h, w, channels) for a map.
 
         Raises
         ------
@@ -389,48 +402,48 @@ mean 'arcface'?
             return self._layers().shape(layer)
 
     def with_content(self) -> Backbone:
-        """Return the same backbone with its file inside, to be taken to another machine; itself above 16 MB.
+        """Return a copy that contains its file, for use on another machine; above 16 MB, return itself.
 
         Raises
         ------
         WeightsNotFoundError
-            If the file is no longer there.
+            If the file no longer exists.
         """
         if self.content is not None or self.size > CARRIED_BYTES:
             return self
         return replace(self, content=self.read_bytes())
 
     def read_bytes(self) -> bytes:
-        """Return the content of its file.
+        """Return the content of the file.
 
         Raises
         ------
         WeightsNotFoundError
-            If the file is neither on this machine nor carried along.
+            If the file is not on this machine and not inside the backbone.
         """
         if self.content is not None:
             return self.content
         return self.ensure_file().read_bytes()
 
     def ensure_file(self) -> Path:
-        """Return a file with its content, from where it was, its project's folder or ``$AGEGENDER_HOME/networks``.
+        """Return a file with its content: at its old path, in its project's folder or ``$AGEGENDER_HOME/networks``.
 
-        What is carried along is written to the last of them.
+        If the backbone contains its file, the file is written to the last of these folders.
 
         Raises
         ------
         WeightsNotFoundError
-            If the file is neither on this machine nor carried along, nor to be downloaded.
+            If the file was not found, is not inside the backbone, and could not be downloaded.
         """
         return self._network_file().find(self.content)
 
     def is_here(self) -> bool:
-        """Return whether its file is on this machine; nothing is downloaded to find out."""
+        """Return whether its file is on this machine, without downloading anything."""
         return self._network_file().here() is not None
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """What decides the network's layers: an HDF5 file holds weights alone, to which the name tells the layers."""
+        """What decides the layers: an HDF5 file contains only weights, and the name decides the layers."""
         return self.sha256, self.input_size, self.name if self.suffix in _HDF5 else ""
 
     def _layers(self) -> Layers:
@@ -440,7 +453,7 @@ mean 'arcface'?
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Say of which network a layer is lacking."""
+        """Add the network's name to errors about its layers."""
         try:
             yield
         except ValueError as error:
@@ -463,7 +476,7 @@ mean 'arcface'?
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
-        return self  # nothing in it can change, so scikit-learn's clone may share it
+        return self  # it is immutable, so scikit-learn's clone may share it
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -595,6 +608,25 @@ def _load_registered(name: str, backbone: Backbone, weights: object) -> Backbone
     return backbone
 
 
+def _warn_of_own_normalisation(graph: Any, call: str, options: str = "") -> None:
+    """Warn of the common normalisation before a network that normalises by itself."""
+    from agegender._networks.normalisation import own_range
+
+    highest = own_range(graph)
+    if highest is None:
+        return
+    scale = "1.0" if highest == 255 else "1 / 255"
+    remedy = call.replace("…", f"mean=0.0, scale={scale}")
+    by_command = options.format("1" if highest == 255 else "1/255")
+    warn_once(
+        f"This network normalises by itself: its first operations take pixels from 0 to {highest:g}. It was given no "
+        "mean and scale, and the common ones (127.5 and 1/128) come on top of its own: its numbers are those of a "
+        f"grey picture, nearly. Use {remedy}{f' (in commands {by_command})' if by_command else ''}; if the common "
+        "ones are meant, give them: mean=127.5, scale=1 / 128.",
+        NormalizationWarning,
+    )
+
+
 def _checked_color(color: str) -> Color:
     check_choice("color", color, ("rgb", "bgr"), "Backbone")
     return "rgb" if color == "rgb" else "bgr"
@@ -603,7 +635,7 @@ def _checked_color(color: str) -> Color:
 def _checked_numbers(name: str, value: ArrayLike) -> Numbers:
     numbers = tuple(float(number) for number in np.ravel(value))
     if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"Backbone: {name}={value!r} should be one number or three, one a colour.")
+        raise ValueError(f"Backbone: {name}={value!r} should be one number, or three, one per colour.")
     if name == "scale" and 0.0 in numbers:
         raise ValueError(f"Backbone: scale={value!r} would make every picture the same; it cannot be 0.")
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])

@@ -1,7 +1,7 @@
-"""Rows computed once, kept on disk: how a key is made, and where the rows lie.
+"""A cache of embeddings on disk: its keys and its file.
 
-One SQLite file a directory, ``embeddings.sqlite``, shared by every process that is given the directory. A row
-is found by the picture's content and by a `Recipe`, all that decides its numbers besides the picture.
+Each directory contains one SQLite file, ``embeddings.sqlite``, which several processes can share. A row is
+found by the content of its picture and by a `Recipe`, which contains everything else that decides its numbers.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ FILE_NAME = "embeddings.sqlite"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything besides the picture that decides a row's numbers.
+    """Everything except the picture that decides the numbers of a row.
 
     Parameters
     ----------
     network : str
         The sha256 of the network's file.
     layer : str
-        The resolved tensor, not the nickname that was asked for.
+        The tensor's name, not a nickname such as "penultimate".
     input_size : tuple of int
-        Height and width that the network is fed, in pixels.
+        Height and width of the network's input, in pixels.
     color : str
         Order of the network's colour channels, ``"rgb"`` or ``"bgr"``.
     mean, scale : float or tuple of float
@@ -48,13 +48,13 @@ class Recipe:
     crop : float
         Fraction trimmed from every side of the face.
     faces : str or None
-        Detector and alignment, None where the picture is taken as it is.
+        Detector and alignment, None if the picture is used without detection.
     view : str, default="plain"
         The view of the face that was embedded.
     preprocessing : int
         Version of the steps from bytes to pixels.
     dtype : {"float32", "float16", "uint8"}, default="float32"
-        How the numbers are kept; "uint8" is for pixels.
+        Data type on disk; "uint8" is for pixels.
 
     Raises
     ------
@@ -101,22 +101,22 @@ class Recipe:
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """Sixteen bytes (BLAKE2b) that stand for all the fields."""
+        """Digest of all fields (BLAKE2b, 16 bytes)."""
         return blake2b(self.json.encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """What a cache holds for one recipe.
+    """Content of a cache for one recipe.
 
     Parameters
     ----------
     recipe : Recipe
     shape : tuple of int
-        A row's.
+        Shape of a row.
     n_rows : int
     n_bytes : int
-        Of the numbers alone.
+        Size of the numbers, without overhead.
     last_used : date
         The day (UTC) on which a row was last stored or loaded.
     """
@@ -130,15 +130,15 @@ class RecipeInfo:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What a cache holds.
+    """Content of a cache.
 
     Parameters
     ----------
     path : Path
-        Its file.
+        The file.
     n_rows : int
     n_bytes : int
-        On disk, SQLite's own overhead included.
+        Size on disk, with SQLite's overhead.
     recipes : tuple of RecipeInfo
         In the order in which they were first stored.
     """
@@ -152,16 +152,16 @@ class CacheInfo:
 def open_cache(
     cache: str | os.PathLike[str] | None, *, on_error: Literal["warn", "raise"] = "warn"
 ) -> EmbeddingCache | None:
-    """Return the cache that an extractor's `cache` parameter stands for.
+    """Open the cache that an extractor's `cache` parameter names.
 
     Parameters
     ----------
     cache : "auto", path or None
-        ``"auto"``: the user's cache directory, or ``AGEGENDER_HOME`` where it is set. A path: that directory,
-        made when the first row is stored. None: no cache.
+        ``"auto"``: the user's cache directory, or ``AGEGENDER_HOME`` if it is set. A path: that directory,
+        created when the first row is stored. None: no cache.
     on_error : {"warn", "raise"}, default="warn"
-        What a full disk, a read-only directory or a lock held too long leads to: one `CacheWarning` and a run
-        that goes on without the cache, or a `CacheError`.
+        What happens if the disk is full, the directory is read-only or a lock is held too long: one
+        `CacheWarning`, and the run continues without the cache, or a `CacheError`.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def open_cache(
     Raises
     ------
     TypeError
-        If `cache` is none of these.
+        If `cache` is not one of these.
     ValueError
         If `on_error` is not one of the two.
 
@@ -189,15 +189,15 @@ def open_cache(
 
 
 class EmbeddingCache:
-    """Rows of numbers on disk, found by recipe and picture content.
+    """Embeddings on disk, found by recipe and content of the picture.
 
-    Safe with several processes and threads at once; pickled, it is its directory. Nothing is opened before the
-    first use.
+    Several processes and threads can use it at the same time. A pickled cache contains only its directory. The
+    file is opened at the first use.
 
     Parameters
     ----------
     directory : path
-        Where the file ``embeddings.sqlite`` lies or will lie.
+        The directory of the file ``embeddings.sqlite``.
     on_error : {"warn", "raise"}, default="warn"
         See `open_cache`.
 
@@ -235,19 +235,19 @@ class EmbeddingCache:
 
     @property
     def path(self) -> Path:
-        """The file that holds the rows."""
+        """The file that contains the rows."""
         return self.directory / FILE_NAME
 
-    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
-        """Fill the rows that are known.
+    def load(self, recipe: Recipe, digests: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+        """Load the rows that are in the cache.
 
         Parameters
         ----------
         recipe : Recipe
-        contents : sequence of bytes, length n
-            One 16-byte digest a picture.
+        digests : sequence of bytes, length n
+            One 16-byte digest per picture.
         out : ndarray or memmap of shape (n, …), float32 or float16
-            Written where a row is known, left as it is elsewhere.
+            Filled with the rows that are in the cache; other rows are not changed.
 
         Returns
         -------
@@ -261,33 +261,33 @@ class EmbeddingCache:
         CacheError
             If the file was written by a newer agegender, or cannot be read and `on_error` is "raise".
         """
-        _check_rows(contents, out)
-        found = np.zeros(len(contents), dtype=bool)
+        _check_rows(digests, out)
+        found = np.zeros(len(digests), dtype=bool)
         if os.path.exists(self.path):
-            work = functools.partial(statements.load, recipe=recipe, contents=contents, out=out, found=found)
+            work = functools.partial(statements.load, recipe=recipe, digests=digests, out=out, found=found)
             damaged = self._file.attempt("read", work)
             if damaged:
                 tell(
                     f"{len(damaged)} rows of the cache {self.path} fail their checksum; they were dropped and will "
-                    "be computed again. A disk that does this more than once should be looked at."
+                    "be computed again. If this happens more than once, check the disk."
                 )
         return found
 
-    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
-        """Keep rows, all of them or none (one transaction); those known already stay as they are.
+    def store(self, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
+        """Store rows, all of them or none (one transaction); rows that are already stored are not changed.
 
         Parameters
         ----------
         recipe : Recipe
-        contents : sequence of bytes, length n
-            One 16-byte digest a picture.
+        digests : sequence of bytes, length n
+            One 16-byte digest per picture.
         rows : ndarray of shape (n, …)
-            Kept as `recipe.dtype`.
+            Stored as `recipe.dtype`.
 
         Returns
         -------
         bool
-            Whether they are kept now; False after a warning that the file cannot be written.
+            Whether the rows are stored; False after a warning that the file cannot be written.
 
         Raises
         ------
@@ -296,14 +296,14 @@ class EmbeddingCache:
         CacheError
             If the file was written by a newer agegender, or cannot be written and `on_error` is "raise".
         """
-        _check_rows(contents, rows)
-        if not len(contents):
+        _check_rows(digests, rows)
+        if not len(digests):
             return True
-        work = functools.partial(statements.store, recipe=recipe, contents=contents, rows=rows)
+        work = functools.partial(statements.store, recipe=recipe, digests=digests, rows=rows)
         return bool(self._file.attempt("written", work))
 
     def info(self) -> CacheInfo:
-        """Count what the cache holds, without making one.
+        """Return the content of the cache; no file is created.
 
         Returns
         -------
@@ -321,14 +321,15 @@ class EmbeddingCache:
         return CacheInfo(self.path, n_rows, self._file.n_bytes(), recipes)
 
     def verify(self) -> int:
-        """Read every row, compare its checksum and drop those that fail.
+        """Read every row, compare its checksum and delete the rows that fail.
 
-        A file whose structure is damaged is set aside and a new one begun, with a `CacheWarning`, as at any use.
+        If the structure of the file is damaged, the file is renamed and a new one is started, with a
+        `CacheWarning`, as at any use.
 
         Returns
         -------
         int
-            How many rows were dropped; they will be computed again.
+            The number of deleted rows; they will be computed again.
 
         Raises
         ------
@@ -340,20 +341,20 @@ class EmbeddingCache:
         return self._file.attempt("verified", statements.verify) or 0
 
     def prune(self, max_bytes: int) -> int:
-        """Drop the rows used longest ago until the file takes `max_bytes` at most.
+        """Delete the least recently used rows until the file has at most `max_bytes`.
 
-        Use is stamped by the day; rows of the same day go in the order they were stored. An empty file still
-        takes about 100 KB.
+        The day of use is recorded; rows of the same day are deleted in the order in which they were stored. An
+        empty file has about 100 KB.
 
         Parameters
         ----------
         max_bytes : int
-            The size that the file may have, in bytes.
+            The largest size of the file, in bytes.
 
         Returns
         -------
         int
-            How many rows were dropped.
+            The number of deleted rows.
 
         Raises
         ------
@@ -363,14 +364,14 @@ class EmbeddingCache:
             If the file cannot be written.
         """
         if max_bytes < 0:
-            raise ValueError(f"max_bytes={max_bytes} should not be negative; 0 drops every row.")
+            raise ValueError(f"max_bytes={max_bytes} should not be negative; 0 deletes every row.")
         if not os.path.exists(self.path):
             return 0
         work = functools.partial(statements.prune, max_bytes=max_bytes)
         return self._file.attempt("pruned", work) or 0
 
     def clear(self) -> None:
-        """Drop every row, and damaged files set aside earlier, and give their disk back.
+        """Delete every row and all damaged files that were renamed earlier, and free the disk space.
 
         Raises
         ------
@@ -402,20 +403,20 @@ def _recipes(db: sqlite3.Connection) -> tuple[RecipeInfo, ...]:
 
 
 def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
-    """Return plain floats, so that 127, 127.0 and NumPy's 127 make one key."""
+    """Return plain floats, so that 127, 127.0 and NumPy's 127 give the same key."""
     numbers = np.asarray(value, dtype=np.float64) + 0.0  # -0.0 is 0.0
     if not np.isfinite(numbers).all():
         raise ValueError(f"Recipe: {name}={value!r} should be finite.")
     return float(numbers) if numbers.ndim == 0 else tuple(numbers.ravel().tolist())
 
 
-def _check_rows(contents: Sequence[bytes], rows: NDArray[Any]) -> None:
-    if len(contents) != len(rows):
-        raise ValueError(f"{len(contents)} pictures and {len(rows)} rows: there should be as many.")
+def _check_rows(digests: Sequence[bytes], rows: NDArray[Any]) -> None:
+    if len(digests) != len(rows):
+        raise ValueError(f"{len(digests)} pictures and {len(rows)} rows: the numbers should be equal.")
     if rows.ndim < 2 or 0 in rows.shape[1:]:
         raise ValueError(f"Rows of shape {rows.shape} should be (n, …) with at least one number each.")
     if rows.dtype.kind != "f" and rows.dtype != np.uint8:
         raise ValueError(f"Rows of dtype {rows.dtype} should be float32, float16 or uint8.")
-    for content in contents:
+    for content in digests:
         if type(content) is not bytes or len(content) != 16:
-            raise ValueError(f"A picture is named by the 16 bytes of its digest, not by {content!r}.")
+            raise ValueError(f"A picture is identified by the 16 bytes of its digest, not by {content!r}.")

@@ -1,8 +1,9 @@
-"""How sure a prediction is: age intervals that hold the truth as often as they say, honest gender probabilities.
+"""Calibration: age intervals with a promised coverage, and calibrated gender probabilities.
 
-A network's own probabilities are too sure or not sure enough. Pictures that neither training nor early stopping saw
-tell by how much: the intervals of the age come from distributional conformal prediction [1]_, which promises their
-coverage for pictures like those, whatever the network; the gender's probabilities are scaled by a temperature [2]_.
+The raw probabilities of a network are overconfident or underconfident. This is measured on a calibration set
+that is used neither for training nor for early stopping. The intervals of the age come from distributional
+conformal prediction [1]_, which promises their coverage for pictures like those of the calibration set,
+whatever the network. The probabilities of the gender are calibrated by temperature scaling [2]_.
 
 References
 ----------
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agegender.exceptions import ModelFileError
 from agegender.metrics import age_quantile, expected_age
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 LEVELS = np.linspace(0.01, 0.99, 99)
-"""The coverages that a calibration knows, 0.01, 0.02 … 0.99; any between them is interpolated."""
+"""The coverages that a calibration contains, 0.01, 0.02 … 0.99; others are interpolated."""
 
 HOTTEST = 10.0
 PRIOR_SPREAD = 0.5
@@ -47,33 +49,39 @@ PRIOR_SPREAD = 0.5
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the pictures kept apart for it told of a model, in plain numbers.
+    """The result of a calibration, as plain numbers.
 
     Attributes
     ----------
     n_pictures : int
-        Pictures it was measured on; 0 where a model is taken at its word.
+        Size of the calibration set; 0 if there is no calibration.
     half_widths : tuple of float
-        For the coverages 0.01, 0.02 … 0.99: the interval reaches from the quantile ½ − w to the quantile ½ + w of
-        the predicted distribution. A model that is right about itself has half of each coverage; ½ is the
-        whole range.
+        For the coverages 0.01, 0.02 … 0.99: the interval reaches from the quantile ½ − w to the quantile ½ + w
+        of the predicted distribution. A calibrated model has half of each coverage; ½ is the whole range.
     temperature : float
-        What the gender's log-odds are divided by: above 1 for a model that is too sure.
+        The log-odds of the gender are divided by it; above 1 if the model is overconfident.
     """
 
     n_pictures: int
     half_widths: tuple[float, ...]
     temperature: float
 
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        if not isinstance(self.half_widths, tuple) or len(self.half_widths) != len(LEVELS):
+            raise ModelFileError("its calibration is none")
+        if not np.isfinite([*self.half_widths, self.temperature]).all() or self.temperature <= 0:
+            raise ModelFileError("its calibration holds values that are no numbers")
+
 
 UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)
-"""That of a model that is taken at its word."""
+"""No calibration: raw probabilities are used."""
 
 
 def calibrate(
     age_proba: ArrayLike, gender_proba: ArrayLike, ages: ArrayLike, genders: ArrayLike
 ) -> Calibration:
-    """Measure on pictures that training did not see how far a model is to be believed.
+    """Calibrate a model on pictures that were not used for training.
 
     Parameters
     ----------
@@ -102,14 +110,14 @@ def calibrate(
     True
     """
     scores = np.sort(np.abs(age_position(age_proba, ages) - 0.5))
-    # The smallest score that covers, with the picture to come counted among the others, at least that share.
+    # The smallest score that covers at least that share, with the new picture counted too.
     ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
     return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
 
 
 def calibration_of(estimator: Any) -> Calibration:
-    """Return the calibration of a fitted estimator, or of the one inside a pipeline or search."""
+    """Return the calibration of a fitted estimator, pipeline or search."""
     for attribute in ("best_estimator_", "classifier_"):
         estimator = getattr(estimator, attribute, estimator)
     if hasattr(estimator, "steps"):
@@ -121,16 +129,16 @@ def calibration_of(estimator: Any) -> Calibration:
 def age_interval(
     proba: ArrayLike, coverage: float = 0.9, calibration: Calibration = UNCALIBRATED
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ages between which the truth lies with the probability `coverage`.
+    """Return the interval that contains the true age with the probability `coverage`.
 
     Parameters
     ----------
     proba : array-like of shape (n_samples, n_ages)
         Predicted distributions over the ages 0, 1, 2 and so on.
     coverage : float, default=0.9
-        The share of pictures whose true age is to lie inside, from 0.01 to 0.99.
+        The share of pictures whose true age should be inside the interval, from 0.01 to 0.99.
     calibration : Calibration, default=UNCALIBRATED
-        By default the distributions are taken at their word.
+        By default the raw distributions are used.
 
     Returns
     -------
@@ -148,22 +156,22 @@ def age_interval(
     half_width = float(np.interp(coverage, LEVELS, calibration.half_widths))
     if half_width < 0.5:
         return age_quantile(proba, 0.5 - half_width), age_quantile(proba, 0.5 + half_width)
-    # Rounding can leave the last ages no mass that a quantile would reach.
+    # Because of rounding, the probabilities may sum to less than the quantile.
     missing = np.where(np.isnan(proba).any(axis=1), np.nan, 0.0)
     return missing, missing + proba.shape[1] - 1
 
 
 def check_coverage(coverage: float) -> None:
-    """Raise a ValueError unless the coverage is one that a calibration knows."""
+    """Raise a ValueError if the coverage is out of range."""
     if not LEVELS[0] <= coverage <= LEVELS[-1]:
         raise ValueError(f"coverage={coverage!r} should be a fraction from 0.01 to 0.99, such as 0.9.")
 
 
 def age_position(proba: ArrayLike, ages: ArrayLike) -> NDArray[np.float64]:
-    """Return where in its predicted distribution each true age lies: the probability of being younger.
+    """Return the position of each true age in its predicted distribution: the probability of being younger.
 
-    The inverse of `age_quantile`, with the mass of age k spread evenly over k ± ½ years. Of a model that is right
-    about itself these positions are spread evenly from 0 to 1 (the probability integral transform).
+    The inverse of `age_quantile`, with the mass of age k spread evenly over k ± ½ years. For a calibrated model
+    these positions are uniformly distributed from 0 to 1 (the probability integral transform).
 
     Parameters
     ----------
@@ -190,7 +198,7 @@ def age_position(proba: ArrayLike, ages: ArrayLike) -> NDArray[np.float64]:
 
 
 def fit_temperature(proba: ArrayLike, labels: ArrayLike) -> float:
-    """Return the temperature that makes the two probabilities likeliest for the true labels.
+    """Return the temperature that maximises the likelihood of the true labels.
 
     Parameters
     ----------
@@ -205,8 +213,7 @@ def fit_temperature(proba: ArrayLike, labels: ArrayLike) -> float:
 
     Notes
     -----
-    Its logarithm is held to be 0 ± ½ beforehand, so that a small set without an error does not make a model
-    infinitely sure.
+    The logarithm has a prior of 0 ± ½, so that a small set without an error does not give infinite confidence.
 
     Examples
     --------
@@ -266,16 +273,16 @@ def prediction_frame(
     max_age_range: float | None = None,
     min_gender_proba: float | None = None,
 ) -> pd.DataFrame:
-    """Return a row a picture: age, age_low, age_high (years), gender, gender_proba.
+    """Return one row per picture: age, age_low, age_high (years), gender, gender_proba.
 
     Parameters
     ----------
     ages : ndarray of shape (n_samples, n_ages)
     genders : ndarray of shape (n_samples, 2)
     labels : ndarray of shape (2,)
-        What the columns of `genders` stand for.
+        The labels of the columns of `genders`.
     calibration : Calibration
-        Of the intervals; the gender's probabilities are taken as they are.
+        For the intervals; the gender probabilities must be calibrated already.
     coverage, max_age_range, min_gender_proba
         As in `AgeGenderClassifier.predict_frame`.
     """
@@ -299,7 +306,7 @@ def prediction_frame(
 
 
 def likelier_labels(genders: NDArray[np.floating], labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the likelier label of each row, NaN where there is none."""
+    """Return the more probable label of each row, NaN for a row of NaN."""
     missing = np.isnan(genders[:, 0])
     likelier = labels[genders.argmax(axis=1)]
     if not missing.any():
@@ -310,6 +317,6 @@ def likelier_labels(genders: NDArray[np.floating], labels: NDArray[Any]) -> NDAr
 
 
 def _doubt(frame: pd.DataFrame, column: str, sure: NDArray[np.bool_]) -> None:
-    """Take back what the model is not sure of."""
+    """Abstain if the model is not sure."""
     frame[column] = frame[column].where(sure)
     frame[f"{column}_sure"] = sure

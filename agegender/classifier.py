@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,14 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from agegender._fitting import onnx_head
 from agegender._fitting.head_model import average
-from agegender._fitting.holdout import BALANCES
+from agegender._fitting.holdout import BALANCES, is_sorted_by_age, lacks_ages
+from agegender._machine.precision import single_precision
+from agegender._safe.declaration import SafeState
+from agegender._safe.keras import check_keras_file
+from agegender._safe.onnx import check_head_graph
+from agegender._utils.callers import caller, splitter, warn_once
 from agegender._utils.progress import progress_bar
+from agegender._utils.row_labels import check_row_order
 from agegender._utils.rows import blocks, find_missing, release, row_groups
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_choice
@@ -34,8 +40,8 @@ from agegender.calibration import (
     prediction_frame,
     scale_genders,
 )
-from agegender.exceptions import ModelFileError, PictureWarning
-from agegender.heads import HEADS, make_head
+from agegender.exceptions import ModelFileError, PictureWarning, TrainingWarning
+from agegender.heads import HEADS, Head, make_head
 from agegender.losses import AGE_LOSSES
 from agegender.metrics import age_mae, expected_age
 from agegender.training import SCHEDULES, Settings, TrainingData, split_pictures, train
@@ -60,6 +66,11 @@ RANGES: dict[str, tuple[Any, float, float]] = {
 CHECKED_ROWS = 16
 # Fewer tell less about intervals than the predicted distribution itself does.
 LEAST_CALIBRATED = 20
+_SORTED = (
+    "The ages given to fit come in order of age and are no random part of a collection. In a cross-validation "
+    "with cv=5, which is an unshuffled KFold for such a target, each fold tests on ages that were never trained on, "
+    "and its errors are far too large. Use cv=AgeGenderKFold(5) from agegender.model_selection."
+)
 
 
 class AgeGenderClassifier(VersionedState, BaseEstimator):
@@ -110,6 +121,10 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     balance : {"age", "age-drop"} or None, default=None
         Even out the ages of the training part: by weights, or by dropping surplus rows of over-full ages. The
         validation part keeps its distribution.
+    n_views : int, default=None
+        Number of views of each picture, the length of X's second axis; a pipeline sets it. If None, one more axis
+        than the head's rows have (1 for a dense head, 3 for a convolutional one) is that of views; a callable that
+        does not say its `input_rank` is given rows as they are.
     standardize : bool, default=True
         Whether each feature (each channel of a map) is brought to mean 0 and standard deviation 1 by the head's
         first layer, as measured on the training part. Rows of uint8 (pixels), and those of a head that says
@@ -156,6 +171,15 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     (5, 2)
     """
 
+    _safe: ClassVar[SafeState] = SafeState(
+        fitted=(
+            *("classes_", "history_", "n_epochs_", "n_features_in_", "feature_names_in_"),
+            *("calibration_", "_row_shape", "_keras", "_onnx"),
+        ),
+        dropped=("_metadata_request",),
+        members={"_keras": ".keras", "_onnx": ".onnx"},
+    )
+
     def __init__(
         self,
         head: Any = "dense",
@@ -175,6 +199,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
+        n_views: int | None = None,
         standardize: bool = True,
         random_state: Any = None,
         verbose: int = 0,
@@ -195,6 +220,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance
+        self.n_views = n_views
         self.standardize = standardize
         self.random_state = random_state
         self.verbose = verbose
@@ -262,28 +288,61 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
         settings = self._settings()
         head = make_head(self.head)
+        check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         X = self._check_X(X, reset=True)
-        # Of a callable that does not say, a row is a vector or a map: one more axis is that of views.
-        has_views = X.ndim - 2 == getattr(head, "input_rank", {3: 1, 5: 3}.get(X.ndim))
-        if X.dtype == np.uint8 or not getattr(head, "standardizes", True):
+        has_views = self._has_views(X, head)
+        if X.dtype == np.uint8 or not head.standardizes:
             settings = replace(settings, standardize=False)
         self._row_shape = X.shape[2:] if has_views else X.shape[1:]
         data = self._training_data(X, y, sample_weight, groups, n_views=X.shape[1] if has_views else 1)
+        self._warn_of(data)
         *seeds, last = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble + 1)
         kept, aside = self._set_aside(data, int(last))
         data = replace(data, pictures=kept)
         self.history_: list[dict[str, Any]] = []
-        with self._recorder() as record:
+        with self._recorder() as record, single_precision():
             members = [
                 train(head, data, settings, int(seed), partial(record, member))
                 for member, seed in enumerate(seeds, start=1)
             ]
-        self.n_epochs_ = len(self.history_)
-        model = average(members)
+            self.n_epochs_ = len(self.history_)
+            self._keep(average(members), data)
+        self.calibration_ = self._calibrate(X, data, aside)
+
+    def _keep(self, model: Any, data: TrainingData) -> None:
+        """Keep a trained head in both of its forms."""
         sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
         self._keras = onnx_head.to_keras_bytes(model)
         self._onnx = onnx_head.to_onnx(model, sample)
-        self.calibration_ = self._calibrate(X, data, aside)
+
+    def _warn_of(self, data: TrainingData) -> None:
+        """Say what in the rows themselves keeps them from being trained or tested as they should be."""
+        if _is_fold_of_neighbours(data.ages[data.pictures]):
+            warn_once(_SORTED, TrainingWarning)
+        asked = {"early stopping": self.validation_fraction, "calibration": self.calibration_fraction}
+        off = " and ".join(name for name, fraction in asked.items() if fraction)
+        n_rows = len(data.pictures)
+        if off and n_rows > 1 and len(np.unique(data.groups[data.pictures])) == 1:
+            verb = "are" if " and " in off else "is"
+            warnings.warn(
+                f"All {n_rows} rows are one group (equal groups, or equal rows), and a group is never divided: "
+                f"nothing can be held out, so {off} {verb} off, and all {self.epochs} epochs are trained. "
+                "Pass groups that tell persons apart, or no groups; validation_fraction=0 and "
+                "calibration_fraction=0 say that this is meant.",
+                TrainingWarning,
+                stacklevel=4,
+            )
+
+    def _has_views(self, X: NDArray[Any], head: Head) -> bool:
+        """Tell whether the axis after the first is that of views: by `n_views`, else by the head's rank."""
+        if self.n_views is None:
+            return X.ndim - 2 == head.input_rank
+        if X.ndim < 3 or X.shape[1] != self.n_views:
+            raise ValueError(
+                f"AgeGenderClassifier: n_views={self.n_views!r}, but X has the shape {X.shape}; (n_samples, n_views, "
+                "...) is expected. n_views=None takes X as the head reads it."
+            )
+        return True
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the pictures to train and stop by, and those to calibrate on."""
@@ -390,7 +449,13 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         -------
         list of two ndarrays of shape (n_samples, max_age + 1) and (n_samples, 2)
             Probabilities of the ages 0, 1, …, and of the genders, as in ``classes_``; NaN for a row with a NaN in it.
+
+        Raises
+        ------
+        ValueError
+            If called by scikit-learn's ``cross_val_predict``, which numbers the ages that occur before it trains.
         """
+        _refuse_recoded_labels()
         return self._distributions(X)
 
     def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
@@ -480,6 +545,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         y : array-like of shape (n_samples, 2) or DataFrame with columns ``age`` and ``gender``
         sample_weight : array-like of shape (n_samples,), default=None
         """
+        check_row_order(X, y=y, sample_weight=sample_weight)
         return -age_mae(y, self.predict(X), sample_weight=sample_weight)
 
     @property
@@ -498,6 +564,26 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             return onnx_head.run_keras(self.keras_model_, rows)
         return onnx_head.run_onnx(self._onnx, rows)
 
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        state = vars(self)
+        if "classes_" not in state:
+            return
+        shape, (ages, genders) = state["_row_shape"], state["classes_"]
+        if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
+            raise ModelFileError(f"its rows have the shape {str(shape)[:80]}")
+        in_order = 1 < len(ages) <= 1001 and np.array_equal(ages, np.arange(len(ages)))
+        if not in_order or np.shape(genders) != (2,):
+            raise ModelFileError("its classes are not the ages 0, 1, … and two genders")
+        if not isinstance(state["calibration_"], Calibration):
+            raise ModelFileError("its calibration is none")
+        if state["_onnx"] is None and state["_keras"] is None:
+            raise ModelFileError("it has no trained head")
+        if state["_onnx"] is not None:
+            check_head_graph(state["_onnx"], "its head", shape, len(ages), len(genders))
+        if state["_keras"] is not None:
+            check_keras_file(state["_keras"], "its head in Keras form")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
@@ -505,6 +591,29 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         tags.target_tags.single_output = False
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _is_fold_of_neighbours(ages: NDArray[np.floating]) -> bool:
+    """Tell whether rows are what an unshuffled KFold leaves of data in order of age."""
+    from sklearn.model_selection import KFold
+
+    if not is_sorted_by_age(ages):
+        return False
+    known = splitter()
+    if known is None:  # a loop of the user's own, or a worker process
+        return lacks_ages(ages)
+    return type(known) is KFold and not known.shuffle
+
+
+def _refuse_recoded_labels() -> None:
+    frame = caller("sklearn.model_selection._validation", "_fit_and_predict")
+    if frame is not None and frame.f_locals.get("method") != "predict":
+        raise ValueError(
+            "scikit-learn's cross_val_predict gives no probabilities of ages: for them it numbers the ages that "
+            "occur 0, 1, 2, … before it trains, so that they are no years any more. "
+            "agegender.model_selection.cross_val_predict_frame gives ages, intervals and gender_proba out of fold; "
+            'method="predict" works with both.'
+        )
 
 
 def _check_weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Errors and warnings of their own kind, so that a caller can catch exactly what it can mend."""
+"""Errors and warnings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ __all__ = [
     "CacheWarning",
     "EnvironmentWarning",
     "FramingWarning",
+    "LeakageWarning",
     "ModelFileError",
     "ModelVersionWarning",
     "NoFaceError",
+    "NormalizationWarning",
     "PictureError",
     "PictureWarning",
+    "TrainingWarning",
     "WeightsError",
     "WeightsNotFoundError",
     "WeightsWarning",
@@ -20,7 +23,7 @@ __all__ = [
 
 
 class AgeGenderError(Exception):
-    """Base class of every error that is agegender's own."""
+    """Base class of agegender's errors."""
 
 
 class PictureError(AgeGenderError, ValueError):
@@ -29,9 +32,9 @@ class PictureError(AgeGenderError, ValueError):
     Parameters
     ----------
     picture : str
-        The picture as a person would name it: its path, or a short description.
+        Its path, or a short description.
     reason : str
-        What is wrong with it and, where there is one, the remedy.
+        The problem and, if there is one, the remedy.
     """
 
     def __init__(self, picture: str, reason: str) -> None:
@@ -44,15 +47,15 @@ class PictureError(AgeGenderError, ValueError):
 
 
 class NoFaceError(PictureError):
-    """No face is found in a picture that can be read."""
+    """No face was found in a picture."""
 
 
 class WeightsError(AgeGenderError):
-    """A weights file is there but is not what it should be."""
+    """A weights file exists but has the wrong content."""
 
 
 class WeightsNotFoundError(WeightsError, FileNotFoundError):
-    """A network's weights are neither on this machine nor to be had."""
+    """The weights of a network were not found and could not be downloaded."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -63,28 +66,40 @@ class CacheError(AgeGenderError):
 
 
 class ModelFileError(AgeGenderError):
-    """A model cannot be saved or loaded; nothing of it was run."""
+    """A model cannot be saved or loaded; no code of it was run."""
 
 
 class CacheWarning(UserWarning):
-    """The cache does not work as it should; results are right all the same."""
+    """The cache does not work as it should; the results are still correct."""
 
 
 class ModelVersionWarning(UserWarning):
-    """A pickled model was made with other versions; it may fail, or predict other numbers."""
+    """A pickled model was made with other versions; it may fail or give other predictions."""
 
 
 class PictureWarning(UserWarning):
-    """Pictures could not be read and were left out."""
+    """Pictures could not be read and were skipped."""
+
+
+class TrainingWarning(UserWarning):
+    """A head is trained or tested otherwise than its parameters or its labels suggest."""
 
 
 class EnvironmentWarning(UserWarning):
-    """The installation is not as the library needs it; the message has the commands that mend it."""
+    """The installation has a problem; the message contains the commands that fix it."""
+
+
+class LeakageWarning(UserWarning):
+    """Pictures that a model was trained on are among those that it is judged by, or trained on again."""
 
 
 class FramingWarning(UserWarning):
-    """It is not known how the face crops that a model was trained on are framed; its ages may be off."""
+    """The framing of a model's training crops is unknown; predicted ages may be wrong."""
+
+
+class NormalizationWarning(UserWarning):
+    """A network is fed pixels in another range than its own first operations take."""
 
 
 class WeightsWarning(UserWarning):
-    """A weights file is no longer what it was when it was first used."""
+    """A weights file has changed since its first use."""

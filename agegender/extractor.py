@@ -1,43 +1,49 @@
-"""The transformer that turns pictures into a frozen network's activations, each computed once, ever."""
+"""The transformer that turns pictures into frozen networks' activations: embedded once, then cached."""
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
+from agegender._extraction.crops import measure_crops, warn_of_other_pictures
 from agegender._extraction.every_face import EveryFace
-from agegender._extraction.framing import FaceFinder, Framing, measure_framing
-from agegender._extraction.one_pass import Extraction
+from agegender._extraction.framing import FaceFinder, Framing
+from agegender._extraction.one_pass import OnePass
 from agegender._extraction.report import ExtractionReport, Failure
+from agegender._extraction.resolved import Asked, FacesParameter, Resolved, resolve, same_networks
 from agegender._extraction.task import Task
 from agegender._machine.devices import DEVICES
 from agegender._machine.installation import check_opencv
-from agegender._machine.threads import resolve_threads
+from agegender._safe.declaration import SafeState
 from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_choice
 from agegender._utils.versions import VersionedState
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache, Recipe, open_cache
-from agegender.exceptions import FramingWarning, WeightsError
-from agegender.faces import FRAMINGS, Detector, Face, Template, load_detector
-from agegender.heads import DenseHead, head_layer
-from agegender.views import View, resolve_views, view_axis
+from agegender.exceptions import ModelFileError, WeightsError
+from agegender.faces import FRAMINGS, Detector, Face, open_detector
+from agegender.views import View, resolve_views
 
 __all__ = ["EmbeddingExtractor", "ExtractionReport", "FacesParameter", "Failure"]
 
-FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
+Own = Literal["own"]
+
+
+class Embedded(NamedTuple):
+    """Rows, and the identity of each picture's content; None if it could not be read."""
+
+    rows: NDArray[Any]
+    digests: list[bytes | None]
 
 
 class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
@@ -48,14 +54,16 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str or Backbone, default="arcface"
+    backbone : str, Backbone, or tuple of them, default="arcface"
         A network of deepface's by name (``arcface``, ``facenet``, ``facenet512``, ``openface``), the one in the
-        package (``compact``), or any other as a :class:`~agegender.backbones.Backbone`.
-    layer : str, default="auto"
+        package (``compact``), or any other as a :class:`~agegender.backbones.Backbone`. Of several networks, the rows
+        stand side by side in this order; each is cached by itself, so that one more network computes that one alone.
+    layer : str or tuple of str, default="auto"
         ``embedding``, ``penultimate`` (what the last dense layer reads), ``pooled`` (the feature map averaged
         over space), ``feature_map`` (height, width, channels), ``input`` (the pixels that the network is given,
         RGB, 0 … 255) or the name of a tensor. ``auto`` is what the head in an
-        :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for.
+        :class:`~agegender.AgeGenderPipeline` asks for; alone, what a dense head would ask for. A tuple has a layer
+        per network. Several networks take flat layers only.
     weights : path, default=None
         The weights file of a network given by name; None looks in deepface's folder, then downloads.
     faces : {"auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default=None
@@ -105,13 +113,22 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     ----------
     report_ : ExtractionReport
         What the last ``transform`` on this object did.
+    resolved_ : Resolved
+        What ``fit`` decided: networks, layers, detector, views, crop. All that reads or writes rows goes by it.
+    backbones_ : tuple of Backbone
+        The networks that ``fit`` found; saved with a fitted extractor if their files have at most 16 MB each.
     backbone_ : Backbone
-        The network that ``fit`` found; saved with a fitted extractor when its file has at most 16 MB.
+        The same of an extractor of one network.
     detector_ : Detector
         What "auto" stands for since ``fit``, or the detector that `faces` names. Pickled with the extractor; a safe
-        file (:func:`agegender.save_model`) keeps its name.
+        file (:func:`agegender.save_model`) keeps its name and the sha256 of its weights.
     framing_ : ndarray of shape (5, 2) or None
         Where the landmarks lie in the face crops that :meth:`measure_framing` was shown, in fractions of their side.
+
+    See Also
+    --------
+    AgeGenderPipeline : The extractor and a classifier as one estimator.
+    AgeGenderClassifier : What reads the rows.
 
     Examples
     --------
@@ -123,13 +140,18 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     2
     """
 
+    report_: ExtractionReport
+    resolved_: Resolved
+    _safe: ClassVar[SafeState] = SafeState(
+        fitted=("resolved_", "_sklearn_output_config"), dropped=("report_", "_asked", "_metadata_request")
+    )
     __metadata_request__transform: ClassVar = {"out": UNUSED, "faces": UNUSED}
 
     def __init__(
         self,
-        backbone: str | Backbone = "arcface",
+        backbone: str | Backbone | Sequence[str | Backbone] = "arcface",
         *,
-        layer: str = "auto",
+        layer: str | Sequence[str] = "auto",
         weights: str | os.PathLike[str] | None = None,
         faces: FacesParameter = None,
         framing: str | None = None,
@@ -165,7 +187,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Check the parameters and find the network; no picture is read.
+        """Check the parameters and find the networks; no picture is read.
 
         Parameters
         ----------
@@ -177,17 +199,19 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         self : EmbeddingExtractor
         """
         self._check_parameters()
-        self.backbone_ = self.resolve_backbone()
-        self._fitted_with = (self.backbone, self.weights, self.engine)
-        self.backbone_.resolve_layer(self._layer(self.backbone_))
-        self._find_detector()
+        asked = Asked.of(self)
+        resolved = resolve(asked, decide_auto=True)
+        for source in resolved.sources:
+            source.backbone.resolve_layer(source.layer)
+        self.resolved_, self._asked = resolved, asked
         return self
 
     def measure_framing(self, X: Any) -> Self:
         """Find out how face crops are framed, so that faces found in photographs can be shown in the same framing.
 
-        The landmarks of 32 of the pictures are found, once where there is a cache, and their medians kept as
-        ``framing_``. :class:`~agegender.AgeGenderPipeline` does so at ``fit`` when `faces` and `framing` are None.
+        The landmarks of 32 of the pictures are found, once if there is a cache, and their medians kept as
+        ``framing_``, with the sizes of the pictures. :class:`~agegender.AgeGenderPipeline` does so at ``fit`` if
+        `faces` and `framing` are None.
 
         Parameters
         ----------
@@ -198,14 +222,18 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         -------
         self : EmbeddingExtractor
         """
-        detector = self._detector("auto")
-        self.framing_ = measure_framing(check_pictures(X), FaceFinder(detector, self._open_cache()))
+        resolved = self._resolved(decide_auto=True)
+        try:
+            finder = FaceFinder(resolved.detector_for("auto", self.faces), self._open_cache())
+        except WeightsError:
+            finder = None
+        self._keep(resolved.with_crops(measure_crops(check_pictures(X), finder)))
         return self
 
     def transform(
-        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Literal["own"] = "own"
+        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
     ) -> Any:
-        """Return one row of activations a picture, in the order of X.
+        """Return one row of activations per picture, in the order of X.
 
         Parameters
         ----------
@@ -214,7 +242,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         out : ndarray or memmap of shape (n_samples, ...), default=None
             Where to write, for outputs larger than memory; float32 or float16, for pixels uint8 too.
         faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
-            Overrides the parameter `faces` in this call. Where `framing_` is known and `framing` is None, a found
+            Overrides the parameter `faces` in this call. If `framing_` is known and `framing` is None, a found
             face is aligned to it.
 
         Returns
@@ -232,40 +260,50 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ValueError
             If a number is too large for half precision.
         WeightsNotFoundError
-            If the network's file is neither here nor to be had.
+            If a network's file was not found and could not be downloaded.
+        """
+        self._check_output(self.row_shape())
+        return self.embed(X, out=out, faces=faces).rows
+
+    def embed(
+        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
+    ) -> Embedded:
+        """Return the rows of ``transform`` with the identities of the pictures, whatever ``set_output`` says.
+
+        Parameters
+        ----------
+        X, out, faces
+            As in :meth:`transform`.
+
+        Returns
+        -------
+        Embedded
+            A tuple of `rows` (ndarray) and `digests` (list of 16 bytes per picture; None if it could not be read).
         """
         started = time.perf_counter()
         self._check_parameters()
         pictures = check_pictures(X)
-        backbone = self.resolve_backbone()
-        layer = backbone.resolve_layer(self._layer(backbone))
-        shape = (len(pictures), *view_axis(self.views), *backbone.output_shape(layer))
-        self._check_output(shape)
-        rows = _output(out, shape, self._dtypes(layer))
+        resolved = self._resolved()
+        rows = _output(out, (len(pictures), *resolved.row_shape), self._dtypes(resolved))
         cache = self._open_cache()
-        report = ExtractionReport(n_images=len(pictures))
-        framing = self._framing(backbone, self.faces if faces == "own" else faces, cache)
-        extract = Extraction(
-            pictures=pictures,
-            task=self._task(backbone, layer, framing),
-            rows=rows if view_axis(self.views) else rows[:, np.newaxis],
-            cache=cache,
+        framing = self._framing(resolved, self.faces if _is_own(faces) else faces, cache)
+        extract = OnePass(
+            pictures,
+            self._task(resolved, framing),
+            cache,
+            resolved.kept_dtype,
             trust_mtime=self.trust_mtime,
-            dtype=self._kept_dtype(layer),
-            verbose=self.verbose,
             skip_failures=self.on_error == "nan",
-            report=report,
+            verbose=self.verbose,
         )
         try:
-            extract()
+            extract(rows if resolved.has_view_axis else rows[:, np.newaxis])
         finally:
-            report.failures.sort()
-            report.seconds = time.perf_counter() - started
-            self.report_ = report
-        return rows
+            self._report(extract.report, started)
+        return Embedded(rows, extract.digests)
 
     def transform_blocks(
-        self, X: Any, max_bytes: float, *, faces: FacesParameter | Literal["own"] = "own"
+        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
     ) -> Iterator[Any]:
         """Yield the rows of ``transform`` a block at a time, in order.
 
@@ -283,19 +321,34 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ------
         ndarray of shape (n_rows, ...)
         """
+        return (block.rows for block in self.embed_blocks(X, max_bytes, faces=faces))
+
+    def embed_blocks(
+        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
+    ) -> Iterator[Embedded]:
+        """Yield what ``embed`` gives a block at a time, in order.
+
+        Parameters
+        ----------
+        X, max_bytes, faces
+            As in :meth:`transform_blocks`.
+
+        Yields
+        ------
+        Embedded
+        """
         pictures = check_pictures(X)
         self._check_parameters()
-        row_bytes = np.dtype(self.row_dtype()).itemsize * math.prod(self.row_shape())
-        size = int(max(1, min(len(pictures), max_bytes // row_bytes)))
+        size = self._rows_within(max_bytes, len(pictures))
         report = ExtractionReport()
         for start in range(0, len(pictures), size):
             block = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
-            rows = self.transform(block, faces=faces)
+            embedded = self.embed(block, faces=faces)
             self.report_ = report = report.followed_by(self.report_)
-            yield rows
+            yield embedded
 
     def recipes(self) -> list[Recipe]:
-        """Return all that decides the numbers of a row besides the picture, for each view.
+        """Return all that decides the numbers of a row besides the picture, for each network and view.
 
         Returns
         -------
@@ -303,37 +356,35 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             What rows are kept under in the cache.
         """
         self._check_parameters()
-        backbone = self.resolve_backbone()
-        layer = backbone.resolve_layer(self._layer(backbone))
-        task = self._task(backbone, layer, self._framing(backbone, self.faces, None))
-        return task.recipes(self._kept_dtype(layer))
+        resolved = self._resolved()
+        task = self._task(resolved, self._framing(resolved, self.faces, None))
+        return task.recipes(resolved.kept_dtype)
 
     def row_shape(self) -> tuple[int, ...]:
         """Return the shape of what ``transform`` gives for one picture, several views' axis included."""
-        backbone = self.resolve_backbone()
-        return (*view_axis(self.views), *backbone.output_shape(backbone.resolve_layer(self._layer(backbone))))
+        return self._resolved().row_shape
 
     def row_dtype(self) -> str:
         """Return the type of the numbers that ``transform`` gives."""
-        return self._dtypes(self._layer(self.resolve_backbone()))[0]
+        return self._dtypes(self._resolved())[0]
 
     def transform_faces(
-        self, X: Any, *, faces: FacesParameter | Literal["own"] = "own"
+        self, X: Any, *, faces: FacesParameter | Own = "own"
     ) -> tuple[list[list[Face]], NDArray[Any]]:
-        """Find every face of every picture, and return one row of activations a face.
+        """Find every face of every picture, and return one row of activations per face.
 
         Parameters
         ----------
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
-            What finds faces; "own" is the parameter `faces`, or "auto" where that is None.
+            What finds faces; "own" is the parameter `faces`, or "auto" if that is None.
 
         Returns
         -------
         found : list of lists of Face
-            The faces of each picture, the largest first; an empty list where there is none.
+            The faces of each picture, the largest first; an empty list if there is none.
         rows : ndarray of shape (n_faces, ...)
-            A row a face, picture by picture, in the order of `found`. ``report_`` counts faces; its failures are
+            A row per face, picture by picture, in the order of `found`. ``report_`` counts faces; its failures are
             pictures that could not be read.
 
         Raises
@@ -343,20 +394,101 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ValueError
             If `faces` is None: then there is nothing to find.
         """
+        pictures = check_pictures(X)
+        found: list[list[Face]] = [[] for _ in range(len(pictures))]
+        parts = []
+        for places, rows in self.transform_faces_blocks(pictures, math.inf, faces=faces):
+            parts.append(rows)
+            for index, face in places:
+                found[index].append(face)
+        if not parts:
+            return found, np.empty((0, *self.row_shape()), self.row_dtype())
+        return found, np.concatenate(parts)
+
+    def transform_faces_blocks(
+        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
+    ) -> Iterator[tuple[list[tuple[int, Face]], NDArray[Any]]]:
+        """Yield what ``transform_faces`` gives a block at a time, in order.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        max_bytes : float
+            The most bytes that a block's rows take; one face's row at least.
+        faces : default="own"
+            As in :meth:`transform_faces`.
+
+        Yields
+        ------
+        places : list of tuples of int and Face
+            The picture's place in X and the face of each row.
+        rows : ndarray of shape (n_rows, ...)
+        """
         started = time.perf_counter()
         self._check_parameters()
         if faces is None:
             raise ValueError("faces=None finds no faces; pass a detector, or use transform on face crops.")
-        wanted = "auto" if faces == "own" and self.faces is None else self.faces if faces == "own" else faces
-        framing = self._framing(self.resolve_backbone(), wanted, self._open_cache())
-        every = EveryFace(check_pictures(X), framing, resolve_threads(self.n_jobs), self.on_error == "nan")
-        squares = copy.copy(self).set_params(faces=None, framing=None, crop=framing.trimmed, verbose=0)
-        rows, self.report_ = every(squares, self.verbose)
-        self.report_.seconds = time.perf_counter() - started
-        return every.found, rows
+        wanted = self.faces if _is_own(faces) else faces
+        resolved, cache = self._resolved(), self._open_cache()
+        framing = self._framing(resolved, "auto" if wanted is None else wanted, cache)
+        assert framing.finder is not None
+        every = EveryFace(
+            check_pictures(X),
+            self._task(resolved, framing),
+            framing.finder,
+            cache,
+            resolved.kept_dtype,
+            trust_mtime=self.trust_mtime,
+            skip_failures=self.on_error == "nan",
+            verbose=self.verbose,
+        )
+        shape = (len(resolved.views), *resolved.features_shape)
+        try:
+            for places, rows in every.rows(shape, self.row_dtype(), self._rows_within(max_bytes)):
+                yield places, rows if resolved.has_view_axis else rows[:, 0]
+        finally:
+            self._report(every.report, started)
+
+    def check_pictures_are_crops(self, X: Any) -> None:
+        """Warn if pictures do not look like the face crops that a head was trained on; look at a few only.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Warns
+        -----
+        FramingWarning
+            If most of the pictures looked at show a face much smaller or larger than the crops did.
+        """
+        resolved = self._resolved()
+        if resolved.finds_faces or resolved.crops is None:
+            return
+
+        def finder() -> FaceFinder:
+            return FaceFinder(resolved.detector_for("auto", self.faces), self._open_cache())
+
+        warn_of_other_pictures(check_pictures(X), resolved.crops, finder)
+
+    def with_parameters(self, **params: Any) -> EmbeddingExtractor:
+        """Return an extractor with other parameters, that has everything this one has been fitted to.
+
+        Parameters
+        ----------
+        **params
+            Names and values.
+
+        Returns
+        -------
+        EmbeddingExtractor
+        """
+        other: EmbeddingExtractor = clone(self).set_params(**params)
+        kept = ("resolved_", "_asked", "_sklearn_output_config")
+        other.__dict__ |= {name: value for name, value in vars(self).items() if name in kept}
+        return other
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Return a name a column: backbone, layer, number.
+        """Return a name per column: network, layer, number.
 
         Parameters
         ----------
@@ -371,83 +503,91 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ValueError
             If rows are maps, or views of a picture, and no columns of a table.
         """
-        shape = self.row_shape()
-        if len(shape) != 1:
-            raise ValueError(f"{self._no_table(shape)}: they have no columns to name.")
-        backbone = self.resolve_backbone()
-        layer = self._layer(backbone)
-        return np.array([f"{backbone.name}_{layer}_{i}" for i in range(shape[0])], dtype=object)
+        resolved = self._resolved()
+        if len(resolved.row_shape) != 1:
+            raise ValueError(f"{self._no_table(resolved.row_shape)}: they have no columns to name.")
+        return np.array(resolved.feature_names(), dtype=object)
 
-    def resolve_backbone(self) -> Backbone:
-        """Return the network: the fitted one where the parameters are still the fitted ones."""
-        if getattr(self, "_fitted_with", None) == (self.backbone, self.weights, self.engine):
-            return self.backbone_
-        if isinstance(self.backbone, Backbone):
-            return self.backbone
-        return Backbone.load(self.backbone, weights=self.weights, engine=self.engine)
+    def resolve_backbones(self) -> tuple[Backbone, ...]:
+        """Return the networks: the fitted ones as long as the parameters are the fitted ones."""
+        return self._resolved().backbones
 
-    def _find_detector(self) -> None:
-        """Keep the detector that `faces` names; what "auto" stands for where it is None, if that is to be had."""
-        try:
-            self.detector_ = load_detector("auto" if self.faces is None else self.faces)
-        except WeightsError:
-            if self.faces is not None:
-                raise
-            return
-        self._detects, self._detector_name = self.faces, self.detector_.name
+    @property
+    def backbones_(self) -> tuple[Backbone, ...]:
+        """The networks that ``fit`` found."""
+        return self._fitted().backbones
 
-    def _detector(self, faces: str | os.PathLike[str] | Detector) -> Detector:
-        """Return a detector: the fitted one for "auto" and for what it was fitted with."""
-        if hasattr(self, "detector_") and (faces == "auto" or faces == self._detects):
-            return self.detector_
-        # A safe file keeps the name alone: what it held would be a program for OpenCV to read.
-        return load_detector(getattr(self, "_detector_name", "auto") if faces == "auto" else faces)
+    @property
+    def backbone_(self) -> Backbone:
+        """The one network that ``fit`` found."""
+        found = self._fitted().backbones
+        if len(found) > 1:
+            raise AttributeError(f"This extractor has {len(found)} networks: backbones_ has them all.")
+        return found[0]
 
-    def _task(self, backbone: Backbone, layer: str, framing: Framing) -> Task:
+    @property
+    def detector_(self) -> Detector:
+        """What finds faces since ``fit``."""
+        detector = self._fitted().detector
+        if detector is None:
+            raise AttributeError("No detector was there when this extractor was fitted.")
+        return open_detector(detector)
+
+    @property
+    def framing_(self) -> NDArray[np.float64] | None:
+        """Where the landmarks lie in the face crops that `measure_framing` was shown."""
+        crops = self._fitted().crops
+        if crops is None:
+            raise AttributeError("The framing of face crops was not measured: measure_framing(X) does so.")
+        return crops.landmarks
+
+    def _fitted(self) -> Resolved:
+        if "resolved_" not in vars(self):
+            raise AttributeError(f"This {type(self).__name__} is not fitted.")
+        return self.resolved_
+
+    def _resolved(self, *, decide_auto: bool = False) -> Resolved:
+        """Return what the parameters stand for: what was found at fit, as far as they are the same since."""
+        asked, earlier = Asked.of(self), vars(self).get("_asked")
+        if earlier is not None and earlier == asked:
+            return self.resolved_
+        return resolve(asked, vars(self).get("resolved_"), earlier, decide_auto=decide_auto)
+
+    def _keep(self, resolved: Resolved) -> None:
+        self.resolved_, self._asked = resolved, Asked.of(self)
+
+    def _task(self, resolved: Resolved, framing: Framing) -> Task:
         return Task(
-            backbone=backbone,
-            layer=layer,
-            views=resolve_views(self.views),
+            sources=resolved.sources,
+            views=resolved.views,
             framing=framing,
             batch_size=int(self.batch_size),
             n_jobs=self.n_jobs,
             device=self.device,
         )
 
-    def _kept_dtype(self, layer: str) -> str:
-        return "uint8" if layer == "input" else self.dtype
-
-    def _framing(self, backbone: Backbone, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
-        crop = float(self.crop)
+    def _framing(self, resolved: Resolved, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
         if faces is None:
-            return Framing(backbone.input_size, crop, source=self.framing)
-        finder = FaceFinder(self._detector(faces), cache)
-        return Framing(backbone.input_size, crop, finder=finder, template=self._template())
-
-    def _template(self) -> Template:
-        """Return where a found face's landmarks go: where they lay in the crops that a head was trained on."""
-        if self.framing is not None or not hasattr(self, "framing_"):
-            return "arcface"
-        if self.framing_ is None:
-            warnings.warn(
-                "It is not known how the faces that this model was trained on are framed: hardly any were found, or "
-                "each lies elsewhere. Faces are aligned as for face recognition, and ages may be off; train with "
-                'faces="auto", or framing="utkface" on crops framed like that.',
-                FramingWarning,
-                stacklevel=4,
-            )
-            return "arcface"
-        return self.framing_
+            return Framing(resolved.crop, source=resolved.framing)
+        finder = FaceFinder(resolved.detector_for(faces, self.faces), cache)
+        return Framing(resolved.crop, finder=finder, template=resolved.template())
 
     def _open_cache(self) -> EmbeddingCache | None:
         return open_cache(self.cache, on_error=self.on_cache_error)
 
-    def _layer(self, backbone: Backbone) -> str:
-        return head_layer(DenseHead(), backbone) if self.layer == "auto" else self.layer
+    def _rows_within(self, max_bytes: float, most: int = 2**31) -> int:
+        """Return how many rows a block of so many bytes has."""
+        row_bytes = np.dtype(self.row_dtype()).itemsize * math.prod(self.row_shape())
+        return int(max(1, min(most, max_bytes // row_bytes)))
 
-    def _dtypes(self, layer: str) -> tuple[str, ...]:
+    def _report(self, report: ExtractionReport, started: float) -> None:
+        report.failures.sort()
+        report.seconds = time.perf_counter() - started
+        self.report_ = report
+
+    def _dtypes(self, resolved: Resolved) -> tuple[str, ...]:
         """Return the types that rows may have, the one that they get without `out` first."""
-        if layer != "input":
+        if not resolved.gives_pixels:
             return tuple(dict.fromkeys([self.dtype, "float32", "float16"]))
         # Half precision holds every pixel value exactly, and NaN for a picture that cannot be read.
         return ("float16", "float32") if self.on_error == "nan" else ("uint8", "float16", "float32")
@@ -473,29 +613,43 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         config = (
             getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
         )
-        if len(shape) > 2 and config != "default":
+        if len(shape) > 1 and config != "default":
             raise ValueError(
-                f'{self._no_table(shape[1:])}, which do not fit into a table; set_output(transform="default"), or '
+                f'{self._no_table(shape)}, which do not fit into a table; set_output(transform="default"), or '
                 'views=1 and a flat layer ("pooled", "penultimate"), does.'
             )
 
     def _no_table(self, shape: tuple[int, ...]) -> str:
-        if view_axis(self.views):
+        if self._resolved().has_view_axis:
             return f"views={self.views!r} gives rows of shape {shape}, a picture's views one below the other"
         return f"layer={self.layer!r} gives maps of shape {shape}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "backbone_" in state:
-            state["backbone_"] = state["backbone_"].with_content()
-        return state
+    def carrying(self) -> EmbeddingExtractor:
+        """Return a fitted extractor with the files of small networks inside, to be taken to another machine."""
+        if "resolved_" not in vars(self):
+            return self
+        carried = self.resolved_.carried()
+        # One network, one object: its file stands in a pickle once, and a refit or a clone finds it there too.
+        other = self.with_parameters(backbone=same_networks(self.backbone, carried.backbones))
+        other._keep(carried)
+        if "report_" in vars(self):
+            other.report_ = self.report_
+        return other
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        # What was carried along serves refits and clones on the new machine too.
-        if isinstance(self.backbone, Backbone) and self.backbone == state.get("backbone_"):
-            self.backbone = self.backbone_
-            self._fitted_with = (self.backbone, self.weights, self.engine)
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(VersionedState.__getstate__(self.carrying()))
+
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        if self.cache not in ("auto", None):
+            raise ModelFileError("it names a folder for the cache")
+        named = self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
+        if not all(isinstance(one, Backbone | str) for one in named):
+            raise ModelFileError("its backbone is neither a name nor a network")
+        if "resolved_" in vars(self):
+            if not isinstance(self.resolved_, Resolved):
+                raise ModelFileError("its fitted state is none")
+            self._asked = Asked.of(self)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -518,3 +672,7 @@ def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtypes: tuple[str,
             f"out has shape {out.shape} and type {out.dtype}; it should be {shape}, {' or '.join(dtypes)}."
         )
     return out
+
+
+def _is_own(faces: Any) -> bool:
+    return isinstance(faces, str) and faces == "own"

@@ -1,9 +1,10 @@
-"""Where faces are in a picture, and how a face is turned upright and cut out for a network."""
+"""Face detection and alignment."""
 
 from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender._pixels.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
 from agegender._utils.validation import did_you_mean
-from agegender.exceptions import NoFaceError
+from agegender.exceptions import ModelFileError, NoFaceError, WeightsWarning
 
 __all__ = [
     "DETECTORS",
@@ -34,30 +35,30 @@ __all__ = [
 ]
 
 DETECTORS = ("auto", "yunet", "mtcnn", "scrfd")
-"""The names that a detector may be asked for by; the path of a YuNet or SCRFD file is another way."""
+"""The names of detectors; the path of a YuNet or SCRFD file can be passed too."""
 
 DETECTION_VERSION = 1
-"""Part of every `detector_key`: raised whenever the same picture would give another face."""
+"""Part of every `detector_key`: increased whenever the same picture would give another face."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
     """A face in a picture.
 
-    Right and left are the person's own: on an upright face that looks at the camera, the right eye is nearer to the
-    picture's left edge.
+    Right and left are the person's own: in an upright frontal face, the right eye is nearer to the left edge of
+    the picture.
 
     Attributes
     ----------
     x, y : float
-        The box's left and upper edge, in pixels of the upright picture.
+        Left and upper edge of the box, in pixels of the upright picture.
     width, height : float
-        The box's size in pixels; the box lies within the picture.
+        Size of the box in pixels; the box is inside the picture.
     landmarks : ndarray of shape (5, 2)
         x and y, in pixels, of the right eye, the left eye, the tip of the nose, the right and the left corner of the
-        mouth. They may lie outside of a picture that cuts the face off. Not writeable.
+        mouth. They may be outside of the picture if it cuts off the face. Read-only.
     score : float
-        How sure the detector is, 0…1; not comparable between detectors.
+        Confidence of the detector, 0…1; not comparable between detectors.
     """
 
     x: float
@@ -76,7 +77,7 @@ class Face:
 
     @classmethod
     def from_row(cls, row: Sequence[float] | NDArray[Any]) -> Face:
-        """Make a face of the 15 numbers of `to_row`."""
+        """Make a face from the 15 numbers of `to_row`."""
         x, y, width, height, *points, score = (float(value) for value in row)
         return cls(x, y, width, height, np.reshape(points, (5, 2)), score)
 
@@ -92,18 +93,18 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds faces; made by `load_detector`. It pickles, and threads may share it.
+    """A face detector, made by `load_detector`. It can be pickled and shared by threads.
 
     Attributes
     ----------
     name : str
         "yunet", "mtcnn" or "scrfd".
     sha256 : str
-        The identity of its weights.
+        Digest of its weights.
     min_score : float
-        The least score of a face, unless the caller says otherwise.
+        The default minimum score of a face.
     max_side : int
-        The longest side of the copy that is searched, in pixels, unless the caller says otherwise.
+        The default longest side of the copy that is searched, in pixels.
     """
 
     name: str
@@ -114,6 +115,55 @@ class Detector(Protocol):
     def __call__(self, pixels: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
         """Return the faces of an RGB picture as rows of 15 numbers, as in `Face.to_row`."""
         ...
+
+
+@dataclass(frozen=True)
+class RecordedDetector:
+    """What a safe model file keeps of a detector: which one it was.
+
+    Parameters
+    ----------
+    name : str
+        One of `DETECTORS`.
+    sha256 : str or None
+        The identity of its weights; None in models of agegender 0.1.
+    """
+
+    name: str
+    sha256: str | None
+
+    @classmethod
+    def of(cls, detector: Detector) -> RecordedDetector:
+        """Record a detector."""
+        return cls(detector.name, detector.sha256)
+
+    def _check_safe(self) -> None:
+        if self.name not in DETECTORS:
+            raise ModelFileError(f"it finds faces with {str(self.name)[:80]!r}")
+        if self.sha256 is not None and not isinstance(self.sha256, str):
+            raise ModelFileError("its detector has no proper sha256")
+
+
+def open_detector(detector: Detector | RecordedDetector) -> Detector:
+    """Return a detector that finds faces; of a recorded one, the one of this name on this machine.
+
+    Warns
+    -----
+    WeightsWarning
+        If its weights are others than those that were recorded.
+    """
+    if not isinstance(detector, RecordedDetector):
+        return detector
+    found = load_detector(detector.name)
+    if detector.sha256 not in (None, found.sha256):
+        warnings.warn(
+            f"This model was made with a {detector.name} detector of sha256 {str(detector.sha256)[:12]}…; the one "
+            f"on this machine has {found.sha256[:12]}… and may find other faces, or frame them otherwise. Put the "
+            'former file in its place, or pass faces="path/to/the/file.onnx".',
+            WeightsWarning,
+            stacklevel=5,
+        )
+    return found
 
 
 def detect(
@@ -132,22 +182,23 @@ def detect(
     detector : {"auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="auto"
         See `load_detector`.
     min_score : float, default=None
-        The least score, 0…1. None: the detector's own, 0.7 for YuNet, 0.9 for MTCNN, 0.5 for SCRFD.
+        The minimum score, 0…1. If None, the detector's default: 0.7 for YuNet, 0.9 for MTCNN and 0.5 for SCRFD.
     max_side : int, default=None
-        Larger pictures are searched in a copy whose longer side has so many pixels; None: 640. More finds smaller
-        faces, and takes longer. Faces are found from about 2 % of that side (YuNet) or 20 pixels (MTCNN).
+        Larger pictures are searched in a copy whose longer side has this many pixels; if None, 640. A larger
+        value finds smaller faces and takes longer. Faces are found from about 2 % of that side (YuNet) or 20
+        pixels (MTCNN).
 
     Returns
     -------
     list of Face
-        The largest first, in pixels of the picture as it is, upright; empty where there is none.
+        The largest first, in pixels of the upright picture; empty if there is no face.
 
     Raises
     ------
     PictureError
         If the picture cannot be read.
     WeightsNotFoundError
-        If the detector's weights are not to be had.
+        If the detector's weights were not found and could not be downloaded.
     ValueError
         If a parameter is out of range.
 
@@ -164,7 +215,7 @@ def detect(
     if not 0 <= least <= 1:
         raise ValueError(f"detect: min_score={min_score!r} is not from 0 to 1.")
     if side < 32:
-        raise ValueError(f"detect: max_side={max_side!r} is below 32 pixels, too few to find a face in.")
+        raise ValueError(f"detect: max_side={max_side!r} is below 32 pixels, too few to find a face.")
     pixels = images.load(picture)
     copy, scale = _bounded(pixels, side)
     faces = [_face(row, scale, pixels.shape) for row in finder(copy, least)]
@@ -178,7 +229,7 @@ def largest_face(
     min_score: float | None = None,
     max_side: int | None = None,
 ) -> Face:
-    """Find the largest face in a picture, or say that there is none.
+    """Find the largest face in a picture.
 
     Parameters
     ----------
@@ -212,7 +263,7 @@ def no_face(picture: object, detector: Detector) -> NoFaceError:
 
 
 def _bounded(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return a copy no longer than `side`, and how much smaller it is across and down."""
+    """Return a copy no longer than `side`, and its horizontal and vertical scale."""
     height, width = pixels.shape[:2]
     factor = side / max(height, width)
     if factor >= 1:
@@ -225,7 +276,7 @@ def _bounded(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], t
 
 
 def _face(row: NDArray[np.float64], scale: tuple[float, float], shape: tuple[int, ...]) -> Face | None:
-    """Scale a detector's row back to the picture, the box cut at its edges; None where nothing is left of it."""
+    """Scale a detector's row back to the picture, the box clipped at its edges; None if nothing is left."""
     if not np.isfinite(row).all():
         return None
     factors = np.array(scale)
@@ -240,29 +291,30 @@ def _face(row: NDArray[np.float64], scale: tuple[float, float], shape: tuple[int
 
 
 def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detector:
-    """Return a face detector by its name or its file.
+    """Load a face detector by its name or file.
 
     Parameters
     ----------
     detector : {"auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="auto"
         "yunet" is OpenCV's ``FaceDetectorYN`` with the file ``face_detection_yunet_2023mar.onnx`` (or a newer
-        release) in deepface's weights folder; it is downloaded where it is not there. The path of such a file, ending
-        in ``.onnx``, is taken as well. "mtcnn" is the detector whose weights are in the ``mtcnn`` wheel. "scrfd" is
-        InsightFace's detector from a pack in its folder (``$INSIGHTFACE_HOME/models``) or UniFace's, or by its path;
-        its weights are for non-commercial research only, and nothing is downloaded for it. "auto" is YuNet where its
-        file is there, which is quicker and finds more, else MTCNN; nothing is downloaded.
+        release) in deepface's weights folder; it is downloaded if it does not exist. The path of such a file,
+        ending in ``.onnx``, can be passed too. "mtcnn" is the detector whose weights are in the ``mtcnn``
+        wheel. "scrfd" is InsightFace's detector, from a pack in its folder (``$INSIGHTFACE_HOME/models``), from
+        UniFace's folder or by its path; its weights are for non-commercial research only, and it is never
+        downloaded. "auto" is YuNet if its file exists, because it is faster and finds more faces, and MTCNN
+        otherwise; nothing is downloaded.
 
     Returns
     -------
     Detector
-        A detector passed in is returned as it is.
+        If a detector is passed, it is returned unchanged.
 
     Raises
     ------
     WeightsNotFoundError
-        If its weights are not to be had.
+        If its weights were not found and could not be downloaded.
     WeightsError
-        If its file is not what it should be.
+        If its file has the wrong content.
     ValueError
         If there is no such detector.
     """
@@ -291,8 +343,8 @@ def _check_detector(detector: Any) -> Detector:
         found: Detector = detector
         return found
     raise ValueError(
-        f"detector={detector!r} is no detector; pass one of {', '.join(map(repr, DETECTORS))}, the path of a YuNet "
-        "or SCRFD file, or what load_detector returns."
+        f"detector={detector!r} is not a detector; pass one of {', '.join(map(repr, DETECTORS))}, the path of a "
+        "YuNet or SCRFD file, or the result of load_detector."
     )
 
 
@@ -319,7 +371,7 @@ def detector_key(
     min_score: float | None = None,
     max_side: int | None = None,
 ) -> str:
-    """Return everything that decides which faces are found, as one short text for cache keys.
+    """Return everything that decides which faces are found, as a short text for cache keys.
 
     Parameters
     ----------
@@ -331,7 +383,7 @@ def detector_key(
     Returns
     -------
     str
-        Equal for equal faces; it holds the weights' identity, not merely the detector's name.
+        Equal keys give equal faces; the key contains the digest of the weights, not only the detector's name.
 
     Examples
     --------
@@ -351,36 +403,36 @@ def align(
     *,
     margin: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Cut a face out of a picture, turned and scaled so that its landmarks lie where a network wants them.
+    """Rotate, scale and crop a face so that its landmarks are at the positions of a template.
 
     Parameters
     ----------
     pixels : ndarray of shape (h, w, 3), uint8
-        The upright picture in which the face was found.
+        The upright picture that contains the face.
     face : Face
         From `detect`.
     input_size : tuple of int
         Height and width of the network's input, in pixels.
     template : {"arcface", "utkface"} or ndarray of shape (5, 2), default="arcface"
-        Where the landmarks go: as ArcFace's training faces have them (the standard of face recognition), as in
-        UTKFace's tighter crops, or five points of your own, x and y in fractions of the square's side.
+        The positions of the landmarks: those of ArcFace's training faces (the standard of face recognition),
+        those of UTKFace's tighter crops, or five points of your own, x and y in fractions of the square's side.
     margin : float, default=0.0
-        How much more of the picture is shown on every side, in fractions of the template's square.
+        Additional margin on every side, in fractions of the template's square.
 
     Returns
     -------
     ndarray of shape (input_size[0], input_size[1], 3), uint8
-        What lies outside of the picture is black.
+        Pixels outside of the picture are black.
 
     Raises
     ------
     ValueError
-        If there is no such template, or the five landmarks lie in one point.
+        If there is no such template, or all five landmarks are the same point.
 
     Notes
     -----
-    The similarity with the least squared error over the five points (Umeyama, "Least-squares estimation of
-    transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991). A face larger than the input is
-    averaged down, not sampled.
+    The similarity transform with the least squared error over the five points (Umeyama, "Least-squares
+    estimation of transformation parameters between two point patterns", IEEE TPAMI 13(4), 1991). A face larger
+    than the input is averaged when it is scaled down, not sampled.
     """
     return cut_out(pixels, face.landmarks, input_size, template, margin)

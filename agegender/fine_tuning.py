@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from sklearn.base import BaseEstimator
+from typing import TYPE_CHECKING, Any
 
 from agegender._utils.validation import check_choice
-from agegender.heads import DenseHead
+from agegender.heads import DenseHead, Head
 
 if TYPE_CHECKING:
     from agegender.backbones import Backbone
@@ -67,7 +65,7 @@ class Augmentation:
         return replace(self, **ranges)
 
 
-class FineTuneHead(BaseEstimator):
+class FineTuneHead(Head):
     """The network's own blocks after `layer`, trained further, and dense layers on top of them.
 
     The blocks begin with their pretrained weights: before any training, they give exactly what the frozen network
@@ -81,8 +79,9 @@ class FineTuneHead(BaseEstimator):
         the picture itself, values 0 … 255: the whole network is trained.
     units : tuple of int, default=(256,)
         Widths of the hidden layers between the blocks and the outputs.
-    reads : str, default="penultimate"
+    reads : str, default="auto"
         Where the blocks end: a layer of the backbone's after `layer`. Maps are flattened; "pooled" averages them.
+        "auto" is the penultimate layer, and of a network without a dense layer its output, the "embedding".
     dropout : float, default=0.3
         Fraction of activations dropped before every dense layer. Dropout inside the blocks is left out.
     batch_norm : bool, default=False
@@ -131,15 +130,15 @@ class FineTuneHead(BaseEstimator):
 own, or set backbone=Backbone.load(…).
     """
 
-    needs_backbone: ClassVar[bool] = True
-    standardizes: ClassVar[bool] = False
+    needs_backbone = True
+    standardizes = False
 
     def __init__(
         self,
         layer: str,
         units: tuple[int, ...] = (256,),
         *,
-        reads: str = "penultimate",
+        reads: str = "auto",
         dropout: float = 0.3,
         batch_norm: bool = False,
         activation: str = "relu",
@@ -179,7 +178,7 @@ own, or set backbone=Backbone.load(…).
         tail = build_tail(
             backbone,
             self.layer,
-            self.reads,
+            self._end(backbone),
             batch_norm=self.backbone_batch_norm,
             rate=self.backbone_rate,
             train_from=self.train_from,
@@ -194,6 +193,16 @@ own, or set backbone=Backbone.load(…).
     def input_rank(self) -> int:
         """How many axes one row has."""
         return 3 if self.layer == "input" else len(self._backbone().output_shape(self.layer))
+
+    def _end(self, backbone: Backbone) -> str:
+        """Return the layer where the blocks end."""
+        if self.reads != "auto":
+            return self.reads
+        try:
+            backbone.resolve_layer("penultimate")
+        except ValueError:  # no dense layer
+            return "embedding"
+        return "penultimate"
 
     def _dense(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
         """Return what stands on top of the blocks."""

@@ -1,29 +1,97 @@
 """Heads: small Keras models, made from parameters, that read a layer of a face network.
 
 A head is any callable ``(input_shape, n_ages, n_genders) -> keras.Model`` with two softmax outputs, the ages first.
-`DenseHead` and `ConvHead` are such callables with parameters that a grid search reaches. A head may also say which
-layer it reads (``layer``), how many axes one row of its input has (``input_rank``, which tells feature maps from
-several views of a picture), that rows are to come to it as they are (``standardizes = False``), and that it takes the
-network (``needs_backbone = True``): a pipeline then sets its ``backbone`` where that is None.
+`DenseHead` and `ConvHead` are such callables with parameters that a grid search reaches. `Head` is their base class:
+it has what a pipeline and a classifier ask of a head, with defaults.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
 from agegender._utils.validation import did_you_mean
 
-__all__ = ["HEADS", "ConvHead", "DenseHead", "head_layer", "make_head", "with_backbone"]
+__all__ = ["HEADS", "ConvHead", "DenseHead", "Head", "head_layer", "make_head", "with_backbone"]
 
 WIDEST_DENSE_INPUT = 4096
 
 
-class DenseHead(BaseEstimator):
+class Head(BaseEstimator):
+    """Base class of heads: what is asked of them, and the defaults.
+
+    A callable of your own need not be a `Head`; it may set the same attributes.
+
+    Attributes
+    ----------
+    layer : str
+        The backbone's layer to read; ``"auto"`` is what `auto_layer` returns.
+    input_rank : int or None
+        Number of axes of one row: 1 for a vector, 3 for a map. If None, rows may have any shape, and an axis of X is
+        that of views only if the classifier's `n_views` says so.
+    standardizes : bool
+        Whether features are standardised before they come to the head.
+    needs_backbone : bool
+        Whether a pipeline sets `backbone` at fit, on a copy, if that is None.
+    backbone : Backbone, str or None
+        The network.
+
+    See Also
+    --------
+    DenseHead : Dense layers.
+    ConvHead : Convolutions on a feature map.
+
+    Examples
+    --------
+    >>> class Plain(Head):
+    ...     layer = "pooled"
+    >>> Plain().standardizes, Plain().input_rank
+    (True, None)
+    """
+
+    layer: Any = "auto"
+    input_rank: Any = None
+    standardizes: bool = True
+    needs_backbone: bool = False
+    backbone: Any = None
+
+    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
+        """Build the Keras model for rows of `input_shape`; a head overrides this."""
+        raise TypeError(f"{type(self).__name__} builds no model: define its __call__.")
+
+    def auto_layer(self, backbone: Any) -> str:
+        """Return the layer that ``layer="auto"`` stands for: what a dense head reads.
+
+        Parameters
+        ----------
+        backbone : agegender.backbones.Backbone
+            The network.
+        """
+        try:
+            width = math.prod(backbone.output_shape("penultimate"))
+        except ValueError:  # no dense layer
+            return "embedding"
+        return "pooled" if width > WIDEST_DENSE_INPUT else "penultimate"
+
+
+class _CallableHead(Head):
+    """A callable of a user's own, as a head: what it does not say is the default."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        for name in ("layer", "input_rank", "standardizes", "needs_backbone", "backbone", "auto_layer"):
+            if hasattr(function, name):
+                setattr(self, name, getattr(function, name))
+
+    def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
+        return self.function(input_shape, n_ages, n_genders)
+
+
+class DenseHead(Head):
     """Dense layers on one vector a picture, then a softmax layer for the ages and one for the genders.
 
     Parameters
@@ -75,17 +143,8 @@ class DenseHead(BaseEstimator):
         inputs = keras.Input(input_shape)
         return _finish(self, inputs, inputs, n_ages, n_genders)
 
-    @staticmethod
-    def auto_layer(backbone: Any) -> str:
-        """Return the layer that ``layer="auto"`` stands for."""
-        try:
-            width = math.prod(backbone.output_shape("penultimate"))
-        except ValueError:  # no dense layer
-            return "embedding"
-        return "pooled" if width > WIDEST_DENSE_INPUT else "penultimate"
 
-
-class ConvHead(BaseEstimator):
+class ConvHead(Head):
     """Convolutions on a feature map, then flattened into dense layers and the two softmax layers.
 
     Without arguments it is Conv2D → Flatten → softmax. ``ConvHead(filters=(), depthwise="global", units=(256,))``
@@ -198,8 +257,7 @@ class ConvHead(BaseEstimator):
                 "choose a smaller kernel, or an earlier layer with a larger map."
             )
 
-    @staticmethod
-    def auto_layer(backbone: Any) -> str:
+    def auto_layer(self, backbone: Any) -> str:
         """Return the layer that ``layer="auto"`` stands for."""
         return "feature_map"
 
@@ -213,8 +271,8 @@ HEADS: dict[str, Callable[[], Any]] = {
 """The tuned heads by name: each value makes one (benchmarks/accuracy.py compares them with others)."""
 
 
-def make_head(head: Any) -> Any:
-    """Return the head that a name stands for, a new one each time; any other callable as it is.
+def make_head(head: Any) -> Head:
+    """Return the head that a name stands for, a new one each time; any other callable as a `Head`.
 
     Parameters
     ----------
@@ -235,7 +293,10 @@ def make_head(head: Any) -> Any:
         if head not in HEADS:
             known = ", ".join(map(repr, HEADS))
             raise ValueError(f"head={head!r} is not one of {known}.{did_you_mean(head, HEADS)}")
-        return HEADS[head]()
+        made: Head = HEADS[head]()
+        return made
+    if isinstance(head, Head):
+        return head
     if isinstance(head, type):
         raise ValueError(f"head={head.__name__} is a class; pass an instance, {head.__name__}().")
     if not callable(head):
@@ -243,7 +304,7 @@ def make_head(head: Any) -> Any:
             f"head={head!r} is neither a name ({', '.join(map(repr, HEADS))}) nor a callable "
             "(input_shape, n_ages, n_genders) -> keras.Model."
         )
-    return head
+    return _CallableHead(head)
 
 
 def head_layer(head: Any, backbone: Any) -> str:
@@ -258,28 +319,50 @@ def head_layer(head: Any, backbone: Any) -> str:
     backbone : agegender.backbones.Backbone
         The network whose layer is read.
     """
-    head = make_head(head)
-    layer = getattr(head, "layer", "auto")
-    if layer != "auto":
-        return str(layer)
-    return str(getattr(head, "auto_layer", DenseHead.auto_layer)(backbone))
+    read = make_head(head)
+    return str(read.auto_layer(backbone) if read.layer == "auto" else read.layer)
 
 
-def with_backbone(head: Any, backbone: Any) -> Any:
-    """Return a copy of a head that has the network, where it needs one and has none; any other head as it is.
+def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
+    """Return a copy of a head that has the network, if it needs one and has none; any other head as it is.
 
     Parameters
     ----------
     head : str or callable
         As for `make_head`.
-    backbone : agegender.backbones.Backbone
-        The network whose layer the head reads.
+    backbones : sequence of agegender.backbones.Backbone
+        The networks whose layers the head reads.
+
+    Raises
+    ------
+    ValueError
+        If a head needs one network and there are several, or has another network already: the rows are not its
+        activations, whatever their shape.
     """
-    if not getattr(head, "needs_backbone", False) or getattr(head, "backbone", None) is not None:
+    asked = make_head(head)
+    if not asked.needs_backbone:
+        return head
+    if len(backbones) > 1:
+        raise ValueError(
+            f"{type(head).__name__} trains one network further, and the extractor has {len(backbones)}. Train it on "
+            "each network by itself, or give several networks to a dense head."
+        )
+    if (own := asked.backbone) is not None:
+        _check_same(asked, type(backbones[0]).load(own) if isinstance(own, str) else own, backbones[0])
         return head
     head = copy.copy(head)
-    head.backbone = backbone
+    head.backbone = backbones[0]
     return head
+
+
+def _check_same(head: Head, own: Any, backbone: Any) -> None:
+    """Refuse rows of another network than a head goes on from; pixels are the same for every network."""
+    if own != backbone and head.layer != "input":
+        raise ValueError(
+            f"{type(head).__name__} has the network {own!r}, and the extractor has {backbone!r}: the head would go "
+            "on from activations of another network, or of other colours or normalisation. Leave the head's backbone "
+            "out, and the pipeline hands over its own."
+        )
 
 
 def _finish(head: DenseHead | ConvHead, inputs: Any, values: Any, n_ages: int, n_genders: int) -> Any:

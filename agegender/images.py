@@ -18,6 +18,7 @@ from PIL import Image
 from agegender._pixels.decoding import check_header, decode_bytes, open_image, to_pixels
 from agegender._pixels.formats import FORMATS, Unreadable
 from agegender._pixels.reading import MAX_FILE_BYTES, read_file
+from agegender._pixels.turns import turn_of
 from agegender.exceptions import PictureError
 
 __all__ = [
@@ -164,7 +165,8 @@ def read(picture: Picture) -> Content:
         return _check_array(picture)
     if isinstance(picture, Image.Image):
         max_pixels = pixel_cap()
-        with _naming(picture):
+        # The same image may stand in X several times, and be read by several threads.
+        with _naming(picture), turn_of(picture):
             check_header(picture, max_pixels)
             return to_pixels(picture)
     raise PictureError(

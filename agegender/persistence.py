@@ -10,25 +10,24 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from agegender._extraction.resolved import Asked, Resolved
+from agegender._extraction.upgrade import FITTED_BEFORE, upgraded
 from agegender._networks.location import existing_file
 from agegender._safe.archive import pack, parse_json, unpack
+from agegender._safe.declaration import SafeState
 from agegender._safe.described_head import DescribedHead
 from agegender._safe.keras import check_keras_file
 from agegender._safe.networks import decode_network, encode_network
-from agegender._safe.onnx import check_head_graph
 from agegender._safe.values import Members, Values
 from agegender._utils.files import write_whole
 from agegender._utils.versions import check_own_version, versions
 from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
-from agegender.faces import DETECTORS
 
 if TYPE_CHECKING:
     from agegender.classifier import AgeGenderClassifier
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "save_model"]
 
 FORMAT = "agegender model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MOST_BYTES = 2**32
 """Larger files are refused: no model is."""
 
@@ -141,118 +140,25 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
         raise ModelFileError(f"{file} cannot be loaded: {error}") from error
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A class that a file may hold.
-
-    ``fitted`` are the attributes kept beside the parameters, ``dropped`` those that are not; ``check`` looks at what
-    was loaded.
-    """
-
-    module: str
-    fitted: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    check: Callable[[Any], None] | None = None
-
-
-def _check_pipeline(model: Any) -> None:
-    from agegender.classifier import AgeGenderClassifier
-    from agegender.extractor import EmbeddingExtractor
-
-    parts = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
-    for name, kind in parts.items():
-        if not isinstance(getattr(model, name), kind | None):
-            raise ModelFileError(f"its {name} is a {type(getattr(model, name)).__name__}")
-        if not isinstance(getattr(model, f"{name}_", kind()), kind):
-            raise ModelFileError(f"its fitted {name} is a {type(getattr(model, f'{name}_')).__name__}")
-
-
-def _check_extractor(extractor: Any) -> None:
-    if extractor.cache not in ("auto", None):
-        raise ModelFileError("it names a folder for the cache")
-    if not isinstance(extractor.backbone, Backbone | str):
-        raise ModelFileError("its backbone is neither a name nor a network")
-    if "backbone_" in vars(extractor):
-        if not isinstance(extractor.backbone_, Backbone):
-            raise ModelFileError("its fitted backbone is no network")
-        extractor._fitted_with = (extractor.backbone, extractor.weights, extractor.engine)
-    if vars(extractor).get("_detector_name", "mtcnn") not in DETECTORS:
-        raise ModelFileError(f"it finds faces with {str(extractor._detector_name)[:80]!r}")
-    framing = vars(extractor).get("framing_")
-    if framing is not None and (np.shape(framing) != (5, 2) or not np.isfinite(framing).all()):
-        raise ModelFileError("the framing of its faces is not five points")
-
-
-def _check_classifier(classifier: Any) -> None:
-    state = vars(classifier)
-    if "classes_" not in state:
-        return
-    shape, (ages, genders) = state["_row_shape"], state["classes_"]
-    if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
-        raise ModelFileError(f"its rows have the shape {str(shape)[:80]}")
-    if (
-        not 1 < len(ages) <= 1001
-        or not np.array_equal(ages, np.arange(len(ages)))
-        or np.shape(genders) != (2,)
-    ):
-        raise ModelFileError("its classes are not the ages 0, 1, … and two genders")
-    _check_calibration(state["calibration_"])
-    if state["_onnx"] is None and state["_keras"] is None:
-        raise ModelFileError("it has no trained head")
-    if state["_onnx"] is not None:
-        check_head_graph(state["_onnx"], "its head", shape, len(ages), len(genders))
-    if state["_keras"] is not None:
-        check_keras_file(state["_keras"], "its head in Keras form")
-
-
-def _check_calibration(calibration: Any) -> None:
-    from agegender.calibration import UNCALIBRATED, Calibration
-
-    if not isinstance(calibration, Calibration) or len(calibration.half_widths) != len(
-        UNCALIBRATED.half_widths
-    ):
-        raise ModelFileError("its calibration is none")
-    if (
-        not np.isfinite([*calibration.half_widths, calibration.temperature]).all()
-        or calibration.temperature <= 0
-    ):
-        raise ModelFileError("its calibration holds values that are no numbers")
-
-
-# The classes that a file may hold, by name: whoever writes a new head or part adds a line.
-_CLASSES: dict[str, _Kept] = {
-    "AgeGenderPipeline": _Kept(
-        "pipeline",
-        fitted=("extractor_", "classifier_"),
-        dropped=("_metadata_request",),
-        check=_check_pipeline,
-    ),
-    "EmbeddingExtractor": _Kept(
-        "extractor",
-        fitted=("backbone_", "framing_", "_detector_name", "_sklearn_output_config"),
-        dropped=("report_", "detector_", "_detects", "_fitted_with", "_metadata_request"),
-        check=_check_extractor,
-    ),
-    "AgeGenderClassifier": _Kept(
-        "classifier",
-        fitted=(
-            *("classes_", "history_", "n_epochs_", "n_features_in_", "feature_names_in_"),
-            *("calibration_", "_row_shape", "_keras", "_onnx"),
-        ),
-        dropped=("_metadata_request",),
-        check=_check_classifier,
-    ),
-    "DenseHead": _Kept("heads"),
-    "ConvHead": _Kept("heads"),
-    "FineTuneHead": _Kept("fine_tuning"),
-    "Augmentation": _Kept("fine_tuning"),
-    "DescribedHead": _Kept("_safe.described_head"),
-    "Calibration": _Kept("calibration"),
-    "View": _Kept("views"),
+# The classes that a file may hold, and where they are; what is kept of each it says itself, as `_safe`.
+_CLASSES = {
+    "AgeGenderPipeline": "pipeline",
+    "EmbeddingExtractor": "extractor",
+    "AgeGenderClassifier": "classifier",
+    "DenseHead": "heads",
+    "ConvHead": "heads",
+    "FineTuneHead": "fine_tuning",
+    "Augmentation": "fine_tuning",
+    "DescribedHead": "_safe.described_head",
+    "Calibration": "calibration",
+    "View": "views",
+    "Resolved": "_extraction.resolved",
+    "Source": "_extraction.resolved",
+    "SeenCrops": "_extraction.crops",
+    "RecordedDetector": "faces",
 }
 _TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor")
-# Attributes that are bytes, and how their members' names end.
-_BYTES = {"_keras": ".keras", "_onnx": ".onnx"}
+_NOTHING = SafeState()
 _JOBLIB = "joblib.dump keeps it as it is, in a file that runs code when it is loaded."
 
 
@@ -267,15 +173,18 @@ class _Writer(Values):
         """Return a value as JSON: an object, a network, or something plain."""
         if isinstance(value, Backbone):
             return {"network": encode_network(value, self)}
-        if (kept := _kept(value)) is not None:
-            return self._encode_object(value, kept)
+        if isinstance(value, Resolved):
+            value = value.for_safe_file()
+        if _may_be_kept(value):
+            return self._encode_object(value)
         try:
             return super().encode(value)
         except TypeError as error:
             where = ".".join(self._where)
             raise ModelFileError(f"{where} is a {error}, which a safe file cannot hold. {_JOBLIB}") from None
 
-    def _encode_object(self, value: Any, kept: _Kept) -> Any:
+    def _encode_object(self, value: Any) -> Any:
+        kept: SafeState = getattr(value, "_safe", _NOTHING)
         parameters = _parameters(value)
         state = {name: found for name, found in vars(value).items() if name not in parameters}
         if strange := sorted(set(state) - {*kept.fitted, *kept.dropped}):
@@ -289,7 +198,9 @@ class _Writer(Values):
             "class": type(value).__name__,
             "parameters": {name: self._encode_part(name, found) for name, found in parameters.items()},
             "fitted": {
-                name: self._encode_head(name, value) if name in _BYTES else self._encode_part(name, found)
+                name: self._encode_member(name, kept.members[name], value)
+                if name in kept.members
+                else self._encode_part(name, found)
                 for name, found in fitted.items()
             },
         }
@@ -300,7 +211,7 @@ class _Writer(Values):
         self._where.pop()
         return entry
 
-    def _encode_head(self, name: str, classifier: Any) -> Any:
+    def _encode_member(self, name: str, suffix: str, classifier: Any) -> Any:
         content = getattr(classifier, name)
         if content is None:
             return None
@@ -311,12 +222,12 @@ class _Writer(Values):
                 if classifier._onnx is None:
                     raise ModelFileError(f"{error}, and ONNX has no form of it. {_JOBLIB}") from error
                 return None  # its ONNX form predicts
-        return {"bytes": self.members.put("head", _BYTES[name], content)}
+        return {"bytes": self.members.put("head", suffix, content)}
 
 
-def _kept(value: Any) -> _Kept | None:
-    kept = _CLASSES.get(type(value).__name__)
-    return kept if kept is not None and type(value).__module__ == f"agegender.{kept.module}" else None
+def _may_be_kept(value: Any) -> bool:
+    home = _CLASSES.get(type(value).__name__)
+    return home is not None and type(value).__module__ == f"agegender.{home}"
 
 
 def _parameters(value: Any) -> dict[str, Any]:
@@ -329,7 +240,7 @@ def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
     """Put what can be kept in place of what cannot: a callable's description, and no folder of this machine."""
     changed = dict(parameters)
     head = parameters.get("head")
-    if callable(head) and _kept(head) is None:
+    if callable(head) and not _may_be_kept(head):
         changed["head"] = DescribedHead(_describe(head))
     if parameters.get("cache") is not None:
         changed["cache"] = "auto"
@@ -337,8 +248,8 @@ def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_outdated(name: str, owner: Any) -> bool:
-    """Tell whether a network was found for parameters that have been changed since."""
-    return name == "backbone_" and owner._fitted_with != (owner.backbone, owner.weights, owner.engine)
+    """Tell whether what was found at fit was for parameters that have been changed since."""
+    return name == "resolved_" and owner._asked != Asked.of(owner)
 
 
 def _describe(head: Any) -> str:
@@ -354,13 +265,13 @@ def _read(content: bytes) -> Any:
     written = manifest.get("versions")
     if not isinstance(written, dict) or not isinstance(written.get("agegender"), str):
         raise ModelFileError("it does not say which version it was saved by")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") not in (1, FORMAT_VERSION):
         check_own_version(written["agegender"])
         raise ModelFileError(
-            f"it has the format {str(manifest.get('format_version'))[:20]}, not {FORMAT_VERSION}"
+            f"it has the format {str(manifest.get('format_version'))[:20]}, not {FORMAT_VERSION} or 1"
         )
     entry = parse_json(contents.pop(_MODEL), _MODEL)
-    reader = _Reader(Members(contents))
+    reader = _Reader(Members(contents), manifest["format_version"])
     try:
         model = reader.object(entry, _TOP)
     except ModelFileError:
@@ -376,8 +287,9 @@ def _read(content: bytes) -> Any:
 class _Reader(Values):
     """Makes objects of what `_Writer` returned."""
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, format_version: int) -> None:
         super().__init__(members)
+        self._format = format_version
         self._networks: dict[str, Backbone] = {}
 
     def decode(self, entry: Any) -> Any:
@@ -393,19 +305,21 @@ class _Reader(Values):
         name = entry.get("class") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name not in allowed:
             raise ModelFileError(f"it holds {str(name)[:80]!r} where {', '.join(allowed)} may be")
-        kept = _CLASSES[name]
-        kind = getattr(importlib.import_module(f"agegender.{kept.module}"), name)
-        if strange := sorted(set(entry["fitted"]) - set(kept.fitted)):
+        kind = getattr(importlib.import_module(f"agegender.{_CLASSES[name]}"), name)
+        kept: SafeState = getattr(kind, "_safe", _NOTHING)
+        allowed_state = {*kept.fitted, *(FITTED_BEFORE.get(name, ()) if self._format == 1 else ())}
+        if strange := sorted(set(entry["fitted"]) - allowed_state):
             raise ModelFileError(f"{name} has no attribute {strange[0][:80]!r}")
         made = kind(**{key: self.decode(found) for key, found in entry["parameters"].items()})
-        vars(made).update({key: self._decode_fitted(key, found) for key, found in entry["fitted"].items()})
-        if kept.check is not None:
-            kept.check(made)
+        fitted = {key: self._decode_fitted(kept, key, found) for key, found in entry["fitted"].items()}
+        vars(made).update(fitted if self._format == FORMAT_VERSION else upgraded(made, fitted))
+        if hasattr(made, "_check_safe"):
+            made._check_safe()
         return made
 
-    def _decode_fitted(self, name: str, entry: Any) -> Any:
-        if name in _BYTES and entry is not None:
-            return self.members.take(entry["bytes"], (_BYTES[name],))
+    def _decode_fitted(self, kept: SafeState, name: str, entry: Any) -> Any:
+        if name in kept.members and entry is not None:
+            return self.members.take(entry["bytes"], (kept.members[name],))
         return self.decode(entry)
 
     def _network(self, entry: Any) -> Backbone:

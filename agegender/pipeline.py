@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from agegender._utils.pictures import check_pictures
+from agegender._extraction.contents import digests_of
+from agegender._extraction.resolved import same_networks
+from agegender._networks.shipped import SHIPPED, Shipped
+from agegender._safe.declaration import SafeState
+from agegender._utils.pictures import check_pictures, table_index
+from agegender._utils.row_labels import check_row_order
+from agegender._utils.seen import are_among, short_digests
 from agegender._utils.spill import room
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
 from agegender.classifier import AgeGenderClassifier
-from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
+from agegender.exceptions import LeakageWarning, ModelFileError
+from agegender.extractor import Embedded, EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.metrics import age_mae
 
@@ -43,7 +52,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     memory_limit : int, str or None, default="2GB"
         Bytes, as a number or as text. Activations that take more are kept in a temporary file while the head is
         trained (in ``TMPDIR``; gone when ``fit`` ends, however it ends), and pass through in blocks in prediction.
-        The extractor's ``dtype="float16"`` halves them. None knows no limit.
+        The extractor's ``dtype="float16"`` halves them. If None, memory is not limited.
 
     Attributes
     ----------
@@ -51,6 +60,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         The extractor used, its layer decided.
     classifier_ : AgeGenderClassifier
         The fitted classifier.
+    trained_on_ : ndarray of uint64
+        Eight bytes of the digest of each picture that the head was trained on, sorted.
     classes_ : list of ndarray
         The ages 0 … ``max_age`` and the two gender labels.
 
@@ -68,6 +79,10 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     0  42.3     30.1      55.0       1          0.98
     """
 
+    trained_on_: NDArray[np.uint64]
+    _safe: ClassVar[SafeState] = SafeState(
+        fitted=("extractor_", "classifier_", "trained_on_"), dropped=("_metadata_request",)
+    )
     __metadata_request__predict: ClassVar = {"faces": UNUSED}
     __metadata_request__predict_proba: ClassVar = {"faces": UNUSED}
 
@@ -106,16 +121,21 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         pictures = check_pictures(X)
         self._limit()
         classifier = self._own_classifier()
+        check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor().fit()
-        classifier.head = with_backbone(classifier.head, extractor.backbone_)
+        classifier.head = with_backbone(classifier.head, extractor.backbones_)
+        if extractor.resolved_.has_view_axis and classifier.n_views is None:
+            classifier.n_views = len(extractor.resolved_.views)
         shape = (len(pictures), *extractor.row_shape())
         with room(shape, extractor.row_dtype(), self._limit()) as rows:
-            features = extractor.transform(pictures, out=rows)
+            embedded = extractor.embed(pictures, out=rows)
+            _warn_of_shipped(extractor, embedded.digests)
             if extractor.faces is None and extractor.framing is None:
                 extractor.measure_framing(pictures)
-            classifier.fit(features, y, sample_weight=sample_weight, groups=groups)
+            classifier.fit(embedded.rows, y, sample_weight=sample_weight, groups=groups)
         self.extractor_, self.classifier_ = extractor, classifier
+        self.trained_on_ = short_digests(embedded.digests)
         return self
 
     def predict(self, X: Any, *, faces: FacesParameter | Literal["own"] = "own") -> NDArray[Any]:
@@ -134,7 +154,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         ndarray of shape (n_samples, 2)
             The age in years, the weighted average over its distribution, and the likelier gender.
         """
-        return np.concatenate(self._blockwise("predict", X, faces))
+        return np.concatenate([self.classifier_.predict(block.rows) for block in self._blocks(X, faces)])
 
     def predict_proba(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own"
@@ -151,7 +171,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         -------
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
-        ages, genders = zip(*self._blockwise("predict_proba", X, faces), strict=True)
+        found = [self.classifier_.predict_proba(block.rows) for block in self._blocks(X, faces)]
+        ages, genders = zip(*found, strict=True)
         return [np.concatenate(ages), np.concatenate(genders)]
 
     def predict_frame(
@@ -180,19 +201,14 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
-            See :meth:`AgeGenderClassifier.predict_frame`.
+            Of a Series or frame, under its index. See :meth:`AgeGenderClassifier.predict_frame`.
         """
         import pandas as pd
 
-        frames = self._blockwise(
-            "predict_frame",
-            X,
-            faces,
-            coverage=coverage,
-            max_age_range=max_age_range,
-            min_gender_proba=min_gender_proba,
-        )
-        return pd.concat(frames, ignore_index=True)
+        options = _options(coverage, max_age_range, min_gender_proba)
+        frames = [self.classifier_.predict_frame(block.rows, **options) for block in self._blocks(X, faces)]
+        frame, index = pd.concat(frames, ignore_index=True), table_index(X)
+        return frame if index is None else frame.set_axis(index)
 
     def predict_faces(
         self,
@@ -218,7 +234,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         DataFrame
             picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and the
             columns of :meth:`predict_frame`; picture by picture, the largest face first. A picture without a face has
-            no row.
+            no row. Of a Series or frame, each row stands under its picture's label.
 
         Raises
         ------
@@ -228,19 +244,18 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         import pandas as pd
 
         check_is_fitted(self, "classifier_")
-        found, rows = self.extractor_.transform_faces(X, faces=faces)
-        boxes = [
-            (index, face.x, face.y, face.width, face.height, face.score)
-            for index, of_picture in enumerate(found)
-            for face in of_picture
-        ]
-        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
+        options = _options(coverage, max_age_range, min_gender_proba)
+        boxes: list[tuple[Any, ...]] = []
         # The head takes no empty array; one made-up row gives the columns their types.
-        known = rows if boxes else np.zeros((1, *rows.shape[1:]), np.float32)
-        predicted = self.classifier_.predict_frame(
-            known, coverage=coverage, max_age_range=max_age_range, min_gender_proba=min_gender_proba
-        )
-        return table.join(predicted.iloc[: len(boxes)])
+        none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
+        frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
+        for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
+            boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
+            frames.append(self.classifier_.predict_frame(rows, **options))
+        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
+        predicted = pd.concat(frames[1:] or frames, ignore_index=True)
+        joined, index = table.join(predicted), table_index(X)
+        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -254,8 +269,48 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Returns
         -------
         float
+
+        Warns
+        -----
+        LeakageWarning
+            If some of the pictures are among those that the model was trained on.
         """
-        return -age_mae(y, self.predict(X), sample_weight=sample_weight)
+        check_row_order(X, y=y, sample_weight=sample_weight)
+        predicted, digests = [], []
+        for block in self._blocks(X, "own"):
+            predicted.append(self.classifier_.predict(block.rows))
+            digests += block.digests
+        seen = self._seen(digests)
+        if seen.any():
+            warnings.warn(
+                f"{np.count_nonzero(seen):,} of {len(seen):,} pictures are among those that this model was trained "
+                "on, or copies of them: their error is too small. Score others; seen_in_training(X) tells which.",
+                LeakageWarning,
+                stacklevel=2,
+            )
+        return -age_mae(y, np.concatenate(predicted), sample_weight=sample_weight)
+
+    def seen_in_training(self, X: Any) -> NDArray[np.bool_]:
+        """Tell which pictures the head was trained on, or a network of the package that it reads.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+            They are read and told by their content: a copy under another name counts.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+            False for a picture that cannot be read.
+        """
+        check_is_fitted(self, "classifier_")
+        return self._seen(digests_of(check_pictures(X), self.extractor_.n_jobs))
+
+    def _seen(self, digests: Sequence[bytes | None]) -> NDArray[np.bool_]:
+        seen = are_among(digests, getattr(self, "trained_on_", short_digests([])))
+        for shipped in _shipped_networks(self.extractor_):
+            seen |= are_among(digests, shipped.trained_on())
+        return seen
 
     @property
     def classes_(self) -> list[NDArray[Any]]:
@@ -267,6 +322,11 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def report_(self) -> ExtractionReport:
         """What the extractor did in the last call."""
         check_is_fitted(self, "extractor_")
+        if not hasattr(self.extractor_, "report_"):
+            raise NotFittedError(
+                "There is no report_ yet: this model has read no picture since it was loaded, and a file keeps none. "
+                "Call predict or predict_frame first."
+            )
         return self.extractor_.report_
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -317,7 +377,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
         if extractor.layer == "auto":
             head = make_head(self._own_classifier().head)
-            extractor.set_params(layer=head_layer(head, extractor.resolve_backbone()))
+            layers = tuple(head_layer(head, backbone) for backbone in extractor.resolve_backbones())
+            several = isinstance(extractor.backbone, (tuple, list))
+            extractor.set_params(layer=layers if several else layers[0])
         return extractor
 
     def _own_classifier(self) -> AgeGenderClassifier:
@@ -332,17 +394,35 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
                 f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
             )
 
-    def _blockwise(
-        self, method: str, X: Any, faces: FacesParameter | Literal["own"] = "own", **params: Any
-    ) -> list[Any]:
-        """Return what a method of the classifier gives for each block of pictures that memory_limit allows."""
+    def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
+        """Yield the rows of as many pictures as memory_limit allows, again and again."""
         check_is_fitted(self, "classifier_")
-        read = getattr(self.classifier_, method)
-        blocks = self.extractor_.transform_blocks(X, self._limit(), faces=faces)
-        return [read(rows, **params) for rows in blocks]
+        if isinstance(faces, str) and faces == "own":
+            self.extractor_.check_pictures_are_crops(X)
+        return self.extractor_.embed_blocks(X, self._limit(), faces=faces)
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "extractor_" in state and state["extractor"] is not None:
+            # A refit and a clone find the network's file where a prediction does.
+            state["extractor_"] = fitted = state["extractor_"].carrying()
+            named = same_networks(state["extractor"].backbone, fitted.backbones_)
+            state["extractor"] = clone(state["extractor"]).set_params(backbone=named)
+        return state
+
+    def _check_safe(self) -> None:
+        """Look at what a safe file held."""
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind | None):
+                raise ModelFileError(f"its {name} is a {type(getattr(self, name)).__name__}")
+            if not isinstance(getattr(self, f"{name}_", kind()), kind):
+                raise ModelFileError(f"its fitted {name} is a {type(getattr(self, f'{name}_')).__name__}")
+        trained_on = getattr(self, "trained_on_", np.empty(0, np.uint64))
+        if not isinstance(trained_on, np.ndarray) or trained_on.dtype != np.uint64 or trained_on.ndim != 1:
+            raise ModelFileError("the pictures that it was trained on are no digests")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -352,3 +432,27 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
         return tags
+
+
+def _options(coverage: float, max_age_range: float | None, min_gender_proba: float | None) -> dict[str, Any]:
+    return {"coverage": coverage, "max_age_range": max_age_range, "min_gender_proba": min_gender_proba}
+
+
+def _shipped_networks(extractor: EmbeddingExtractor) -> list[Shipped]:
+    """Return the networks of the package that an extractor reads."""
+    used = {backbone.sha256 for backbone in extractor.backbones_}
+    return [shipped for shipped in SHIPPED.values() if shipped.sha256 in used]
+
+
+def _warn_of_shipped(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:
+    """Warn if pictures taught a network of the package already: their rows know their ages."""
+    for shipped in _shipped_networks(extractor):
+        known = are_among(digests, shipped.trained_on())
+        if known.any():
+            warnings.warn(
+                f"{np.count_nonzero(known):,} of {len(known):,} pictures, or copies of them, were used to train the "
+                f"network {shipped.name!r} itself: cross-validation on them flatters it, and a search would choose "
+                "it wrongly. Judge it on what agegender.pretrained.kept_out_names() lists, or on other pictures.",
+                LeakageWarning,
+                stacklevel=3,
+            )

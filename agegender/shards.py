@@ -129,8 +129,9 @@ def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None,
     Parameters
     ----------
     source : path, or sequence of str
-        A folder, searched with the folders inside it, in the order of names; a ``.csv``, ``.tsv`` or ``.parquet``
-        file; any other file as text, a path a line; or the paths themselves.
+        A folder, searched with the folders inside it, in the order of names (a link back to a folder around it is
+        not followed); a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, a path a line; or the paths
+        themselves.
     column : str, default="path"
         Of a table.
 
@@ -234,7 +235,7 @@ def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -
         "shard": str(part),
         "n_rows": len(names),
         "paths": listed.hexdigest(),
-        "backbone": extractor.resolve_backbone().name,
+        "backbone": " + ".join(backbone.name for backbone in extractor.resolve_backbones()),
         "row_shape": list(extractor.row_shape()),
         "recipes": recipes,
     }
@@ -272,12 +273,10 @@ def _write(
     extractor: EmbeddingExtractor,
     made_of: dict[str, Any],
 ) -> int:
-    from sklearn.base import clone
-
     from agegender._version import __version__
 
     parquet = optional_import("pyarrow.parquet", "parquet")
-    patient = clone(extractor).set_params(on_error="nan").set_output(transform="default")
+    patient = extractor.with_parameters(on_error="nan")
     width = int(np.prod(made_of["row_shape"]))
     numbers = pa.from_numpy_dtype(np.dtype(patient.row_dtype()))
     schema = pa.schema(
@@ -309,16 +308,28 @@ def _table(pa: Any, schema: Any, names: list[str], rows: Any, failed: dict[int, 
     return pa.Table.from_arrays([pa.array(shown), embeddings, pa.array(errors, pa.string())], schema=schema)
 
 
-def _walk(folder: Path, below: str) -> Iterator[str]:
+def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Yield the pictures of a folder in the order of names, one folder in memory at a time."""
+    place = os.stat(folder / below)
+    inside = (*above, (place.st_dev, place.st_ino))
     with os.scandir(folder / below) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         name = f"{below}{entry.name}"
-        if entry.is_dir():
-            yield from _walk(folder, f"{name}/")
+        if _is_folder(entry):
+            status = entry.stat()
+            # A link back to a folder that this one lies in would be followed for ever.
+            if (status.st_dev, status.st_ino) not in inside:
+                yield from _walk(folder, f"{name}/", inside)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
             yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _lines(path: Path) -> Iterator[str]:

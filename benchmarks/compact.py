@@ -1,4 +1,4 @@
-"""The compact network beside another: pictures a second, side by side, and how well its embedding tells people apart.
+"""The compact network beside another: pictures per second, and how well its embedding tells people apart.
 
 python benchmarks/compact.py mobilefacenet.onnx --mean 0 --scale 1 --photos photos/
 """
@@ -64,7 +64,7 @@ def main() -> None:
     other = Backbone.from_onnx(options.other, mean=options.mean, scale=options.scale)
     ratio, (ours, theirs) = speed_ratio(compact, other, options.threads)
     print(
-        f"pictures a second of processor time: compact {ours:.0f}, {other.name} {theirs:.0f}; ratio {ratio:.2f}"
+        f"pictures per second of processor time: compact {ours:.0f}, {other.name} {theirs:.0f}; ratio {ratio:.2f}"
     )
     if options.photos:
         for backbone in (compact, other):

@@ -15,8 +15,8 @@ For each network, on 200×200 JPEG files (drawn faces):
   ONNX Runtime (the network converted by tf2onnx, its defaults) for each.
 
 They take turns; the first turn, which pays for imports and building, is not counted. What is slow sees
-fewer pictures; compared are pictures a second, turn by turn. Without ``--weights`` the networks have random weights,
-in deepface's own file layout: the time is that of the real ones, the numbers mean nothing.
+fewer pictures; compared are pictures per second, turn by turn. Without ``--weights`` the networks have random
+weights, in deepface's own file layout: the time is that of the real ones, the numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def table(name: str, ways: dict[str, tuple[int, Callable[[], object]]], turns: i
             if turn:
                 speeds[way].append(n_pictures / (time.perf_counter() - started))
     cold = speeds["EmbeddingExtractor, cold"]
-    lines = [f"| {name} | pictures a second | cold extraction is so many times as fast |", "|---|---|---|"]
+    lines = [f"| {name} | pictures per second | speed of cold extraction relative to it |", "|---|---|---|"]
     for way, measured in speeds.items():
         ratio = statistics.median(ours / theirs for ours, theirs in zip(cold, measured, strict=True))
         lines.append(f"| {way} | {statistics.median(measured):,.1f} | {ratio:.2f} |")

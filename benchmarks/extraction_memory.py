@@ -133,12 +133,14 @@ def main() -> None:
         write_pictures(folder, max(options.rows))
         (session,) = in_process("bare", folder, 1000, folder)
         print(f"bare network: {session:.0f} MB")
-        print("| pictures | run | peak, MB | output, MB | beside output and bare network, MB | seconds |")
+        print(
+            "| pictures | run | peak, MB | output, MB | in addition to output and bare network, MB | seconds |"
+        )
         print("|---|---|---|---|---|---|", flush=True)
         for n in options.rows:
             cache = folder / f"cache{n}"
             cache.mkdir()
-            for run, kind in [("cold", "array"), ("warm", "array"), ("warm, map", "map")]:
+            for run, kind in [("cold", "array"), ("warm", "array"), ("warm, memory map", "map")]:
                 peak, output, seconds, *_ = in_process(kind, folder, n, cache)
                 beside = peak - output - session
                 print(

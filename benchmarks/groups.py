@@ -33,7 +33,7 @@ def with_interval(row: pd.Series, figure: str, form: str) -> str:
 
 def group_table(report: EvaluationReport) -> str:
     lines = [
-        "| | pictures | age MAE, years | bias, years | truth inside the 90 % interval | gender right |",
+        "| | pictures | age MAE, years | bias, years | coverage of the 90 % interval | gender accuracy |",
         "|---|---|---|---|---|---|",
     ]
     overall = pd.Series(
@@ -55,7 +55,7 @@ def group_table(report: EvaluationReport) -> str:
 
 
 def gap_table(report: EvaluationReport) -> str:
-    lines = ["| largest gaps | figure | best | worst | more than chance |", "|---|---|---|---|---|"]
+    lines = ["| largest gaps | metric | best | worst | significant |", "|---|---|---|---|---|"]
     for gap in report.gaps.itertuples():
         form = ".2f" if gap.figure == "age_mae" else ".1%"
         grouping = " × ".join(NAMES[name] for name in gap.grouping.split(" × "))
@@ -68,7 +68,10 @@ def gap_table(report: EvaluationReport) -> str:
 
 def equal_ages_table(report: EvaluationReport) -> str:
     """Write errors as they would be if every group had the ages of the whole set; 80 and older counts as one."""
-    lines = ["| as if all groups were of the same ages | age MAE, years | gender right |", "|---|---|---|"]
+    lines = [
+        "| standardised to the same age distribution | age MAE, years | gender accuracy |",
+        "|---|---|---|",
+    ]
     predictions = report.predictions
     decade = (predictions["true_age"] // 10).clip(upper=8)
     share = decade.value_counts(normalize=True)

@@ -165,7 +165,7 @@ def table(section: str, effort: Effort) -> tuple[str, bool]:
         print(f"{section}: {check.__name__} …", file=sys.stderr, flush=True)
         results.append(check(effort))
     lines = [f"| {each.check} | {each.figures} | {'yes' if each.kept else '**no**'} |" for each in results]
-    head = ["| Check | Figures | Kept |", "| --- | --- | --- |"]
+    head = ["| Check | Result | Promise kept |", "| --- | --- | --- |"]
     system = f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores."
     return "\n".join([*head, *lines, "", system]), all(each.kept for each in results)
 

@@ -35,6 +35,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "command_line",
+    "command_output",
 ]
 exclude_patterns = ["_build", "_templates", "examples/*.md5", "**sg_execution_times.rst"]
 templates_path = ["_templates"]
@@ -65,7 +66,16 @@ html_theme_options = {
 }
 
 READING_ORDER = (
-    *("quickstart", "own_data", "cross_validation", "grid_search", "best_crop", "uncertainty", "fairness"),
+    *(
+        "quickstart",
+        "astronaut",
+        "own_data",
+        "cross_validation",
+        "grid_search",
+        "best_crop",
+        "uncertainty",
+        "fairness",
+    ),
     *("fine_tuning", "custom_head", "custom_backbone", "imdb_wiki", "cluster"),
 )
 sphinx_gallery_conf = {

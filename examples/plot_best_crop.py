@@ -2,13 +2,13 @@
 The best crop
 =============
 
-How much of a picture should the network see? The frames of face pictures differ: some data sets cut
-at the hairline, some show the shoulders, and the network was trained on a third kind. The
-extractor's ``crop`` trims a fraction from every side (negative: adds a margin), and because it is a
-parameter like any other, a grid search finds the best one.
+How much of a picture should the network see? Data sets differ: some cut faces at the hairline, some
+show the shoulders, and the network was trained on yet another framing. The extractor's ``crop``
+trims a fraction from every side (if negative, it adds a margin). It is a parameter like any other,
+so a grid search can find the best value.
 
-Run on pictures of your own as ``python plot_best_crop.py UTKFace/ face_network.onnx``, with a
-network that takes raw RGB pixels.
+For your own pictures, run ``python plot_best_crop.py UTKFace/ face_network.onnx`` with a network
+that takes RGB pixels without normalisation.
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -36,8 +36,8 @@ else:
 # %%
 # What a crop is
 # --------------
-# The layer ``"input"`` is the picture itself as the network will see it; asking for it is the way
-# to look at what a setting does before paying for it.
+# The layer ``"input"`` is the picture as the network sees it. Use it to check a setting before you
+# compute embeddings.
 
 shown = crops[:: len(crops) // 4]
 figure, axes = plt.subplots(1, len(shown), figsize=(7.5, 2.2), layout="constrained")
@@ -51,8 +51,8 @@ plt.show()
 # %%
 # Search
 # ------
-# The network runs once for each crop and picture; the folds, and whatever else is searched beside
-# it, then cost little. ``refit=False``, for here only the curve is wanted.
+# The network runs once per crop and picture; folds and other parameters then cost little.
+# ``refit=False``, because here we only need the curve.
 
 from sklearn.model_selection import GridSearchCV
 
@@ -71,12 +71,12 @@ results = search.cv_results_
 errors = -results["mean_test_neg_age_mae"]
 genders = 100 * results["mean_test_gender_accuracy"]
 for crop, error, gender in zip(crops, errors, genders, strict=True):
-    print(f"crop {crop:+.2f}: age off by {error:.2f} years, gender right in {gender:.0f} %")
+    print(f"crop {crop:+.2f}: age MAE {error:.2f} years, gender accuracy {gender:.0f} %")
 
 # %%
-# Age and gender may want different frames: hair and neck say much of gender, skin says more of age.
-# One crop serves both heads, so look at both curves. Differences smaller than the error bars
-# (standard errors over the folds) are chance.
+# The best crop may differ for age and gender: hair and neck are informative for gender, skin for
+# age. One crop is used for both, so look at both curves. Differences smaller than the error bars
+# (standard errors over the folds) are not significant.
 
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True, layout="constrained")
 errors_spread = results["std_test_neg_age_mae"] / np.sqrt(n_folds)
@@ -86,14 +86,14 @@ bottom.errorbar(crops, genders, genders_spread, marker="o", capsize=3, color="#D
 for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)
 top.set_ylabel("Age MAE (years)")
-bottom.set_ylabel("Gender right (%)")
+bottom.set_ylabel("Gender accuracy (%)")
 bottom.set_xlabel("Crop: trimmed from every side, fraction\n(negative: margin added)")
 plt.show()
 
 # %%
-# These drawings show more than the face, so trimming helps. UTKFace's pictures are the opposite,
-# tighter than what the network was trained on: of 489 of them a margin makes the errors a little
-# smaller (7.5 → 7.2 years), and trimming costs years. :doc:`/faces` has that curve. There is no
-# crop that is best for all pictures, which is why it is a parameter.
+# These drawings show more than the face, so trimming helps. UTKFace's pictures are the opposite:
+# they are tighter than the training pictures of the network. For 489 of them, a margin reduces the
+# error slightly (7.5 → 7.2 years), and trimming increases it by years. :doc:`/faces` shows that
+# curve. No crop is best for all pictures, which is why it is a parameter.
 
 folder.cleanup()

@@ -1,11 +1,11 @@
 """
-More than one machine: Dask
-===========================
+Several machines: Dask
+======================
 
-One machine embeds some dozens of ArcFace's pictures a second and some hundreds of a small network's.
-Ten million of them want many machines. There are two ways, and this page shows both on two small
-worker processes: ``transform`` that is *spread* over a cluster while the rows come back here, and
-*shards*, files that each machine writes by itself, for what is too much to come back.
+One machine embeds some dozens of pictures per second with ArcFace, and some hundreds with a small
+network. For ten million pictures you need many machines. This page shows two ways on two small
+worker processes: ``transform`` can be *distributed* over a cluster and return the rows to this
+process, or each machine can write *shards*, files that are never sent, if the rows are too large.
 """
 
 import tempfile
@@ -20,10 +20,10 @@ faces = make_faces(240, root / "faces", random_state=0)
 # %%
 # A cluster
 # ---------
-# On a real one, ``dask scheduler`` runs on one machine, ``dask worker tcp://scheduler:8786`` on each
-# of the others, and ``Client("tcp://scheduler:8786")`` is all that is needed here. To try things on one
-# machine there is ``LocalCluster``; in a script, and not in a notebook, it stands below
-# ``if __name__ == "__main__":``. The one of this page starts its workers as the command does.
+# On a real cluster, run ``dask scheduler`` on one machine and ``dask worker tcp://scheduler:8786``
+# on each of the others; then ``Client("tcp://scheduler:8786")`` is all that is needed here. To try
+# it on one machine, use ``LocalCluster``; in a script (not in a notebook), put it below ``if
+# __name__ == "__main__":``. The cluster on this page starts its workers as the command does.
 
 from distributed import Client, SubprocessCluster
 
@@ -34,12 +34,12 @@ client.wait_for_workers(2)
 print(f"{len(client.scheduler_info()['workers'])} workers")
 
 # %%
-# Spread a call
-# -------------
-# Inside of joblib's context everything else stays as it was. The driver (this process) reads and
-# hashes the files and looks them up; what is not in its cache goes to the workers, some dozens at a
-# time, and their rows come back and are kept here. Workers need no cache and no shared disk: a
-# picture that they do not find under its path is sent to them, and so is the network.
+# Distribute a call
+# -----------------
+# Within joblib's context, the call is the same as without a cluster. The driver (this process)
+# reads and hashes the files and looks them up. Pictures that are not in its cache are sent to the
+# workers, some dozens at a time; their rows come back and are cached here. Workers need no cache
+# and no shared disk: if a worker does not find a picture or the network, it is sent.
 
 import joblib
 import numpy as np
@@ -52,25 +52,25 @@ with joblib.parallel_config(backend="dask"):
 print(f"{extractor.report_.n_computed} pictures computed on the workers, rows of shape {rows.shape}")
 
 extractor.transform(faces.data)
-print(f"once more, here: {extractor.report_.n_cached} from the cache")
+print(f"again, without the cluster: {extractor.report_.n_cached} from the cache")
 
 # %%
-# The numbers are those of one machine.
+# The rows are the same as on one machine.
 
 alone = EmbeddingExtractor("compact", layer="pooled", cache=None).transform(faces.data[:32])
 print(f"largest difference: {np.abs(alone - rows[:32]).max():.1e}")
 
 # %%
-# A worker that dies in the middle costs the chunk that it was at, which another one gets. A grid
-# search in the same context sends its fits to the workers; embed first, as above, or search over the
-# classifier on ``rows``, lest each worker fill a cache of its own.
+# If a worker dies, its chunk is sent to another worker. A grid search in the same context sends its
+# fits to the workers. Embed first, as above, or search over the classifier on ``rows``, because
+# otherwise each worker fills its own cache.
 #
 # Shards
 # ------
-# Of a hundred million pictures, not even the list should pass through one process. Each task below
-# takes a number, picks its part of the list by itself, and writes one Parquet file; nothing comes
-# back but a report. A file is whole or not there: what is done stays done, and the same call after
-# a power cut does the rest.
+# For a hundred million pictures, not even the list should pass through one process. Each task below
+# gets a number, selects its part of the list, and writes one Parquet file; only a report is
+# returned. A file is either complete or missing: after an interruption, the same call writes the
+# missing files.
 
 from agegender.shards import write_shard
 
@@ -88,10 +88,10 @@ for report in reports:
     print(f"{report.path.name}: {report.n_images} rows, {report.n_failures} failures")
 
 reports = client.gather(client.map(embed_part, range(1, n_shards + 1), pure=False))
-print(f"again: {sum(report.skipped for report in reports)} of {n_shards} were there already")
+print(f"again: {sum(report.skipped for report in reports)} of {n_shards} existed already")
 
 # %%
-# Without Dask, each machine runs the same thing from the shell, with its own numbers:
+# Without Dask, run the same from the shell on each machine, with its own number:
 #
 # .. code-block:: bash
 #
@@ -101,8 +101,8 @@ client.close()
 cluster.close()
 
 # %%
-# Read them
-# ---------
+# Read the shards
+# ---------------
 # pyarrow, polars, pandas, DuckDB and Spark read the folder as one table.
 
 import matplotlib.pyplot as plt

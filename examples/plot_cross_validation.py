@@ -1,22 +1,23 @@
 """
-Honest cross-validation
-=======================
+Cross-validation without data leakage
+=====================================
 
-A score is worth something only if no picture of the test was seen in training, *in any form*. This
-page makes the two mistakes that published age predictors make most often, on purpose, and shows
-what each does to the figure.
+A score is valid only if no test picture was used for training, *in any form*. This page makes the
+two most common mistakes of published age predictors on purpose, and shows how each changes the
+result.
 """
 
 # %%
 # A collection with copies
 # ------------------------
-# Pictures gathered from the web repeat themselves. Of UTKFace's files, 765 are byte for byte
-# another one; many more are the same photograph, scaled or recompressed. We draw 150 faces and
-# store each of them three times: as it is, as a copy under another name, and smaller and
-# recompressed, which changes every byte.
+# Pictures from the web often repeat. In UTKFace, 765 files are byte-for-byte copies of another
+# file, and many more are the same photograph, scaled or recompressed. We draw 150 faces and store
+# each of them three times: the original, a copy with another name, and a smaller, recompressed
+# version, in which every byte differs.
 #
-# The labels are as they often are, wrong by some years, and a copy repeats the error of its
-# original. So nobody can predict these labels to better than about four years, except from memory.
+# As in many data sets, the labels are wrong by some years, and a copy has the same wrong label as
+# its original. So no model can predict these labels better than with an error of about four years,
+# unless it has memorised them.
 
 import shutil
 import tempfile
@@ -47,18 +48,18 @@ X = np.array([*drawn.data, *map(str, copies), *map(str, smaller)], dtype=object)
 y = np.vstack([with_wrong_labels(drawn, seed=0)] * 3)
 
 # %%
-# Sorted by age, as file names often are (UTKFace's begin with it):
+# Sorted by age, as files often are (UTKFace's names begin with the age):
 
 order = np.argsort(y[:, 0], kind="stable")
 X, y = X[order], y[order]
 
 # %%
-# Groups that know
-# ----------------
-# ``duplicate_groups`` finds equal files. The smaller ones need a look at the faces themselves:
-# ``similar_face_groups`` links pictures whose embeddings, by the face network, point the same way.
-# What threshold is right depends on the pictures; the size of the largest group tells when it is
-# too low, for then strangers begin to chain.
+# Groups
+# ------
+# ``duplicate_groups`` finds equal files. To find the smaller versions, the faces must be compared:
+# ``similar_face_groups`` links pictures whose embeddings have a high cosine similarity. The right
+# threshold depends on the pictures. If it is too low, different people are linked, and the largest
+# group becomes large.
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
 from agegender.model_selection import connected_groups, duplicate_groups, similar_face_groups
@@ -72,9 +73,9 @@ for threshold in (0.98, 0.95, 0.9, 0.8):
     print(f"similar to {threshold}: {len(sizes)} groups, the largest of {sizes.max()}")
 
 # %%
-# At 0.95 all three forms of nearly every face have come together, and no group is larger than
-# three. At 0.8 strangers chain. (On photographs 0.95 is a good beginning too:
-# :doc:`/model_selection` shows what lies on either side of it.)
+# At 0.95, all three versions of nearly every face are in one group, and no group has more than
+# three pictures. At 0.8, different people are linked. (0.95 is a good start for photographs too:
+# :doc:`/model_selection` shows other thresholds.)
 
 groups = connected_groups(equal, similar_face_groups(embeddings, 0.95))
 
@@ -83,11 +84,13 @@ groups = connected_groups(equal, similar_face_groups(embeddings, 0.95))
 # -----------------------
 # The same pictures, the same model, three ways to make folds:
 #
-# - ``KFold(3)``, which is what scikit-learn's plain ``cv=3`` means here: three slices of the list
-#   as it is. Sorted by age, the young are tested by a model that never saw anyone young.
-# - ``KFold(3, shuffle=True)``: what most people write. Copies of test pictures are in the training
-#   part.
-# - ``AgeGenderKFold(3)`` with the groups: shuffled, alike in age and gender, copies on one side.
+# - ``KFold(3)``, which is the meaning of scikit-learn's ``cv=3`` here: three consecutive parts of
+#   the list. If the list is sorted by age, young people are predicted by a model that has not seen
+#   any.
+# - ``KFold(3, shuffle=True)``, which most people write. Copies of test pictures are in the training
+#   folds.
+# - ``AgeGenderKFold(3)`` with the groups: shuffled, stratified by age and gender, copies kept
+#   together.
 
 from sklearn.model_selection import KFold, cross_val_score
 
@@ -100,7 +103,7 @@ model = AgeGenderPipeline(
 )
 folds = {
     "sorted, not shuffled": (KFold(3), None),
-    "shuffled, copies on both sides": (KFold(3, shuffle=True, random_state=0), None),
+    "shuffled, copies in both parts": (KFold(3, shuffle=True, random_state=0), None),
     "AgeGenderKFold with groups": (AgeGenderKFold(3), groups),
 }
 errors = {}
@@ -110,24 +113,24 @@ for name, (cv, kept_together) in folds.items():
     print(f"{name:32} {-scores.mean():5.1f} years")
 
 # %%
-# Which of them is true?
+# Which result is right?
 # ----------------------
-# Here we can know, for faces are drawn as needed: train on the whole collection, predict 240 new
-# ones.
+# Here we can find out, because we can draw new faces: train on the whole collection and predict 240
+# new ones.
 
 from agegender.metrics import age_mae
 
 fresh = make_faces(240, work / "fresh", random_state=7)
 model.fit(X, y, groups=groups)
 truth = age_mae(with_wrong_labels(fresh, seed=1), model.predict(fresh.data))
-print(f"faces never seen before: {truth:.1f} years")
+print(f"new faces: {truth:.1f} years")
 
 # %%
-# The folds with groups come closest to the truth, from the cautious side: each of their models
-# learnt from two thirds of the faces. Copies on both sides make the same model look three times as
-# good as it is, better even than its labels allow. Nothing in the output would have told: no
-# warning, no odd curve, small differences between the folds. The sorted folds are as wrong in the
-# other direction.
+# The folds with groups are closest to the true error. They are slightly pessimistic, because each
+# of their models was trained on two thirds of the faces. With copies in both parts, the same model
+# seems three times as good as it is, and even better than its labels allow. Nothing in the output
+# shows this: there is no warning, the curves look normal, and the folds differ little. With sorted
+# folds, the result is as wrong in the other direction.
 
 import matplotlib.pyplot as plt
 
@@ -137,20 +140,19 @@ for place, (scores, color) in enumerate(zip(errors.values(), colors, strict=True
     ax.barh(place, scores.mean(), height=0.6, color=color)
     ax.plot(scores, [place] * 3, "|", color="#30343b", markersize=14)
 ax.vlines(truth, -0.45, 2.45, color="#30343b", linestyle="--")
-ax.text(truth, -0.5, f"never seen before: {truth:.1f}", ha="center", va="bottom")
+ax.text(truth, -0.5, f"new faces: {truth:.1f}", ha="center", va="bottom")
 ax.set_yticks(range(3), [f"{name}: {scores.mean():.1f}" for name, scores in errors.items()])
-ax.set(xlabel="Age MAE (years); strokes are single folds", ylim=(2.5, -0.9))
+ax.set(xlabel="Age MAE (years); marks are single folds", ylim=(2.5, -0.9))
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# On photographs it is the same. The report that this library began with drew its validation
-# pictures anew before every further training, and saw the error fall from 7.2 to 2.3 years. Retold
-# with folds that hold, :doc:`all of that fall was leak </report>`.
+# The same happens on photographs. The report that this library started from drew a new validation
+# part before every further training, and its error fell from 7.2 to 2.3 years. With held-out
+# pictures, :doc:`the whole improvement turned out to be data leakage </report>`.
 #
-# One split nobody sees is inside ``fit``: the part by which training stops. Equal pictures stay on
-# one side of it without being asked; what else belongs together is passed as ``model.fit(X, y,
-# groups=groups)``, as above. In a cross-validation that takes scikit-learn's metadata routing:
-# :doc:`/model_selection`.
+# There is one more split, inside ``fit``: the validation part for early stopping. Equal pictures
+# always stay together in it. Pass other groups as ``model.fit(X, y, groups=groups)``, as above. In
+# a cross-validation this needs scikit-learn's metadata routing: see :doc:`/model_selection`.
 
 folder.cleanup()

@@ -1,16 +1,16 @@
 """
-A network of your own
-=====================
+Your own network
+================
 
-Any network that takes pictures can take the place of ArcFace or FaceNet, as a Keras model or as an
-ONNX file. What has to be known of it is what it is fed: the order of colours, and how the values 0
-… 255 become the numbers that it was trained on. Wrong colours or a wrong scale raise no error. They
-only make everything a little worse, which is why they are said once, where the network is made a
-:class:`~agegender.Backbone`, and belong to its identity from then on.
+Any network that takes pictures can be used instead of ArcFace or FaceNet, as a Keras model or as an
+ONNX file. You must know its input: the order of the colours, and how the values 0 … 255 are
+normalised. If the colours or the scale are wrong, there is no error; all results are just a little
+worse. So you state them once, when you make a :class:`~agegender.Backbone`, and they are part of
+its identity.
 
-The networks of this page have **random weights**, for nothing is downloaded here; with
-``weights="imagenet"`` the same lines fetch what Keras publishes. Even random filters tell drawn
-faces apart somewhat. Of photographs, use a network that has learnt faces.
+The networks on this page have **random weights**, because nothing is downloaded here. With
+``weights="imagenet"``, the same lines download what Keras publishes. Even random filters can
+distinguish drawn faces to some degree. For photographs, use a network that was trained on faces.
 """
 
 import tempfile
@@ -32,9 +32,9 @@ train, test = grouped_split(faces.target, faces.groups, test_size=0.3)
 # %%
 # A Keras Applications network
 # ----------------------------
-# MobileNetV2 expects values from −1 to 1. A backbone is fed (x − mean)·scale for x from 0 to 255,
-# so that is mean 127.5 and scale 1/127.5. Without its top, and with ``pooling="avg"``, its output
-# is one vector a picture.
+# MobileNetV2 expects values from −1 to 1. The input of a backbone is (x − mean)·scale for x from 0
+# to 255, so the mean is 127.5 and the scale 1/127.5. Without its top and with ``pooling="avg"``,
+# the network returns one vector per picture.
 
 keras.utils.set_random_seed(0)
 size = {"include_top": False, "weights": None, "input_shape": (64, 64, 3)}
@@ -47,10 +47,10 @@ for layer in ("feature_map", "embedding"):
 # %%
 # A first stride of 1
 # -------------------
-# A map of 2 × 2 positions: the network was made for pictures of 224 pixels and halves them five
-# times. Faces are often smaller. The report that this library began with set the first stride to 1,
-# which doubles all maps that follow and changes no weight, for the filters stay what they are. In
-# Keras that is a clone with one layer's configuration changed:
+# The map has only 2 × 2 positions, because the network was made for pictures of 224 pixels and
+# halves them five times. Faces are often smaller. The report that this library started from set the
+# first stride to 1. This doubles the size of all later maps and changes no weights. In Keras, it is
+# a clone in which the configuration of one layer is changed:
 
 
 def with_first_stride_1(layer):
@@ -66,18 +66,18 @@ dense = Backbone.from_keras(denser, name="first stride 1", mean=127.5, scale=1 /
 print("feature_map ", dense.output_shape("feature_map"))
 
 # %%
-# It costs four times the arithmetic, and whether it helps is for the test to say. (With learnt
-# weights it has to be tried in any case: the filters were learnt at the other scale.)
+# It takes four times as many operations, and only a test shows whether it helps. (With pretrained
+# weights a test is needed too, because the filters were trained at the other scale.)
 #
-# A network by ONNX file
-# ----------------------
+# A network from an ONNX file
+# ---------------------------
 # Most face networks are published as ONNX files: InsightFace's MobileFaceNet, ArcFace on ResNets,
-# the EfficientNet family. They need no framework but ONNX Runtime, and are faster for it. With such
-# a file one line is all, say ``Backbone.from_onnx("mobilefacenet.onnx", mean=0.0, scale=1.0)``
-# where the graph normalises by itself; but here we have to make one first: an EfficientNetV2, cut
-# in the middle, where random filters have said all they can. It is exported without Keras' own
-# preprocessing, whose constants the exporter would turn into further inputs. What that
-# preprocessing would have done is said to ``from_onnx``, as three numbers each, one a colour.
+# the EfficientNet family. They need only ONNX Runtime and run faster on it. With such a file, one
+# line is enough, for example ``Backbone.from_onnx("mobilefacenet.onnx", mean=0.0, scale=1.0)`` if
+# the graph contains its normalisation. Here we have to make a file first: an EfficientNetV2, cut in
+# the middle, because random filters do not get better with depth. It is exported without Keras'
+# preprocessing, because the exporter would turn its constants into additional inputs. Instead, we
+# pass the preprocessing to ``from_onnx``, as one number per colour.
 
 efficient = keras.applications.EfficientNetV2B0(include_preprocessing=False, **size)
 middle = keras.layers.GlobalAveragePooling2D()(efficient.get_layer("block5e_add").output)
@@ -97,12 +97,11 @@ exported = Backbone.from_onnx(
 print(f"takes {exported.input_size} pixels, gives {exported.output_shape('embedding')}")
 
 # %%
-# How far do they get?
-# --------------------
-# A backbone of your own goes wherever a name would. Each of them under the same head, and beside
-# them the small network of the package, which has learnt faces, although none that were drawn. A
-# network earns its place by this figure alone: how deep it is, or how well it does on other
-# pictures, says little.
+# Comparison
+# ----------
+# A backbone can be passed wherever a name can. We train the same head on each network, and on the
+# small network of the package, which was trained on real faces, but not on drawn ones. Choose a
+# network by such a comparison: its depth, or its results on other pictures, say little.
 
 from agegender.metrics import age_mae, gender_accuracy
 
@@ -116,7 +115,7 @@ for backbone in (coarse, dense, exported, Backbone.load("compact")):
     predicted = model.predict(faces.data[test])
     errors[backbone.name] = age_mae(truth, predicted)
     right = 100 * gender_accuracy(truth, predicted)
-    print(f"{backbone.name:15} age off by {errors[backbone.name]:4.1f} years, gender right in {right:.0f} %")
+    print(f"{backbone.name:15} age MAE {errors[backbone.name]:4.1f} years, gender accuracy {right:.0f} %")
 
 import matplotlib.pyplot as plt
 
@@ -125,7 +124,7 @@ figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 bars = ax.barh(list(errors)[::-1], list(errors.values())[::-1], color="#0072B2")
 ax.bar_label(bars, fmt="{:.1f}", padding=3)
 ax.axvline(guess, color="#8a9099", linestyle="--")
-ax.text(guess, 3.6, "always the same guess ", ha="right", va="bottom", color="#30343b")
+ax.text(guess, 3.6, "median of the training ages ", ha="right", va="bottom", color="#30343b")
 ax.set(xlabel="Age MAE (years)", ylim=(-0.5, 4.1))
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()

@@ -1,20 +1,20 @@
 """
-A head of your own
-==================
+Your own head
+=============
 
-The heads that come with the library are ordinary Keras models behind a small protocol, and yours
-can be one: a callable that is given the shape of a row and the numbers of ages and genders, and
-returns a model with two softmax outputs, the ages first. Losses, early stopping, calibration,
-saving and searching come with the classifier around it.
+The heads of the library are ordinary Keras models with a small interface, and you can write your
+own: a callable that takes the shape of a row and the numbers of ages and genders, and returns a
+model with two softmax outputs, the ages first. The classifier provides losses, early stopping,
+calibration, saving and parameter search.
 
-We write one as a function, then one as a class that a grid search can tune and that can be asked
-where it looks.
+We write one head as a function, and one as a class that a grid search can tune. Then we look at its
+attention.
 """
 
 # %%
 # As a function
 # -------------
-# Gender and age each get a layer of their own here, where the library's ``DenseHead`` shares them.
+# Here age and gender each have a hidden layer. In the library's ``DenseHead`` they share it.
 
 import tempfile
 from pathlib import Path
@@ -51,7 +51,7 @@ model.fit(faces.data[train], faces.target[train])
 def tell(name, model):
     predicted, truth = model.predict(faces.data[test]), faces.target[test]
     age, gender = age_mae(truth, predicted), gender_accuracy(truth, predicted)
-    print(f"{name:12} age off by {age:.1f} years, gender right in {100 * gender:.0f} %")
+    print(f"{name:12} age MAE {age:.1f} years, gender accuracy {100 * gender:.0f} %")
 
 
 tell("two towers", model)
@@ -59,13 +59,13 @@ tell("two towers", model)
 # %%
 # As a class
 # ----------
-# A class derived from scikit-learn's ``BaseEstimator`` has parameters: ``__init__`` only assigns
-# them, and then ``clone``, ``set_params`` and a grid search (``classifier__head__width``) work. It
-# may also say which layer of the network it reads, and how many axes a row of that has.
+# A class derived from scikit-learn's ``BaseEstimator`` has parameters. ``__init__`` only assigns
+# them; then ``clone``, ``set_params`` and a grid search (``classifier__head__width``) work. The
+# class can also state which layer of the network it reads, and how many dimensions a row of it has.
 #
-# This one reads the network's last *map*, 5 × 5 positions of 384 numbers, and decides for itself
-# which positions count, for the age and for the gender separately: a dense layer scores each
-# position, a softmax over all of them makes weights of the scores, and what goes on is the weighted
+# This head reads the network's last *map*, 5 × 5 positions of 384 numbers. It learns which
+# positions are important, separately for age and gender: a dense layer computes a score per
+# position, a softmax over all positions turns scores into weights, and the output is the weighted
 # mean.
 
 from sklearn.base import BaseEstimator
@@ -101,11 +101,11 @@ model.fit(faces.data[train], faces.target[train])
 tell("attention", model)
 
 # %%
-# Where does it look?
-# -------------------
-# ``keras_model_`` is the fitted head, so whatever can be done with a Keras model can be done with
-# it. Its first layer standardises the rows, as the classifier adds to every head; the last one is
-# the model that we returned. From that, a model that stops at the weights:
+# Attention
+# ---------
+# ``keras_model_`` is the fitted head, so you can use it like any Keras model. Its first layer
+# standardises the rows; the classifier adds it to every head. Its last layer is the model that we
+# returned. From that, we make a model that returns the weights:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -133,12 +133,12 @@ for line, (what, values) in zip(axes, lines.items(), strict=True):
 plt.show()
 
 # %%
-# What has faded weighs little. (The positions of a map are not sharp: each has seen much of what
-# surrounds it.)
+# Faded positions have small weights. (The positions of a map are not sharp: each has seen a large
+# part of its surroundings.)
 #
-# Is the head better for it? No: the weighted mean forgets *where* things were, and the library's
-# own head for maps, ``ConvHead(filters=(), depthwise="global", units=(128,))``, does not. That is
-# what a head of one's own is for, to find out within a minute.
+# Is this head better? No: the weighted mean loses the information *where* something was. The
+# library's own head for maps, ``ConvHead(filters=(), depthwise="global", units=(128,))``, keeps it.
+# With your own head, you can find this out within a minute.
 
 conv = ConvHead(filters=(), depthwise="global", units=(128,))
 model = AgeGenderPipeline(extractor, AgeGenderClassifier(conv, learning_rate=3e-3, random_state=0))

@@ -1,19 +1,18 @@
 """
-Who is it wrong about? Figures by group
-=======================================
+Errors by group
+===============
 
-An average hides people. A model that is off by five years on average may be off by three for those
-it saw most and by ten for those it hardly saw, and nothing in the average tells. So look at every
-figure by group, with its uncertainty, before anybody is affected by one.
+An average hides groups. A model with a mean absolute error of five years may have three years for
+the groups that it saw most often and ten for those that it hardly saw. So look at every metric by
+group, with its confidence interval, before anybody is affected by a prediction.
 """
 
 # %%
 # A collection with a hidden gap
 # ------------------------------
-# Two sources of pictures: most are sharp, one in six comes from an old camera, small, dark and
-# without colour. Nobody has written into the model which is which; the source is a column of the
-# table that we keep beside it. It stands here for whatever your pictures differ by: cameras,
-# countries, labels of skin tone.
+# There are two sources of pictures. Most pictures are sharp; one in six comes from an old camera
+# and is small, dark and grey. The model does not know the source; it is a column of the table that
+# we keep with the pictures. Your pictures may differ by cameras, countries or labels of skin tone.
 
 # sphinx_gallery_thumbnail_number = 2
 import tempfile
@@ -42,9 +41,9 @@ for ax, path, source in zip(axes, faces.data[4:], camera[4:], strict=False):
 plt.show()
 
 # %%
-# Predictions of models that saw none of it
-# -----------------------------------------
-# Out-of-fold predictions use every picture once as a test, which small groups need most.
+# Out-of-fold predictions
+# -----------------------
+# Out-of-fold predictions use every picture once as a test picture. This helps small groups most.
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
 from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
@@ -57,8 +56,8 @@ table = cross_val_predict_frame(model, faces.data, faces.target, cv=AgeGenderKFo
 # %%
 # The report
 # ----------
-# Genders and decades of age are always looked at; further groups come as columns. Crossings of two
-# are included, for a gap often stands where two meet.
+# The report always contains genders and decades of age; pass other groups as columns. It also
+# contains all combinations of two, because a gap may occur only in a combination.
 
 from agegender.reports import EvaluationReport
 
@@ -70,8 +69,8 @@ print(report.overall.round(2).to_string())
 # %%
 # Group by group
 # --------------
-# Every figure comes with the ends of its 95 % interval (``…_low`` and ``…_high``). Read these
-# first: groups are small, small groups scatter, and a gap between two intervals that overlap may be
+# Every value has a 95 % confidence interval (``…_low`` and ``…_high``). Look at the intervals
+# first: small groups have wide intervals, and if two intervals overlap, the gap may be due to
 # chance.
 
 columns = ["group", "n", "age_mae", "age_mae_low", "age_mae_high", "gender_accuracy"]
@@ -80,8 +79,8 @@ for grouping in ("camera", "gender", "camera × gender"):
     print(by_group.loc[by_group.grouping == grouping, columns].round(2).to_string(index=False), "\n")
 
 # %%
-# The same as a figure, with the decades of age. The dashed line is the average that hid all of
-# this.
+# The same as a figure, with the decades of age. The dashed line is the average, which does not show
+# any of this.
 
 shown = by_group[by_group.grouping.isin(["camera", "gender", "camera × gender", "age band"])]
 places = np.arange(len(shown)) + np.cumsum(shown.grouping != shown.grouping.shift())
@@ -95,42 +94,42 @@ for ax, name, unit in zip(axes, ("age_mae", "gender_accuracy"), (1, 100), strict
 axes[0].set_yticks(places, shown.group)
 axes[0].invert_yaxis()
 axes[0].set_xlabel("Age MAE (years)")
-axes[1].set_xlabel("Gender right (%)")
+axes[1].set_xlabel("Gender accuracy (%)")
 plt.show()
 
 # %%
-# The gaps, named
-# ---------------
-# For each grouping, the best and the worst group of at least 30 pictures, and whether their
-# intervals are apart (``clear``). Among the clear ones is the camera, which no one would have asked
-# about without a column for it. Others are older than this library: the very old are taken for
-# younger, and gender is hard to tell of children.
+# The largest gaps
+# ----------------
+# For each grouping, this table shows the best and the worst group with at least 30 pictures.
+# ``clear`` means that their intervals do not overlap. One of the clear gaps is the camera, which
+# nobody would have found without a column for it. Others are well known: very old people are
+# predicted too young, and the gender of children is hard to predict.
 
 gaps = report.gaps
 gaps = gaps[gaps.clear & ~gaps.grouping.str.contains("×")]
 print(gaps.drop(columns=["clear", "grouping"]).round(2).to_string(index=False))
 
 # %%
-# What to do about a gap? First look at the pictures: the report shows those furthest off, and often
-# it is a label that is wrong. Then, in the order of what helps: more pictures of the group; weights
-# for those there are (``fit(…, sample_weight=…)``); a wider gate for "I don't know"
-# (``max_age_range``). And where a gap stays, say so to whoever relies on the model, or do not use
-# it for them.
+# What can you do about a gap? First look at the pictures: the report shows those with the largest
+# errors, and often a label is wrong. Then, in the order of effect: more pictures of the group;
+# weights for its pictures (``fit(…, sample_weight=…)``); abstention (``max_age_range``). If a gap
+# remains, tell everybody who relies on the model, or do not use it for that group.
 #
 # The page
 # --------
-# All of it, with plots, calibration and the worst errors as pictures, is one file that can be
-# mailed and printed, beside the same numbers as JSON and the predictions as CSV. ``agegender
-# evaluate MODEL DATA --by camera --out report/`` makes it from a saved model.
+# The report with its plots, calibration and the worst errors as pictures is one file that can be
+# mailed and printed. The same numbers are saved as JSON, and the predictions as CSV. ``agegender
+# evaluate MODEL DATA --by camera --out report/`` makes a report from a saved model.
 
 report.save(work / "report")
 for file in sorted((work / "report").iterdir()):
     print(f"{file.name:18} {file.stat().st_size / 1000:5.0f} kB")
 
 # %%
-# On photographs of UTKFace, a frozen network and a dense head are off by 3.3 years for the race
-# label "asian" and by 5.1 for "black", and right about the gender of 98.6 % of people in their
-# forties, and of 71.2 % of children below ten: :doc:`/accuracy`. Age and gender read from a face
-# are estimates about appearance. They must not decide about anybody.
+# On photographs of UTKFace, a frozen network with a dense head has a mean absolute error of 3.2
+# years for the race label "asian" and 5.0 for "black". The gender is right for 98.7 % of people in
+# their forties, but for 72.3 % of children below ten: see :doc:`/accuracy`. Age and gender
+# predicted from a face are estimates about appearance. They must not be used to decide about
+# anybody.
 
 folder.cleanup()

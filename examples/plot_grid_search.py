@@ -2,23 +2,23 @@
 Grid search over heads
 ======================
 
-Which head, which learning rate? In most deep-learning code every question of this kind costs a
-training run over all pictures. Here the face network is frozen: it sees each picture once, ever,
-and the whole search runs on what it said.
+Which head and which learning rate are best? Usually, every such question costs a training run over
+all pictures. Here the face network is frozen: each picture is embedded once and then cached, and
+the search runs on the cached embeddings.
 
-The object that makes it so is an ordinary estimator, so the search is scikit-learn's own
+The pipeline is an ordinary estimator, so the search is scikit-learn's
 :class:`~sklearn.model_selection.GridSearchCV`.
 """
 
 # %%
-# What is searched over
-# ---------------------
-# Three heads. ``DenseHead()`` is one softmax layer for the ages and one for the genders, on the
-# network's penultimate layer; ``DenseHead(units=(128,))`` has a hidden layer; ``ConvHead(…)`` reads
-# the network's last *map* instead, where the face still has a left and a right. Each asks for the
-# layer that it needs; nobody has to say it twice.
+# The grid
+# --------
+# Three heads. ``DenseHead()`` is one softmax layer for the age and one for the gender, on the
+# network's penultimate layer. ``DenseHead(units=(128,))`` has a hidden layer. ``ConvHead(…)`` reads
+# the network's last *map*, which still has positions such as left and right. Each head requests the
+# layer that it needs.
 #
-# Parameters of the classifier are reached as ``classifier__…``, of the extractor as
+# Parameters of the classifier are set as ``classifier__…``, those of the extractor as
 # ``extractor__…``, as in any pipeline.
 
 import tempfile
@@ -59,17 +59,18 @@ search.fit(faces.data, faces.target, groups=faces.groups)
 print(f"{len(search.cv_results_['params'])} combinations in {search.n_splits_} folds")
 
 # %%
-# Two things in this call matter more than the grid. ``cv=AgeGenderKFold(3)`` and not ``cv=3``,
-# which scikit-learn takes for folds in the order of the files: where these are sorted by age, each
-# fold is tested on ages never trained on. And ``groups``, so that copies of a picture stay
-# together. A search that leaks picks the head that memorises best.
+# Two arguments matter more than the grid. First, ``cv=AgeGenderKFold(3)`` instead of ``cv=3``,
+# because scikit-learn would make folds in the order of the files: if the files are sorted by age,
+# each fold is tested on ages that were never trained on. Second, ``groups``, so that copies of a
+# picture stay together. If a search has data leakage, it selects the head that memorises best.
 #
-# Each picture went through the network once a layer
-# --------------------------------------------------
-# Six combinations, three folds, a refit: 19 trainings. The cache tells what the network did for
-# them: the penultimate layer, here called ``gathered``, for the dense heads, and the map for the
-# third, once each. (``faces`` is where landmarks lie in some of the pictures: a model keeps how its
-# training faces were framed, so as to frame those that it finds in whole photographs alike.)
+# Each picture is embedded once per layer
+# ---------------------------------------
+# Six combinations, three folds and a refit are 19 trainings. The cache shows what the network
+# computed for them: the penultimate layer, here called ``gathered``, for the dense heads, and the
+# map for the third, once per picture. (``faces`` are the landmarks in some of the pictures: a model
+# stores how its training faces were framed, so that it can frame faces in photographs in the same
+# way.)
 
 from agegender.cache import open_cache
 
@@ -81,8 +82,8 @@ print("the last training computed", search.best_estimator_.extractor_.report_.n_
 # %%
 # The result
 # ----------
-# Points are means over the folds, lines their standard errors. Where lines overlap, the folds do
-# not tell the two apart: take the simpler one, or more pictures.
+# Points are means over the folds, lines are their standard errors. If lines overlap, the difference
+# is not significant: take the simpler head, or more pictures.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -108,11 +109,11 @@ figure.legend(loc="outside upper right", ncols=2, frameon=False)
 plt.show()
 
 # %%
-# ``search.best_estimator_`` is a fitted pipeline, ready to predict or to be saved.
+# ``search.best_estimator_`` is a fitted pipeline that can predict and can be saved.
 #
-# On 18,826 photographs of UTKFace with a larger network, the same comparison reads: one softmax
-# layer 4.80 years, 256 hidden units 4.59, with batch normalisation and dropout, the default, 4.50.
-# See :doc:`/accuracy`.
+# The same comparison on 18,826 photographs of UTKFace with a larger network: 4.80 years with one
+# softmax layer, 4.59 with 256 hidden units, and 4.50 with batch normalisation and dropout as well,
+# which is the default. See :doc:`/accuracy`.
 
 print(search.best_params_)
 folder.cleanup()

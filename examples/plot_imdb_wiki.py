@@ -3,21 +3,20 @@ IMDB-WIKI: half a million faces from a .mat file
 ================================================
 
 IMDB-WIKI has 523,000 pictures of film actors and of people with a Wikipedia page. The labels are in
-a MATLAB file of dates, and a good part of them is wrong: "ages" from −31 to 2014, pictures without
-a face or with two. :func:`~agegender.datasets.load_imdb_wiki` computes the ages, leaves out what
-cannot be right, and says why.
+a MATLAB file, and many of them are wrong: "ages" from −31 to 2014, pictures without a face or with
+two faces. :func:`~agegender.datasets.load_imdb_wiki` computes the ages, excludes rows that cannot
+be right, and gives the reasons.
 
 The collection is for academic research only. This page writes a small file in the same layout, with
-drawn faces and the same kinds of fault, and reads that; with the real one, only the two paths
-change.
+drawn faces and the same kinds of errors. For the real collection, change only the two paths.
 """
 
 # %%
 # A small IMDB
 # ------------
-# The real file is one struct with a field for each column. Dates of birth are MATLAB's day numbers,
-# of the photograph only the year is known, gender is 0 *female* and 1 *male* (the other way round
-# than everywhere else in this library), and ``celeb_id`` numbers the persons.
+# The real file contains one struct with a field per column. Dates of birth are MATLAB's day
+# numbers. For the photograph, only the year is known. Gender is 0 for *female* and 1 for *male*,
+# the opposite of everywhere else in this library. ``celeb_id`` numbers the persons.
 
 import tempfile
 from datetime import date
@@ -50,7 +49,7 @@ columns = {
 }
 
 # %%
-# Now the faults, each of a kind that the real file has by the thousand:
+# Now we add errors. The real file has thousands of each kind:
 
 columns["gender"][:8] = np.nan
 columns["photo_taken"][8:16] -= 100  # born after the photograph was taken
@@ -63,19 +62,19 @@ savemat(root / "imdb.mat", {"imdb": struct}, do_compression=True)
 # %%
 # Load
 # ----
-# No picture is opened for this: half a million rows take some ten seconds. ``check_files=True``
-# would also look whether each file is there.
+# No picture is opened: half a million rows take about ten seconds. With ``check_files=True``, the
+# loader also checks that the files exist.
 
 from agegender.datasets import load_imdb_wiki
 
 faces = load_imdb_wiki(root / "imdb.mat", root, min_face_score=1.0, second_face=False)
-print(f"{len(faces.data)} of {n_pictures} pictures are left")
+print(f"{len(faces.data)} of {n_pictures} pictures remain")
 columns = ["age", "gender", "celeb_id", "born", "photo_taken", "face_score"]
 print(faces.frame[columns].head(4).to_string())
 
 # %%
-# What was left out, and why. Nothing disappears in silence: every row of the file is either in
-# ``frame`` or here.
+# The excluded rows and their reasons. Nothing is dropped silently: every row of the file is either
+# in ``frame`` or here.
 
 import matplotlib.pyplot as plt
 
@@ -84,22 +83,22 @@ print(faces.excluded.reason.iloc[0])
 figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 bars = ax.barh(reasons.index[::-1], reasons.to_numpy()[::-1], color="#0072B2")
 ax.bar_label(bars, padding=3)
-ax.set_xlabel("Pictures left out")
+ax.set_xlabel("Excluded pictures")
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
 # Persons
 # -------
-# An actor is there with dozens of pictures. Folds that put some of them in training and others in
-# the test measure how well a network recognises *people* whose age it has been told. ``groups``
-# numbers the persons, and ``AgeGenderKFold`` keeps each in one fold.
+# There are dozens of pictures of one actor. If some of them are in the training folds and others in
+# the test fold, the score measures how well a network recognises *people* whose age it has seen.
+# ``groups`` numbers the persons, and ``AgeGenderKFold`` keeps each person in one fold.
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
 from agegender.metrics import age_mae, gender_accuracy
 from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
 
-print(f"{len(set(faces.groups))} persons, the one seen most in {np.bincount(faces.groups).max()} pictures")
+print(f"{len(set(faces.groups))} persons, at most {np.bincount(faces.groups).max()} pictures per person")
 folds = AgeGenderKFold(4)
 for train, test in folds.split(faces.data, faces.target, faces.groups):
     common = set(faces.groups[train]) & set(faces.groups[test])
@@ -108,8 +107,8 @@ for train, test in folds.split(faces.data, faces.target, faces.groups):
 # %%
 # Cross-validate
 # --------------
-# ``cross_val_predict_frame`` gives each picture's prediction by the model that has not seen its
-# person.
+# ``cross_val_predict_frame`` returns the prediction of each picture by a model that has not seen
+# its person.
 
 model = AgeGenderPipeline(
     EmbeddingExtractor("compact", cache=root / "cache", on_error="nan"),
@@ -117,13 +116,13 @@ model = AgeGenderPipeline(
 )
 table = cross_val_predict_frame(model, faces.data, faces.target, groups=faces.groups, cv=folds)
 print(table.head(3).round(1).to_string())
-print(f"age off by {age_mae(table.true_age, table.age):.1f} years, ", end="")
-print(f"gender right in {100 * gender_accuracy(table.true_gender, table.gender):.0f} %")
+print(f"age MAE {age_mae(table.true_age, table.age):.1f} years, ", end="")
+print(f"gender accuracy {100 * gender_accuracy(table.true_gender, table.gender):.0f} %")
 
 # %%
-# Two pieces of advice for the real collection. Activations of half a million pictures need not fit
-# into memory: what exceeds ``AgeGenderPipeline(memory_limit="2GB")`` passes through a temporary
-# file. And train on it, do not measure on it: labels that were gathered by machine are wrong often
-# enough that part of any error on them is their own.
+# Two recommendations for the real collection. First, the activations of half a million pictures may
+# be larger than memory: what exceeds ``AgeGenderPipeline(memory_limit="2GB")`` is stored in a
+# temporary file. Second, use the collection for training, but not for testing: its labels were
+# collected automatically, and part of any error is an error of the labels.
 
 folder.cleanup()

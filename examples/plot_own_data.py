@@ -2,22 +2,21 @@
 Your own data: a folder and a table
 ===================================
 
-Most people's faces are not in a famous data set but in a folder, with a table beside it that
-somebody kept by hand. Such tables have gaps, typing errors and pictures that went missing.
-:func:`~agegender.datasets.load_table` reads them, drops nothing in silence, and says why each row
-that it leaves out was left out.
+Most people's faces are in a folder, with a table that somebody wrote by hand. Such tables have
+gaps, typing errors and missing pictures. :func:`~agegender.datasets.load_table` reads them. It
+drops no row silently: for each row that it excludes, it gives a reason.
 
-(Is your folder UTKFace, or named like it? Then :func:`~agegender.datasets.load_utkface` reads ages
-and genders from the file names, and no table is needed.)
+(If your folder is UTKFace, or its files are named in the same way, use
+:func:`~agegender.datasets.load_utkface`. It reads ages and genders from the file names, so that no
+table is needed.)
 """
 
 # %%
-# A table as they are
-# -------------------
-# We draw faces in place of photographs and write the table that goes with them: columns of its own
-# names, an age band here and there, two spellings of gender, and the shoot that each picture comes
-# from, for pictures of one shoot share light and background and are no independent witnesses. Then
-# we break some of it.
+# A realistic table
+# -----------------
+# We draw faces in place of photographs and write a table for them. It has its own column names, an
+# age range in one row, two spellings of gender, and the photo session of each picture. Pictures of
+# one session share light and background, so they are not independent. Then we add some errors.
 
 import shutil
 import tempfile
@@ -35,7 +34,7 @@ table = pd.DataFrame(
         "file": [f"photos/{Path(path).name}" for path in drawn.path],
         "years": drawn.age.astype(str),
         "sex": drawn.gender.map({0: "M", 1: "female"}),
-        "shoot": [f"shoot {number // 3}" for number in range(len(drawn))],
+        "session": [f"session {number // 3}" for number in range(len(drawn))],
     }
 )
 table.loc[3, "years"] = "about forty"
@@ -52,8 +51,8 @@ print(table.iloc[3:9].to_string(index=False))
 # %%
 # Load
 # ----
-# Name the columns. Paths begin at the table's folder. Bands such as "25-32" are understood, and
-# taken as their midpoint; for "60+" we have to say what it stands for.
+# Name the columns. Paths start at the folder of the table. For a range such as "25-32" the midpoint
+# is used; we have to explain what "60+" means.
 
 from agegender.datasets import load_table
 
@@ -62,36 +61,36 @@ faces = load_table(
     path="file",
     age="years",
     gender="sex",
-    group="shoot",
+    group="session",
     ages={"60+": (60, 75)},
     check_files=True,
 )
-print(f"{len(faces.data)} pictures, {len(faces.excluded)} left out:")
+print(f"{len(faces.data)} pictures, {len(faces.excluded)} excluded:")
 for path, reason in zip(faces.excluded.path, faces.excluded.reason, strict=True):
     print(f"  {Path(path).name:32} {reason}")
 
 # %%
 # Copies
 # ------
-# One picture is in the table twice, under two names and in two shoots. Nobody sees that in a table;
-# the content of the files tells. ``duplicate_groups`` finds equal files, ``connected_groups`` joins
-# them with the shoots of the table: whatever is linked by either stays on one side of every split
-# from here on. (The same person in several shoots? Give ``connected_groups`` a column of persons as
-# well.)
+# One picture is in the table twice, with two names and in two sessions. The table does not show
+# this, but the content of the files does. ``duplicate_groups`` finds equal files, and
+# ``connected_groups`` joins them with the sessions of the table: pictures that either of them links
+# stay together in every split. (If the same person is in several sessions, pass a column of persons
+# to ``connected_groups`` too.)
 
 from agegender.model_selection import connected_groups, duplicate_groups
 
 copies = duplicate_groups(faces.data)
 groups = connected_groups(faces.groups, copies)
 print(f"{len(faces.data) - len(set(copies))} copy among {len(faces.data)} pictures")
-print(f"{len(set(faces.groups))} shoots in the table, {len(set(groups))} groups of what belongs together")
+print(f"{len(set(faces.groups))} sessions in the table, {len(set(groups))} groups")
 
 # %%
 # Describe
 # --------
-# Before training: how many of whom? A model learns the ages that it sees, and few pictures of an
-# age mean large errors there. Here every age is as frequent as any other, because these faces were
-# drawn so. In collections of photographs it never is.
+# Before training, count the pictures per age and gender. A model learns the ages that it sees, and
+# if there are few pictures of an age, the error is large there. Here all ages are equally frequent,
+# because the faces were drawn so. In collections of photographs they are not.
 
 from agegender.datasets import describe
 
@@ -99,8 +98,8 @@ summary = describe(faces.frame.assign(group=groups))
 print(summary)
 
 # %%
-# The same as a figure. A bar much lower than its neighbours is where more pictures are worth more
-# than any other effort. (Too many of one age? :func:`~agegender.datasets.balance_ages`, or
+# The same as a figure. If a bar is much lower than its neighbours, more pictures of that age help
+# most. (If there are too many pictures of one age, see :func:`~agegender.datasets.balance_ages` or
 # ``AgeGenderClassifier(balance="age")``.)
 
 import matplotlib.pyplot as plt
@@ -120,8 +119,8 @@ plt.show()
 # %%
 # Cross-validate, then train on everything
 # ----------------------------------------
-# The score comes from models that never saw the shoot they are asked about. The model that is kept
-# is trained on all of them.
+# In cross-validation, each picture is predicted by a model that has not seen its session. The final
+# model is trained on all pictures.
 
 from sklearn.model_selection import cross_validate
 
@@ -134,17 +133,17 @@ model = AgeGenderPipeline(
     AgeGenderClassifier(random_state=0),
 )
 scores = cross_validate(model, faces.data, faces.target, groups=groups, cv=AgeGenderKFold(3), scoring=SCORERS)
-print(f"age: off by {-scores['test_neg_age_mae'].mean():.1f} years")
-print(f"gender: right in {100 * scores['test_gender_accuracy'].mean():.0f} %")
+print(f"age: mean absolute error {-scores['test_neg_age_mae'].mean():.1f} years")
+print(f"gender: accuracy {100 * scores['test_gender_accuracy'].mean():.0f} %")
 model.fit(faces.data, faces.target, groups=groups)
 print(f"trained on all {len(faces.data)} pictures, {model.classifier_.n_epochs_} epochs")
 
 # %%
 # A damaged picture
 # -----------------
-# ``on_error="nan"`` above is for the day when one of ten thousand pictures cannot be read: its row
-# is NaN, the others are predicted, and the report of the extractor says what was wrong. The
-# default, ``"raise"``, stops with an error that names the picture.
+# With ``on_error="nan"``, a picture that cannot be read gives a row of NaN. The others are
+# predicted, and the report of the extractor contains the reason. The default, ``"raise"``, raises
+# an error that names the picture.
 
 half = work / "photos/half.jpg"
 content = Path(faces.data[0]).read_bytes()

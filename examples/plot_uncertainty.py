@@ -1,20 +1,19 @@
 """
-How sure is it? Intervals, and "I don't know"
-=============================================
+Uncertainty: intervals and abstention
+=====================================
 
-"34 years" is half an answer. "Between 26 and 47, and in nine cases of ten such an answer is right"
-is one that can be used. This page looks at the two numbers that a model says about its own
-certainty, the interval of the age and the probability of the gender, and checks whether it keeps
-its word.
+"34 years" is only half of an answer. "Between 26 and 47, and nine of ten such answers are right"
+can be used. This page looks at the two numbers with which a model states its uncertainty, the
+interval of the age and the probability of the gender, and checks whether they are calibrated.
 """
 
 # %%
-# A model, and faces that it has not seen
-# ---------------------------------------
-# ``fit`` keeps a part of its pictures from training and from early stopping, and measures on it how
-# far the predicted distribution is to be believed: by default a tenth
-# (``calibration_fraction=0.1``), here a fifth, for a tenth of a small set is few. With
-# ``calibration_fraction=0`` the model is taken at its word.
+# A model, and held-out faces
+# ---------------------------
+# ``fit`` keeps a calibration set that is used neither for training nor for early stopping. By
+# default it is a tenth of the pictures (``calibration_fraction=0.1``); here it is a fifth, because
+# the set is small. With ``calibration_fraction=0`` there is no calibration, and raw probabilities
+# are used.
 
 import tempfile
 from pathlib import Path
@@ -36,12 +35,12 @@ pictures, truth = faces.data[test], faces.target[test]
 print(model.predict_frame(pictures[:5]).round(2).to_string())
 
 # %%
-# Behind each age is a distribution
-# ---------------------------------
-# The head predicts a probability for every year from 0 to 100. ``age`` is its mean; ``age_low`` and
-# ``age_high`` cut off as much on either side as the coverage asked for allows. The widths differ
-# from face to face, and that is the point of them. Distributions with several summits are a small
-# training set's; a large one smooths them.
+# A distribution for each picture
+# -------------------------------
+# The head predicts a probability for every year from 0 to 100. ``age`` is its mean. ``age_low`` and
+# ``age_high`` are the ends of the interval for the requested coverage. The width differs from face
+# to face, because some faces are harder than others. Distributions with several peaks come from the
+# small training set; with a large one they are smoother.
 
 import matplotlib.pyplot as plt
 
@@ -51,10 +50,10 @@ AgeDistributionDisplay.from_estimator(model, pictures[:5], truth[:5])
 plt.show()
 
 # %%
-# Does it keep its word?
-# ----------------------
-# Ask for several coverages and count how often the true age lies inside. That is all there is to
-# check, and anybody who publishes intervals should. On the diagonal, a model keeps its promise.
+# Is it calibrated?
+# -----------------
+# Request several coverages, and count how often the true age is inside the interval. Anybody who
+# publishes intervals should check this. On the diagonal, a model has the promised coverage.
 
 import numpy as np
 
@@ -65,25 +64,25 @@ for level in levels:
     inside = (table.age_low <= truth[:, 0]) & (truth[:, 0] <= table.age_high)
     covered.append(inside.mean())
     widths.append((table.age_high - table.age_low).mean())
-    print(f"asked {level:4.0%}: {inside.mean():4.0%} inside, {widths[-1]:4.1f} years wide on average")
+    print(f"nominal {level:4.0%}: coverage {inside.mean():4.0%}, mean width {widths[-1]:4.1f} years")
 
 figure, ax = plt.subplots(figsize=(5, 4.2), layout="constrained")
-ax.plot([45, 100], [45, 100], "--", color="#8a9099", label="as promised")
-ax.plot(100 * levels, 100 * np.array(covered), "o-", color="#0072B2", label="faces never seen")
-ax.set(xlabel="Coverage asked for (%)", ylabel="True ages inside (%)", aspect="equal")
+ax.plot([45, 100], [45, 100], "--", color="#8a9099", label="nominal")
+ax.plot(100 * levels, 100 * np.array(covered), "o-", color="#0072B2", label="held-out faces")
+ax.set(xlabel="Nominal coverage (%)", ylabel="Empirical coverage (%)", aspect="equal")
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(frameon=False)
 plt.show()
 
 # %%
-# The promise is about all faces together, not about each group of them. Wide intervals where a
-# model knows little do not come by themselves for groups that it has seen little of: look at
-# coverage by age and by group in :doc:`a report </reports>` before relying on it for some.
+# The coverage is an average over all faces, not for each group. If the model has seen few pictures
+# of a group, its intervals are not automatically wider: check the coverage by age and by group in
+# :doc:`a report </reports>` before you rely on it.
 #
-# The gender's probability
-# ------------------------
-# Of all faces of which the model says "female, 0.8", four fifths should be women. The bars below
-# show how many faces there are of each probability.
+# The probability of the gender
+# -----------------------------
+# Of all faces with the prediction "female, 0.8", four of five should be women. The bars below show
+# how many faces have each probability.
 
 from agegender.plots import GenderCalibrationDisplay
 
@@ -91,18 +90,18 @@ GenderCalibrationDisplay.from_estimator(model, pictures, truth, n_bins=5)
 plt.show()
 
 # %%
-# I don't know
-# ------------
-# What to do with an answer that is too vague to be used? Not to give it. Where the interval is
-# wider than ``max_age_range``, or the gender less probable than ``min_gender_proba``, the answer is
-# NaN, and ``age_sure`` and ``gender_sure`` say so.
+# Abstention
+# ----------
+# If a prediction is too uncertain to be used, the model can abstain. If the interval is wider than
+# ``max_age_range``, or the gender less probable than ``min_gender_proba``, the value is NaN, and
+# ``age_sure`` and ``gender_sure`` are false.
 
 table = model.predict_frame(pictures, max_age_range=30, min_gender_proba=0.8)
 print(table.head().round(2).to_string())
 
 # %%
-# How strict to be is a trade, and this is its curve: the fewer faces are answered, the fewer of the
-# answers are wrong. A curve that does not fall means that the model's doubt is worth nothing.
+# The threshold is a trade-off, shown by this curve: the fewer faces are answered, the fewer answers
+# are wrong. If the curve does not fall, the probabilities are useless.
 
 proba = table.gender_proba.to_numpy()
 wrong = model.predict(pictures)[:, 1] != truth[:, 1]
@@ -119,7 +118,8 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# On 18,826 photographs of UTKFace, intervals asked to hold 90 % of true ages held 90.3 %, at a mean
-# width of 18.8 years; how it is by age, and what calibration changed: :doc:`/uncertainty`.
+# On 18,826 photographs of UTKFace, intervals with a nominal coverage of 90 % contained 90.3 % of
+# the true ages, with a mean width of 18.8 years. :doc:`/uncertainty` shows the coverage by age, and
+# the effect of calibration.
 
 folder.cleanup()

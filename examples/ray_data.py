@@ -1,11 +1,11 @@
 """
-More than one machine: Ray Data
-===============================
+Several machines: Ray Data
+==========================
 
-Ray is not among agegender's extras for documentation, so this script is shown but not run here:
-``pip install 'agegender[ray]'`` and ``python ray_data.py`` run it on this machine, and
-``ray.init(address="auto")`` on a cluster. As in the example with Dask, each task takes a number, picks
-its part of the list by itself and writes one Parquet file; what is written stays written.
+Ray is not in agegender's extra for the documentation, so this script is shown but not run here. Run it
+with ``pip install 'agegender[ray]'`` and ``python ray_data.py``; on a cluster, use
+``ray.init(address="auto")``. As in the example with Dask, each task gets a number, selects its part of
+the list and writes one Parquet file. Complete files are not written again.
 """
 
 import sys
@@ -29,9 +29,9 @@ faces = make_faces(120, root / "faces", random_state=0)
 ray.init(num_cpus=2, include_dashboard=False)
 
 # %%
-# A row a shard
-# -------------
-# ``concurrency`` is the number of tasks at once; Ray starts a task again where its worker dies.
+# One row per shard
+# -----------------
+# ``concurrency`` is the number of tasks at a time. If a worker dies, Ray starts its task again.
 
 n_shards = 6
 extractor = EmbeddingExtractor("compact", layer="pooled", cache=None)
@@ -53,10 +53,10 @@ table = ray.data.read_parquet(str(root / "shards"))
 print(table.count(), "rows:", table.schema().names)
 
 # %%
-# Spread a call
-# -------------
-# ``transform`` itself runs on Ray's workers in joblib's context; its rows come back to this process,
-# which alone writes the cache.
+# Distribute a call
+# -----------------
+# Within joblib's context, ``transform`` runs on Ray's workers. The rows come back to this process, and
+# only this process writes the cache.
 
 import joblib
 from ray.util.joblib import register_ray

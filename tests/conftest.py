@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from material import Material
 from PIL import Image
 from sklearn.utils import Bunch
 
@@ -15,15 +16,11 @@ from agegender.datasets import load_utkface
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Real photographs and real network weights that lie beside a developer's checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("needs ../shared: real photographs and weights that are not part of the repository")
-    return SHARED
+def shared() -> Material:
+    """Real photographs and real network weights, which are not part of the repository."""
+    return Material()
 
 
 @pytest.fixture(autouse=True)

@@ -261,7 +261,7 @@ def test_ctrl_c_where_nothing_can_be_kept_says_so(backbone, paths, tmp_path, mon
     with pytest.warns(CacheWarning), pytest.raises(KeyboardInterrupt) as stop:
         extractor.transform(paths)
     assert stop.value.__notes__ == [
-        "7 pictures were computed; not all of them are kept, for the cache could not be written: see its warning."
+        "7 pictures were computed; not all of them are kept, because the cache could not be written: see its warning."
     ]
 
 
@@ -500,3 +500,15 @@ def test_numbers_too_large_for_half_precision_are_an_error_with_the_remedy(tiny_
         with pytest.raises(ValueError, match=r'more than half precision holds.*dtype="float32"'):
             EmbeddingExtractor(backbone, dtype="float16").transform(paths)
         EmbeddingExtractor(backbone).transform(paths)
+
+
+def test_what_names_a_file_is_refused_beside_a_network_that_has_one(backbone, tiny_onnx, paths) -> None:
+    for given in ({"weights": "arcface_weights.h5"}, {"engine": "onnx"}):
+        extractor = EmbeddingExtractor(backbone, cache=None, **given)
+        for call in (extractor.fit, lambda used=extractor: used.transform(paths)):
+            with pytest.raises(
+                ValueError, match=r"(weights|engine)=.* goes with a network's name; <Backbone tiny"
+            ):
+                call()
+    with pytest.raises(ValueError, match="is an ONNX file, which has no Keras form"):
+        EmbeddingExtractor(str(tiny_onnx), engine="keras", cache=None).fit()

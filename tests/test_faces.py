@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from material import Material
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -39,8 +40,8 @@ def pixels(drawn: list[Path]) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def yunet(shared: Path) -> Path:
-    return shared / "weights" / "face_detection_yunet_2026may.onnx"
+def yunet(shared: Material) -> Path:
+    return shared / "weights/face_detection_yunet_2026may.onnx"
 
 
 def test_every_drawn_face_is_found_with_its_landmarks_in_place(drawn: list[Path]) -> None:
@@ -266,7 +267,7 @@ def test_threads_may_share_a_detector(name: str, drawn: list[Path], request: pyt
 
 @pytest.mark.parametrize("name", ["mtcnn", "yunet"])
 def test_visible_faces_of_photographs_are_found_and_nothing_else(
-    name: str, shared: Path, yunet: Path
+    name: str, shared: Material, yunet: Path
 ) -> None:
     detector = load_detector("mtcnn" if name == "mtcnn" else yunet)
     counts = {
@@ -279,22 +280,24 @@ def test_visible_faces_of_photographs_are_found_and_nothing_else(
     }
     if name == "yunet":  # which finds those cut by the picture's edge as well
         counts |= {"img62": 2, "selfie-many-people": 6}
-    found = {stem: len(detect(shared / "photos" / f"{stem}.jpg", detector=detector)) for stem in counts}
+    found = {stem: len(detect(shared / f"photos/{stem}.jpg", detector=detector)) for stem in counts}
     assert found == counts
 
 
 @pytest.mark.parametrize("name", ["mtcnn", "yunet"])
-def test_aligned_faces_of_the_same_person_are_told_from_others(name: str, shared: Path, yunet: Path) -> None:
+def test_aligned_faces_of_the_same_person_are_told_from_others(
+    name: str, shared: Material, yunet: Path
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from sklearn.metrics import roc_auc_score
 
     detector = load_detector("mtcnn" if name == "mtcnn" else yunet)
-    session = onnxruntime.InferenceSession(shared / "weights" / "mobilefacenet_arcface.onnx")
-    with (shared / "photos" / "same_person_pairs.csv").open() as file:
+    session = onnxruntime.InferenceSession(shared / "weights/mobilefacenet_arcface.onnx")
+    with (shared / "photos/same_person_pairs.csv").open() as file:
         pairs = list(csv.DictReader(file))
     units = {}
     for photo in sorted({pair[column] for pair in pairs for column in ("file_x", "file_y")}):
-        picture = images.load(shared / "photos" / photo)
+        picture = images.load(shared / f"photos/{photo}")
         crop = align(picture, largest_face(picture, detector=detector), (112, 112))
         numbers = session.run(None, {"data": crop.transpose(2, 0, 1)[np.newaxis].astype(np.float32)})[0][0]
         units[photo] = numbers / np.linalg.norm(numbers)
@@ -403,9 +406,9 @@ def test_a_crop_that_is_not_square_is_reframed_as_if_padded(pixels: NDArray[np.u
     assert np.abs(close[:, 24:88]).mean() < 1
 
 
-def test_real_crops_are_reframed_as_detection_would_align_them(shared: Path, yunet: Path) -> None:
+def test_real_crops_are_reframed_as_detection_would_align_them(shared: Material, yunet: Path) -> None:
     detector, shifts = load_detector(yunet), []
-    for path in sorted((shared / "data" / "utkface_mini").glob("*.jpg"))[::25]:
+    for path in sorted((shared / "data/utkface_mini").glob("*.jpg"))[::25]:
         again = detect(reframe(images.load(path), (224, 224)), detector=detector)
         shifts += [face.landmarks / 2 - ARCFACE for face in again[:1]]
     assert len(shifts) >= 18

@@ -357,3 +357,60 @@ def test_a_stronger_augmentation_widens_all_ranges() -> None:
     assert STILL.stronger(2) == STILL
     twice = Augmentation().stronger(2)
     assert (twice.shift, twice.rotation, twice.mirror) == (0.1, 20.0, True)
+
+
+def test_a_network_whose_output_is_its_pooled_map_is_trained_to_its_end(tmp_path, faces) -> None:
+    pooled = Backbone.from_onnx(networks.saved(NETWORKS["squeezed"](), tmp_path / "pooled.onnx"))
+    X = open_network(pooled, "before")(faces[0])
+    model = fitted(FineTuneHead("before", backbone=pooled), X, faces[1], epochs=0)
+    rows = inner(model.keras_model_, "tail")(X)
+    np.testing.assert_allclose(rows, open_network(pooled, "embedding")(faces[0]), atol=1e-4)
+    trained = fitted(FineTuneHead("before", backbone=pooled), X, faces[1], epochs=2, learning_rate=0.01)
+    assert np.abs(inner(trained.keras_model_, "tail")(X) - rows).max() > 1e-4
+    with pytest.raises(ValueError, match="there is no layer 'penultimate', for there is no dense layer"):
+        FineTuneHead("before", reads="penultimate", backbone=pooled)((4, 4, 16), 101, 2)
+
+
+def test_keras_applications_with_an_average_are_trained_to_their_end(faces) -> None:
+    import keras
+
+    application = keras.applications.MobileNetV2(
+        (32, 32, 3), alpha=0.35, include_top=False, weights=None, pooling="avg"
+    )
+    network = Backbone.from_keras(application)
+    pictures = faces[0].repeat(2, axis=1).repeat(2, axis=2)
+    extractor = EmbeddingExtractor(network, cache=None)
+    model = AgeGenderPipeline(extractor, AgeGenderClassifier(FineTuneHead("block_16_project"), epochs=1))
+    assert np.isfinite(model.fit(pictures, faces[1]).predict(pictures)[:, 0].astype(float)).all()
+
+
+def test_a_real_network_without_a_dense_layer_is_trained(shared, faces) -> None:
+    network = Backbone.from_onnx(
+        shared / "weights" / "hse_faceres.onnx", color="bgr", mean=(103.939, 116.779, 123.68), scale=1.0
+    )
+    collection = load_utkface(shared / "data" / "utkface_mini")
+    X, y = collection.data[:40], collection.target[:40]
+    layer = next(name for name in network.layers if "conv_pw_13" in name)
+    model = AgeGenderPipeline(
+        EmbeddingExtractor(network, cache=None),
+        AgeGenderClassifier(FineTuneHead(layer), epochs=1, random_state=0),
+    ).fit(X, y)
+    tail = inner(model.classifier_.keras_model_, "tail")
+    assert tail.output_shape == (None, 1024)
+    assert np.isfinite(model.predict(X).astype(float)).all()
+
+
+def test_rows_of_another_network_are_refused(backbone, faces, tmp_path) -> None:
+    same_shapes = Backbone.from_onnx(backbone.path, color="rgb")
+    model = AgeGenderPipeline(
+        EmbeddingExtractor(same_shapes, cache=None),
+        AgeGenderClassifier(FineTuneHead("map", backbone=backbone), epochs=1),
+    )
+    with pytest.raises(ValueError, match=r"has the network <Backbone plain.*bgr.*the extractor has .*rgb"):
+        model.fit(faces[0], faces[1])
+    model.set_params(extractor__backbone=backbone).fit(faces[0], faces[1])
+    pixels = AgeGenderPipeline(
+        EmbeddingExtractor(same_shapes, cache=None),
+        AgeGenderClassifier(FineTuneHead("input", backbone=backbone), epochs=1),
+    )
+    pixels.fit(faces[0], faces[1])

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from material import Material
 from picture_encodings import (
     HEIGHT,
     WIDTH,
@@ -163,8 +164,8 @@ def test_exif_of_a_megabyte_is_no_obstacle() -> None:
     assert np.array_equal(images.decode(plain[:2] + segment * 16 + plain[2:]), images.decode(plain))
 
 
-def test_real_jpegs_have_the_pixels_that_opencv_reads(shared: Path) -> None:
-    paths = sorted((shared / "data" / "utkface_mini").glob("*.jpg"))
+def test_real_jpegs_have_the_pixels_that_opencv_reads(shared: Material) -> None:
+    paths = sorted((shared / "data/utkface_mini").glob("*.jpg"))
     assert len(paths) > 100
     different = [path.name for path in paths if not np.array_equal(images.load(path), bgr_turned(path))]
     assert different == []
@@ -231,7 +232,7 @@ def test_a_header_that_claims_too_much_is_refused(name: str) -> None:
 def test_a_huge_claim_is_refused_without_allocating_it() -> None:
     code = f"""
 import resource, sys
-sys.path.insert(0, {str(Path(__file__).parent / "support")!r})
+sys.path[:0] = {[str(folder) for folder in (Path(__file__).parent, Path(__file__).parent / "support")]!r}
 from test_images import claiming, images, PictureError
 contents = claiming(20_000)
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -783,7 +784,7 @@ def test_the_suffixes_are_those_of_the_formats() -> None:
 
 
 def test_the_documented_table_has_a_test_for_each_row() -> None:
-    rows = set(re.findall(r"^\| ([^|]+?) \|", DOCS.read_text("utf-8"), re.M)) - {"Kind", "What comes", "---"}
+    rows = set(re.findall(r"^\| ([^|]+?) \|", DOCS.read_text("utf-8"), re.M)) - {"Kind", "Input", "---"}
     apart = {
         "HEIC",
         "EXIF orientation 1 … 8",
@@ -831,3 +832,13 @@ def test_a_mutated_file_gives_pixels_or_a_refusal_and_nothing_else(content: byte
 @given(st.binary(max_size=200), st.sampled_from([b"", *(e.content[:12] for e in encodings().values())]))
 def test_noise_gives_pixels_or_a_refusal_and_nothing_else(noise: bytes, magic: bytes) -> None:
     decode_or_none(magic + noise)
+
+
+def test_one_image_object_may_be_read_by_many_threads() -> None:
+    expected = np.asarray(photo(600, 800))
+    content = encode(expected, "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(15):
+            image = Image.open(io.BytesIO(content))
+            for pixels in pool.map(images.read, [image] * 8):
+                np.testing.assert_array_equal(pixels, expected)

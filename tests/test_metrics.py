@@ -126,3 +126,27 @@ def test_scorers_work_in_cross_validate_and_errors_are_negative():
     assert scores["test_neg_age_mae"].tolist() == [-5.5, -21.5]
     assert scores["test_age_cs5"].tolist() == [0.5, 0.0]
     assert scores["test_gender_accuracy"].tolist() == [0.5, 0.5]
+
+
+def test_weights_that_leave_nothing_to_average_are_refused() -> None:
+    truth, said = [[30, 0], [40, 1]], [[33, 0], [40, 1]]
+    assert age_mae(truth, said, sample_weight=[1, 0]) == 3.0
+    for metric in (age_mae, age_cumulative_score, gender_accuracy):
+        with pytest.raises(ValueError, match="sample_weight is zero for all 2 rows"):
+            metric(truth, said, sample_weight=[0, 0])
+        with pytest.raises(ValueError, match="not negative"):
+            metric(truth, said, sample_weight=[1, -1])
+
+
+def test_the_documentation_of_scikit_learns_own_scorers_holds() -> None:
+    from sklearn.metrics import get_scorer
+
+    y, said = np.array([[30.0, 0], [40, 1]]), np.array([[33.0, 0], [40, 1]])
+
+    def score(name: str) -> float:
+        return get_scorer(name)._score_func(y, said)
+
+    assert score("neg_mean_absolute_error") == age_mae(y, said) / 2
+    for name in ("accuracy", "neg_max_error"):
+        with pytest.raises(ValueError, match=r"(?i)multioutput"):
+            score(name)

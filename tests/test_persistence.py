@@ -638,7 +638,8 @@ def test_hostile_records_of_networks_are_refused(
     saved = save_model(extractor, tmp_path / "model.agegender")
 
     def edit(entry: dict[str, Any]) -> None:
-        for part in (entry["parameters"]["backbone"], entry["fitted"]["backbone_"]):
+        (source,) = entry["fitted"]["resolved_"]["parameters"]["sources"]["tuple"]
+        for part in (entry["parameters"]["backbone"], source["parameters"]["backbone"]):
             part["network"][field] = value
 
     refuse(change_model(saved, edit), message)
@@ -655,7 +656,7 @@ def test_a_folder_for_the_cache_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_a_later_agegender_says_what_to_install(saved: Path) -> None:
     members = read(saved)
     manifest = json.loads(members["manifest.json"])
-    manifest["format_version"] = 2
+    manifest["format_version"] = 99
     manifest["versions"]["agegender"] = "99.4.1"
     members["manifest.json"] = json.dumps(manifest).encode()
     refuse(rewrite(saved, members), r"pip install 'agegender>=99\.4'")
@@ -722,3 +723,11 @@ def lambda_head(input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> An
     return keras.Model(
         inputs, [keras.layers.Dense(n, activation="softmax")(values) for n in (n_ages, n_genders)]
     )
+
+
+def test_a_loaded_pipeline_says_that_it_has_read_nothing_yet(pipeline, pictures, tmp_path) -> None:
+    loaded = load_model(save_model(pipeline, tmp_path / "model.agegender"))
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="has read no picture since it was loaded"):
+        _ = loaded.report_
+    loaded.predict(pictures)
+    assert loaded.report_.n_images == len(pictures)

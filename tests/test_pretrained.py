@@ -118,7 +118,7 @@ def test_the_pretrained_model_predicts_without_tensorflow(drawn) -> None:
 
 
 def test_kept_out_pictures_are_predicted_about_as_the_card_says(shared) -> None:
-    faces = load_utkface(shared / "data" / "utkface_mini")
+    faces = load_utkface(shared / "data/utkface_mini")
     honest = [i for i, path in enumerate(faces.data) if Path(path).name in kept_out_names()]
     assert len(honest) >= 20
     predicted = load_pretrained().predict(list(faces.data[honest]))

@@ -50,7 +50,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 def test_a_real_network_gives_the_numbers_of_its_original_graph(shared, layer, tensor) -> None:
     import onnx
 
-    path = shared / "weights" / "mobilefacenet_arcface.onnx"
+    path = shared / "weights/mobilefacenet_arcface.onnx"
     backbone = Backbone.from_onnx(path, mean=0.0, scale=1.0)
     pictures = drawn(backbone, 4)
     rows = open_network(backbone, layer)(pictures)
@@ -65,7 +65,7 @@ def test_a_real_network_gives_the_numbers_of_its_original_graph(shared, layer, t
 
 
 def test_a_picture_s_numbers_do_not_depend_on_those_beside_it(shared) -> None:
-    backbone = Backbone.from_onnx(shared / "weights" / "mobilefacenet_arcface.onnx", mean=0.0, scale=1.0)
+    backbone = Backbone.from_onnx(shared / "weights/mobilefacenet_arcface.onnx", mean=0.0, scale=1.0)
     pictures = drawn(backbone, 9)
     for layer in ("embedding", "penultimate", "feature_map"):
         network = open_network(backbone, layer)

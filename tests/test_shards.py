@@ -56,7 +56,7 @@ def test_the_footer_says_what_the_numbers_are(extractor, drawn_faces, tmp_path) 
     assert said["shard"] == "2/3"
     assert said["n_rows"] == pq.read_metadata(path).num_rows == 20
     (recipe,) = said["recipes"]
-    assert recipe["network"] == extractor.resolve_backbone().sha256
+    assert recipe["network"] == extractor.resolve_backbones()[0].sha256
     assert (recipe["layer"], recipe["preprocessing"]) == ("embedding", 1)
 
 
@@ -163,6 +163,15 @@ def test_folders_inside_are_listed_in_the_order_of_names(tmp_path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list(list_pictures(tmp_path)[1]) == ["a.jpg", "b/1.PNG", "b/2.jpg", "b/x/3.webp"]
+
+
+def test_links_that_lead_round_in_a_circle_are_listed_once(tmp_path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "1.jpg").touch()
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
+    (tmp_path / "other").symlink_to(tmp_path / "a")
+    assert list(list_pictures(tmp_path)[1]) == ["a/1.jpg", "other/1.jpg"]
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1", "a/b", "-1/8", "1/", "1/0"])

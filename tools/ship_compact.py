@@ -35,6 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     export_network(options.work / "checkpoint.pt")
     shutil.copyfile(options.work / "kept_out.txt", PRETRAINED / "compact_kept_out.txt")
+    write_trained_on(options.data_dir)
     train_head(options.data_dir)
     write_card(options.data_dir, options.work / "log.csv")
 
@@ -73,6 +74,21 @@ def train_head(data_dir: Path) -> None:
     watched = np.tile(faces.target[parts.watched], (2, 1))
     head.calibration_ = calibrate(ages, genders, watched[:, 0], watched[:, 1])
     save_model(head, PRETRAINED / "compact.agegender")
+
+
+def write_trained_on(data_dir: Path) -> None:
+    """Keep which pictures the network learnt from or was watched on: eight bytes of each content's digest."""
+    from compact.data import split
+
+    from agegender._extraction.contents import digests_of
+    from agegender._utils.seen import short_digests
+    from agegender.datasets import load_utkface
+
+    faces = load_utkface(data_dir)
+    parts = split(faces.target, faces.groups)
+    known = faces.data[np.concatenate([parts.learnt, parts.watched])]
+    digests = short_digests(digests_of(known, None))
+    (PRETRAINED / "compact_trained_on.bin").write_bytes(digests.astype("<u8").tobytes())
 
 
 def penultimate(paths: Any) -> Any:

@@ -134,7 +134,7 @@ def _pragma(db: sqlite3.Connection, name: str) -> Any:
 def load(
     db: sqlite3.Connection,
     recipe: Recipe,
-    contents: Sequence[bytes],
+    digests: Sequence[bytes],
     out: NDArray[Any],
     found: NDArray[np.bool_],
 ) -> list[Key]:
@@ -143,7 +143,7 @@ def load(
     if recipe_id is None:
         return []
     places: dict[bytes, int] = {}
-    first = [places.setdefault(content, i) for i, content in enumerate(contents)]
+    first = [places.setdefault(digest, i) for i, digest in enumerate(digests)]
     keys = sorted(_find_keys(db, recipe_id, list(places)))
     damaged = _read(db, recipe, keys, places, out, found)
     for i, j in enumerate(first):
@@ -203,7 +203,7 @@ def _settle(db: sqlite3.Connection, recipe_id: int, damaged: list[Key], stale: l
         db.execute(f"PRAGMA busy_timeout={timeout}")
 
 
-def store(db: sqlite3.Connection, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
+def store(db: sqlite3.Connection, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
     """Insert the rows not known yet, in one transaction; return True, for now they are kept."""
     block = np.ascontiguousarray(rows, dtype=_on_disk(recipe)).reshape(len(rows), -1).view(np.uint8)
     seed, today = zlib.crc32(recipe.digest), _today()
@@ -211,7 +211,7 @@ def store(db: sqlite3.Connection, recipe: Recipe, contents: Sequence[bytes], row
         recipe_id = _find_recipe(db, recipe, rows.shape[1:])
         if recipe_id is None:
             recipe_id = _insert_recipe(db, recipe, rows.shape[1:])
-        new = dict(zip(contents, block, strict=True))
+        new = dict(zip(digests, block, strict=True))
         for key in _find_keys(db, recipe_id, list(new)):
             del new[key.content]
         keys = []
@@ -363,8 +363,8 @@ def _recipe_checksum(digest: bytes, fields: str, shape: str) -> int:
     return zlib.crc32(shape.encode(), zlib.crc32(fields.encode(), zlib.crc32(digest)))
 
 
-def _find_keys(db: sqlite3.Connection, recipe_id: int, contents: list[bytes]) -> Iterator[Key]:
-    for part in _chunks(contents, PARAMETERS):
+def _find_keys(db: sqlite3.Connection, recipe_id: int, digests: list[bytes]) -> Iterator[Key]:
+    for part in _chunks(digests, PARAMETERS):
         asked = set(part)
         for key in db.execute(
             "SELECT row, content, checksum, used FROM keys"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction.framing import FaceFinder
-from agegender._extraction.task import Task
+from agegender._extraction.task import Task, Wish
 from agegender._machine.pools import reading_threads
 from agegender._machine.threads import resolve_threads
 from agegender.cache import Recipe
@@ -33,11 +33,11 @@ class Chunk:
     Parameters
     ----------
     indices : list of int
-        Where they stand in X.
+        The driver's numbers of their rows.
     digests : list of bytes
         The identities of their contents.
-    views : list of lists of int
-        The views that are wanted of each.
+    wishes : list of lists of tuples of two ints
+        The faces and parts that are wanted of each.
     pictures : list of str, bytes and arrays
         Absolute paths, or contents.
     faces : dict of bytes to ndarray
@@ -46,7 +46,7 @@ class Chunk:
 
     indices: list[int]
     digests: list[bytes]
-    views: list[list[int]]
+    wishes: list[list[Wish]]
     pictures: list[str | images.Content]
     faces: dict[bytes, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -57,9 +57,8 @@ class Answer:
 
     Attributes
     ----------
-    places : list of tuples of two ints
-        The position in the chunk and the view of each row.
-    rows : ndarray of shape (len(places), ...) or None
+    rows : list of tuples of (list of tuples of two ints) and ndarray
+        Batches: the position in the chunk and the part of each row, and the rows.
     failed : list of tuples of int and PictureError
         Positions of pictures that cannot be embedded; the errors do not know the pictures' names.
     unreached : list of int
@@ -67,13 +66,12 @@ class Answer:
     faces : dict of bytes to ndarray
         Faces found for the first time.
     lacks_network : bool
-        Nothing was done: the network's file is not on the worker's machine.
+        Nothing was done: the file of a network is not on the worker's machine.
     error : Exception or None
         What else went wrong; it is the driver's to raise.
     """
 
-    places: list[tuple[int, int]] = field(default_factory=list)
-    rows: NDArray[Any] | None = None
+    rows: list[tuple[list[tuple[int, int]], NDArray[Any]]] = field(default_factory=list)
     failed: list[tuple[int, PictureError]] = field(default_factory=list)
     unreached: list[int] = field(default_factory=list)
     faces: dict[bytes, NDArray[np.float32]] = field(default_factory=dict)
@@ -81,7 +79,7 @@ class Answer:
     error: Exception | None = None
 
 
-def embed_chunk(task: Task, chunk: Chunk, network: NDArray[np.uint8] | None = None) -> Answer:
+def embed_chunk(task: Task, chunk: Chunk, *networks: NDArray[np.uint8]) -> Answer:
     """Embed a chunk in this process.
 
     Parameters
@@ -89,8 +87,8 @@ def embed_chunk(task: Task, chunk: Chunk, network: NDArray[np.uint8] | None = No
     task : Task
         As `Task.sent` gives it.
     chunk : Chunk
-    network : ndarray of uint8, default=None
-        The content of the network's file, for a machine that lacked it; kept there from then on.
+    *networks : ndarrays of uint8
+        The contents of all networks' files, for a machine that lacked one; kept there from then on.
 
     Returns
     -------
@@ -98,10 +96,11 @@ def embed_chunk(task: Task, chunk: Chunk, network: NDArray[np.uint8] | None = No
         Always: an exception out of here is the cluster's own.
     """
     try:
-        if task.layer != "input" and not task.backbone.is_here():
-            if network is None:
+        if task.lacks_a_network():
+            if not networks:
                 return Answer(lacks_network=True)
-            replace(task.backbone, content=network.tobytes()).ensure_file()
+            for source, network in zip(task.sources, networks, strict=True):
+                replace(source.backbone, content=network.tobytes()).ensure_file()
         return _embed(task, chunk)
     except Exception as error:
         error.add_note(f"On the worker {platform.node()}:\n{traceback.format_exc()}")
@@ -115,14 +114,14 @@ class _FacesOnTheWay:
         self.known = known
         self.found: dict[bytes, NDArray[np.float32]] = {}
 
-    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
-        here = np.array([content in self.known for content in contents])
+    def load(self, recipe: Recipe, digests: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+        here = np.array([digest in self.known for digest in digests])
         for place in np.flatnonzero(here).tolist():
-            out[place] = self.known[contents[place]]
+            out[place] = self.known[digests[place]]
         return here
 
-    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
-        self.found.update(zip(contents, rows, strict=True))
+    def store(self, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
+        self.found.update(zip(digests, rows, strict=True))
         return True
 
 
@@ -132,7 +131,8 @@ def _embed(task: Task, chunk: Chunk) -> Answer:
         finder = FaceFinder(task.framing.finder.detector, faces)
         task = replace(task, framing=replace(task.framing, finder=finder))
     answer = Answer(faces=faces.found)
-    shown: list[NDArray[np.uint8]] = []
+    shown: list[tuple[int, NDArray[np.uint8]]] = []
+    places: list[tuple[int, int]] = []
     with reading_threads(resolve_threads(task.n_jobs)) as pool:
         pictures = pool.map(lambda place: _shown(task, chunk, place), range(len(chunk.indices)))
         for place, pixels in enumerate(pictures):
@@ -141,13 +141,10 @@ def _embed(task: Task, chunk: Chunk) -> Answer:
             elif isinstance(pixels, PictureError):
                 answer.failed.append((place, pixels))
             else:
-                answer.places += [(place, view) for view in chunk.views[place]]
-                shown += pixels
-    if shown:
-        run, size = task.open(), task.batch_size
-        answer.rows = np.concatenate(
-            [run(np.stack(shown[start : start + size])) for start in range(0, len(shown), size)]
-        )
+                for (_, part), square in zip(chunk.wishes[place], pixels, strict=True):
+                    places.append((place, part))
+                    shown.append((part, square))
+    answer.rows = [([places[i] for i in batch], rows) for batch, rows in task.run(shown, {})]
     return answer
 
 
@@ -161,6 +158,6 @@ def _shown(task: Task, chunk: Chunk, place: int) -> list[NDArray[np.uint8]] | Pi
     if isinstance(picture, str) and images.digest(content) != digest:
         return None
     try:
-        return task.show(content, digest, chunk.views[place])
+        return task.show(content, digest, chunk.wishes[place])
     except PictureError as error:
         return type(error)(error.picture, error.reason)

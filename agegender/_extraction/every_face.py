@@ -1,39 +1,38 @@
-"""Every face of every picture cut out and embedded, a block of pictures at a time."""
+"""One row per face: the faces of every picture found, cut out and embedded, a block of pictures at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._extraction.framing import Framing
+from agegender._extraction.contents import Contents
+from agegender._extraction.embedder import Embedder
+from agegender._extraction.fill import Origin
+from agegender._extraction.framing import FaceFinder
+from agegender._extraction.one_pass import how_to_go_on
 from agegender._extraction.report import ExtractionReport, Failure
+from agegender._extraction.task import Task, Wish
 from agegender._machine.pools import reading_threads
+from agegender._machine.threads import resolve_threads
 from agegender._utils.progress import progress_bar
+from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
 from agegender.faces import Face
 
 __all__ = ["EveryFace"]
 
-# Pictures whose faces are held in memory at once.
+# Pictures whose faces are held in memory at once, and what their squares may take.
 _BLOCK = 64
+_HELD_BYTES = 256 * 2**20
 
-
-class Embedder(Protocol):
-    """What embeds squares: an `EmbeddingExtractor` that takes each as it is."""
-
-    report_: ExtractionReport
-
-    def transform(self, X: Sequence[NDArray[np.uint8]]) -> NDArray[Any]:
-        """Return a row a square."""
-        ...
-
-    def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of a row."""
-        ...
+Place: TypeAlias = tuple[int, Face]
+"""A picture's place in X, and the face in it that a row is of."""
+Held: TypeAlias = dict[tuple[int, Wish], NDArray[np.uint8]]
 
 
 class EveryFace:
@@ -42,67 +41,159 @@ class EveryFace:
     Parameters
     ----------
     pictures : sequence of pictures
-    framing : Framing
-        With a finder.
-    n_threads : int
-        Pictures decoded and searched at once.
+    task : Task
+        Its framing has a finder.
+    finder : FaceFinder
+        The one of the task's framing.
+    cache : EmbeddingCache or None
+    dtype : {"float32", "float16"}
+        How the cache keeps rows.
+    trust_mtime : bool
     skip_failures : bool
         A picture that cannot be read has no faces and is told of in the report; otherwise it is an error.
+    verbose : int
 
     Attributes
     ----------
-    found : list of lists of Face
-        The faces of each picture, filled by the call.
+    report : ExtractionReport
+        Counts faces; its failures are pictures.
     """
 
     def __init__(
-        self, pictures: Sequence[Any], framing: Framing, n_threads: int, skip_failures: bool
+        self,
+        pictures: Sequence[Any],
+        task: Task,
+        finder: FaceFinder,
+        cache: EmbeddingCache | None,
+        dtype: str,
+        *,
+        trust_mtime: bool,
+        skip_failures: bool,
+        verbose: int,
     ) -> None:
-        self.pictures = pictures
-        self.framing = framing
-        self.n_threads = n_threads
+        self.contents = Contents(pictures, trust_mtime)
+        self.task = task
+        self.finder = finder
         self.skip_failures = skip_failures
-        self.found: list[list[Face]] = []
+        self.verbose = verbose
+        self.report = ExtractionReport()
+        self._embedder = Embedder(
+            self.contents, task, cache, dtype, self.report, self._fail, stop_at_failure=not skip_failures
+        )
 
-    def __call__(self, embedder: Embedder, verbose: int) -> tuple[NDArray[Any], ExtractionReport]:
-        """Return a row a face, and what was done."""
-        report = ExtractionReport()
-        parts = []
+    def rows(
+        self, shape: tuple[int, ...], dtype: str, max_rows: int
+    ) -> Iterator[tuple[list[Place], NDArray[Any]]]:
+        """Yield places and rows in order, at most so many at once; rows are of shape (n_rows, n_views, ...).
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (n_views, ...) of a row.
+        dtype : str
+        max_rows : int
+        """
         with (
-            reading_threads(self.n_threads) as pool,
-            progress_bar(len(self.pictures), "faces", verbose) as bar,
+            reading_threads(resolve_threads(self.task.n_jobs)) as pool,
+            progress_bar(len(self.contents), "faces", self.verbose) as bar,
         ):
-            for start in range(0, len(self.pictures), _BLOCK):
-                block = range(start, min(start + _BLOCK, len(self.pictures)))
-                squares = []
-                for index, cut in zip(block, pool.map(self._cut, block), strict=True):
-                    squares += self._faces(index, cut, report)
-                if squares:
-                    parts.append(embedder.transform(squares))
-                    report = report.followed_by(embedder.report_)
-                bar.update(len(block))
-        if not parts:
-            return np.empty((0, *embedder.row_shape()), np.float32), report
-        return np.concatenate(parts), report
+            try:
+                for start in range(0, len(self.contents), _BLOCK):
+                    block = range(start, min(start + _BLOCK, len(self.contents)))
+                    yield from self._block(block, pool, shape, dtype, max_rows)
+                    bar.update(len(block))
+            except KeyboardInterrupt as error:
+                error.add_note(how_to_go_on(self.report, self._embedder.store))
+                raise
 
-    def _cut(self, index: int) -> list[tuple[Face, NDArray[np.uint8]]] | PictureError:
-        picture = self.pictures[index]
+    def _block(
+        self,
+        block: range,
+        pool: ThreadPoolExecutor,
+        shape: tuple[int, ...],
+        dtype: str,
+        max_rows: int,
+    ) -> Iterator[tuple[list[Place], NDArray[Any]]]:
+        found, held = self._find(block, pool)
+        origins = [origin for origin, _ in found]
+        for start in range(0, len(origins), max_rows):
+            part = origins[start : start + max_rows]
+            firsts: dict[bytes, int] = {}
+            first_of = [firsts.setdefault(origin.key, row) for row, origin in enumerate(part)]
+            rows = np.full((len(part), *shape), np.nan, dtype)
+            unique = {row: part[row] for row in firsts.values()}
+            for _ in self._embedder.fill(rows, unique, pool, held):
+                pass
+            self.report.n_images += len(part)
+            self.report.n_unique += len(unique)
+            places = [(origin.picture, face) for origin, face in found[start : start + max_rows]]
+            yield places, rows[first_of] if len(unique) < len(part) else rows
+
+    def _find(self, block: range, pool: ThreadPoolExecutor) -> tuple[list[tuple[Origin, Face]], Held]:
+        """Find the faces of a block of pictures; return them, and squares that were cut on the way."""
+        digests = list(pool.map(self.contents.digest, block))
+        readable = dict.fromkeys(digest for digest in digests if isinstance(digest, bytes))
+        kept = self.finder.kept(list(readable))
+        room = _Room(_HELD_BYTES)
+
+        def faces(place: int) -> tuple[list[tuple[Origin, Face]], Held] | PictureError:
+            index, digest = block[place], digests[place]
+            if isinstance(digest, PictureError):
+                return digest
+            if digest not in kept:
+                return self._search(index, digest, room)
+            return _numbered(index, digest, self.finder.faces_of(kept[digest])), {}
+
+        origins: list[tuple[Origin, Face]] = []
+        held: Held = {}
+        for index, found in zip(block, pool.map(faces, range(len(block))), strict=True):
+            if isinstance(found, PictureError):
+                self._fail(index, self.contents.named(index, found))
+            else:
+                origins += found[0]
+                held |= found[1]
+        return origins, held
+
+    def _search(
+        self, index: int, digest: bytes, room: _Room
+    ) -> tuple[list[tuple[Origin, Face]], Held] | PictureError:
+        """Search one picture, and cut its faces out while it is decoded."""
         try:
-            content = images.read(picture)
-            pixels = images.decode(content)
+            pixels = images.decode(self.contents.read(index, digest))
         except PictureError as error:
-            return PictureError(images.describe(picture), error.reason)
-        faces = self.framing.find(pixels, images.digest(content))
-        return [(face, self.framing.cut(pixels, face)) for face in faces]
+            return error
+        found = self.finder(pixels, digest)
+        wishes = [(face, part) for face in range(len(found)) for part in range(len(self.task.parts))]
+        if not room.take(self._square_bytes * len(found)):
+            return _numbered(index, digest, found), {}
+        squares = self.task.cut(pixels, found, wishes)
+        return _numbered(index, digest, found), {
+            (index, wish): square for wish, square in zip(wishes, squares, strict=True)
+        }
 
-    def _faces(
-        self, index: int, cut: list[tuple[Face, NDArray[np.uint8]]] | PictureError, report: ExtractionReport
-    ) -> list[NDArray[np.uint8]]:
-        """Note what was found in one picture, and return its faces' squares."""
-        if isinstance(cut, PictureError):
-            if not self.skip_failures:
-                raise cut
-            report.failures.append(Failure(index, cut.picture, cut.reason))
-            cut = []
-        self.found.append([face for face, _ in cut])
-        return [square for _, square in cut]
+    @property
+    def _square_bytes(self) -> int:
+        """What the squares of one face take."""
+        sizes = [self.task.sources[part.source].backbone.input_size for part in self.task.parts]
+        return sum(3 * height * width for height, width in sizes)
+
+    def _fail(self, index: int, error: PictureError) -> None:
+        if not self.skip_failures:
+            raise error
+        self.report.failures.append(Failure(index, error.picture, error.reason))
+
+
+def _numbered(index: int, digest: bytes, faces: Sequence[Face]) -> list[tuple[Origin, Face]]:
+    return [(Origin(index, digest, number), face) for number, face in enumerate(faces)]
+
+
+class _Room:
+    """Bytes that several threads share; what does not fit any more is made again later."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.left = n_bytes
+
+    def take(self, n_bytes: int) -> bool:
+        """Take some; tell whether there were so many. Exact to a picture or two, which is enough."""
+        self.left -= n_bytes
+        return self.left >= 0

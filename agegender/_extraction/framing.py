@@ -10,36 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._pixels.alignment import Template, cut_out, reframe, template_key, usual_framing
+from agegender._pixels.alignment import Template, cut_out, reframe, template_key
 from agegender.cache import Recipe
-from agegender.exceptions import PictureError
 from agegender.faces import Detector, Face, detect, detector_key, no_face
 
-__all__ = ["FRAMING_VERSION", "FaceFinder", "Framing", "measure_framing"]
+__all__ = ["FRAMING_VERSION", "FaceFinder", "Framing", "KeptRows"]
 
 FRAMING_VERSION = 1
 """Part of every key: raised whenever the same landmarks would give another square."""
 
 # Faces kept a picture: a row in the cache has one length. A picture with more is searched anew each time.
 _MOST_KEPT = 32
-# Crops searched to find out how a collection is framed: medians of so many are off by less than a pixel of 200.
-_SAMPLE = 32
 
 
 class KeptRows(Protocol):
     """Where faces found are kept: a cache, or what stands for one."""
 
-    def load(self, recipe: Recipe, contents: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
+    def load(self, recipe: Recipe, digests: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
         """Fill the rows that are known; return which."""
         ...
 
-    def store(self, recipe: Recipe, contents: Sequence[bytes], rows: NDArray[Any]) -> bool:
+    def store(self, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
         """Keep rows; return whether they are kept."""
         ...
 
 
 class FaceFinder:
-    """Find the faces of pictures, searching each picture once, ever, where there is a cache.
+    """Find the faces of pictures, each picture once if there is a cache.
 
     Safe to call from several threads at once.
 
@@ -92,7 +89,12 @@ class FaceFinder:
 
     def _kept(self, digest: bytes) -> list[Face] | None:
         rows = self.kept([digest]).get(digest)
-        return None if rows is None else [Face.from_row(row) for row in rows if not np.isnan(row[0])]
+        return None if rows is None else self.faces_of(rows)
+
+    @staticmethod
+    def faces_of(rows: NDArray[np.float32]) -> list[Face]:
+        """Return the faces in what `kept` gives for a picture."""
+        return [Face.from_row(row) for row in rows if not np.isnan(row[0])]
 
     def kept(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """Return what was found earlier, as it is kept, by picture."""
@@ -114,20 +116,17 @@ class Framing:
 
     Parameters
     ----------
-    input_size : tuple of int
-        Height and width of the network's input, in pixels.
     crop : float
-        The fraction that will be trimmed from every side. A negative one is no longer to be trimmed afterwards where
+        The fraction that will be trimmed from every side. A negative one is no longer to be trimmed afterwards if
         a face is aligned or re-framed: so much more of the picture is shown.
     finder : FaceFinder, default=None
-        What finds the face; None where each picture is a face crop.
+        What finds the face; None if each picture is a face crop.
     template : Template, default="arcface"
         Where the landmarks of a found face go.
     source : str, default=None
         The framing of face crops that are brought into ArcFace's.
     """
 
-    input_size: tuple[int, int]
     crop: float
     finder: FaceFinder | None = None
     template: Template = "arcface"
@@ -135,73 +134,59 @@ class Framing:
 
     @property
     def key(self) -> str | None:
-        """Everything that decides the square besides the picture and the crop; None where it is taken as it is."""
+        """Everything that decides the square besides the picture and the crop; None if it is taken as it is."""
         if self.finder is not None:
             return f"{detector_key(self.finder.detector)}-{template_key(self.template)}-{FRAMING_VERSION}"
         return None if self.source is None else f"{self.source}-arcface-{FRAMING_VERSION}"
 
     @property
+    def takes_as_is(self) -> bool:
+        """Whether the whole picture is the face."""
+        return self.finder is None and self.source is None
+
+    @property
     def trimmed(self) -> float:
         """The crop that is left to be made of the square."""
-        as_it_is = self.finder is None and self.source is None
-        return self.crop if as_it_is else max(self.crop, 0.0)
+        return self.crop if self.takes_as_is else max(self.crop, 0.0)
 
-    def __call__(self, pixels: NDArray[np.uint8], digest: bytes) -> NDArray[np.uint8]:
-        """Return the square, so large that the network's input is left when the crop is trimmed.
+    def find(self, pixels: NDArray[np.uint8], digest: bytes) -> list[Face] | None:
+        """Return the faces of a picture, the largest first; None if nothing looks for faces.
 
         Raises
         ------
         NoFaceError
             If no face is found; it names an array, for a caller to put the picture's own name in its place.
         """
-        if self.finder is not None:
-            faces = self.finder(pixels, digest)
-            if not faces:
-                raise no_face(pixels, self.finder.detector)
-            return self.cut(pixels, faces[0])
+        if self.finder is None:
+            return None
+        faces = self.finder(pixels, digest)
+        if not faces:
+            raise no_face(pixels, self.finder.detector)
+        return faces
+
+    def square(
+        self, pixels: NDArray[np.uint8], face: Face | None, input_size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Return the square of one face, so large that the network's input is left when the crop is trimmed.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (h, w, 3), uint8
+        face : Face or None
+            One of `find`.
+        input_size : tuple of int
+            Height and width of the network's input, in pixels.
+        """
+        if face is not None:
+            return cut_out(pixels, face.landmarks, self._size(input_size), self.template, self._margin)
         if self.source is not None:
-            return reframe(pixels, self._square, self.source, margin=self._margin)
+            return reframe(pixels, self._size(input_size), self.source, margin=self._margin)
         return pixels
-
-    def find(self, pixels: NDArray[np.uint8], digest: bytes) -> list[Face]:
-        """Return every face of a picture, the largest first; none where nothing looks for faces."""
-        return [] if self.finder is None else self.finder(pixels, digest)
-
-    def cut(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-        """Cut one face out of a picture."""
-        return cut_out(pixels, face.landmarks, self._square, self.template, self._margin)
 
     @property
     def _margin(self) -> float:
         return max(-self.crop, 0.0)
 
-    @property
-    def _square(self) -> tuple[int, int]:
+    def _size(self, input_size: tuple[int, int]) -> tuple[int, int]:
         left = 1 - 2 * max(self.crop, 0.0)
-        return round(self.input_size[0] / left), round(self.input_size[1] / left)
-
-
-def measure_framing(pictures: Sequence[Any], finder: FaceFinder) -> NDArray[np.float64] | None:
-    """Find out where the landmarks lie in a collection of face crops, from 32 of them.
-
-    Parameters
-    ----------
-    pictures : sequence of pictures
-    finder : FaceFinder
-
-    Returns
-    -------
-    ndarray of shape (5, 2) or None
-        In fractions of the square around a crop; None where the crops are not framed alike, or show no faces.
-    """
-    sample = np.unique(np.linspace(0, len(pictures) - 1, _SAMPLE).round().astype(int))
-    found = []
-    for index in sample.tolist():
-        try:
-            content = images.read(pictures[index])
-            pixels = images.decode(content)
-        except PictureError:
-            continue  # told of where the pictures are embedded
-        for face in finder(pixels, images.digest(content))[:1]:
-            found.append((np.asarray(face.landmarks), (pixels.shape[0], pixels.shape[1])))
-    return usual_framing(found, len(sample))
+        return round(input_size[0] / left), round(input_size[1] / left)

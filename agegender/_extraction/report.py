@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 __all__ = ["ExtractionReport", "Failure"]
@@ -29,7 +30,9 @@ class ExtractionReport:
     n_cached : int
         Different pictures whose rows, all views of them, came from the cache.
     n_computed : int
-        Different pictures that passed through the network, in one view at least.
+        Different pictures that passed through a network, in one view at least.
+    n_computed_by : dict of str to int
+        The same for each network, by its name.
     failures : list of Failure
         Pictures that could not be read (index, picture, reason), by index.
     seconds : float
@@ -40,6 +43,7 @@ class ExtractionReport:
     n_unique: int = 0
     n_cached: int = 0
     n_computed: int = 0
+    n_computed_by: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -51,6 +55,7 @@ class ExtractionReport:
             n_unique=self.n_unique + other.n_unique,
             n_cached=self.n_cached + other.n_cached,
             n_computed=self.n_computed + other.n_computed,
+            n_computed_by=dict(Counter(self.n_computed_by) + Counter(other.n_computed_by)),
             failures=self.failures + shifted,
             seconds=self.seconds + other.seconds,
         )

@@ -26,7 +26,7 @@ from agegender._extraction.task import Task
 __all__ = ["Contents", "Spread"]
 
 Contents: TypeAlias = list[str | images.Content]
-Call: TypeAlias = tuple[Task, Chunk, "NDArray[np.uint8] | None"]
+Call: TypeAlias = tuple[Task, Chunk, "tuple[NDArray[np.uint8], ...]"]
 
 # A window ends when its last chunk does: the more chunks a worker has in it, the less the others wait.
 _CHUNKS_A_WORKER = 16
@@ -77,14 +77,14 @@ class Spread:
     ) -> None:
         self.limit = math.inf
         self._task = task.sent()
-        self._backbone = task.backbone
+        self._backbones = [source.backbone for source in task.sources]
         self._blocks = blocks
         self._chunk, self._picture, self._read = chunk, picture, read
         self._row_bytes = row_bytes
         self._sends_contents = False
-        # What goes out once more, and whether with the network's file.
+        # What goes out once more, and whether with the networks' files.
         self._again: deque[tuple[Sequence[int], bool]] = deque()
-        self._network: NDArray[np.uint8] | None = None
+        self._networks: tuple[NDArray[np.uint8], ...] = ()
 
     def __iter__(self) -> Generator[tuple[Chunk, Answer], None, None]:
         with _Workers() as workers:
@@ -127,7 +127,7 @@ class Spread:
                 continue
             chunk, size = self._load(block, with_network)
             if chunk.indices:
-                window.append((self._task, chunk, self._network_file() if with_network else None))
+                window.append((self._task, chunk, self._network_files() if with_network else ()))
             sent += size
             returned += self._row_bytes * len(chunk.indices)
         return window
@@ -151,11 +151,13 @@ class Spread:
                 n_bytes += len(content) if isinstance(content, bytes) else content.nbytes
         return self._chunk(indices, pictures), n_bytes
 
-    def _network_file(self) -> NDArray[np.uint8]:
-        """Return the content of the network's file; an array, which Dask hands from worker to worker."""
-        if self._network is None:
-            self._network = np.frombuffer(self._backbone.read_bytes(), np.uint8)
-        return self._network
+    def _network_files(self) -> tuple[NDArray[np.uint8], ...]:
+        """Return the contents of the networks' files; arrays, which Dask hands from worker to worker."""
+        if not self._networks:
+            self._networks = tuple(
+                np.frombuffer(backbone.read_bytes(), np.uint8) for backbone in self._backbones
+            )
+        return self._networks
 
 
 class _Workers:
@@ -192,8 +194,8 @@ class _Workers:
 
         client: Any = self._client
         futures = {
-            client.submit(embed_chunk, task, chunk, self._scattered(network), pure=False): number
-            for number, (task, chunk, network) in calls.items()
+            client.submit(embed_chunk, task, chunk, *map(self._scattered, networks), pure=False): number
+            for number, (task, chunk, networks) in calls.items()
         }
         try:
             for future in as_completed(futures):
@@ -202,10 +204,8 @@ class _Workers:
         finally:
             client.cancel(list(futures))
 
-    def _scattered(self, network: NDArray[np.uint8] | None) -> Any:
+    def _scattered(self, network: NDArray[np.uint8]) -> Any:
         """Send a network's file once; workers hand it on to each other."""
-        if network is None:
-            return None
         if id(network) not in self._networks:
             client: Any = self._client
             self._networks[id(network)] = client.scatter(network, hash=False)
@@ -215,7 +215,9 @@ class _Workers:
         failures = 0
         while calls:
             try:
-                answers = self._parallel(delayed(embed_chunk)(*call) for call in calls.values())
+                answers = self._parallel(
+                    delayed(embed_chunk)(task, chunk, *networks) for task, chunk, networks in calls.values()
+                )
             except Exception as error:
                 # What goes wrong with pictures comes as an answer: this is a worker lost, or the cluster.
                 failures += 1

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._machine.fork import after_fork, check_tensorflow
+from agegender._machine.precision import single_precision
 from agegender._machine.sessions import open_session
 from agegender._machine.threads import resolve_threads
 
@@ -87,7 +88,7 @@ def from_keras_bytes(content: bytes) -> Any:
 
     from agegender._tails import layers  # noqa: F401 (makes its layers known to Keras)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with single_precision(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.keras"
         path.write_bytes(content)
         return keras.saving.load_model(path, compile=False)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from agegender._machine.fork import check_tensorflow
+from agegender._machine.precision import single_precision
 from agegender._machine.threads import limit_tensorflow
 from agegender._networks.layers import Layers, bottlenecks
 from agegender.exceptions import WeightsError
@@ -54,8 +55,8 @@ def check_keras() -> None:
 
 @contextmanager
 def quiet_keras() -> Iterator[None]:
-    """Silence what Keras warns of in models that nobody here can change."""
-    with warnings.catch_warnings():
+    """Handle models that nobody here can change: in single precision, and without Keras' warnings of them."""
+    with single_precision(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")
         warnings.filterwarnings("ignore", message=".*np\\.object.*", category=FutureWarning)
         yield

@@ -7,6 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agegender._utils.digests import sha256_of
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
@@ -52,6 +55,13 @@ class Shipped:
     def path(self) -> Path:
         """Where its file lies in this installation."""
         return Path(str(resources.files("agegender").joinpath("pretrained", f"{self.name}.onnx")))
+
+    def trained_on(self) -> NDArray[np.uint64]:
+        """Return eight bytes of the digest of each picture that the network was trained on, sorted."""
+        content = (
+            resources.files("agegender").joinpath("pretrained", f"{self.name}_trained_on.bin").read_bytes()
+        )
+        return np.frombuffer(content, "<u8").astype(np.uint64)
 
     def checked_path(self) -> Path:
         """Return where its file lies, once it is known to be the one that was shipped.

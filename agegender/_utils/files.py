@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["check_writable", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file under a temporary name beside its own, bring it to the disk, then rename it.
+
+    A symbolic link is followed: the file that it leads to is replaced, and the link stays. What is there and is no
+    regular file (a device, a pipe) is written to as it is.
 
     Parameters
     ----------
@@ -24,14 +29,65 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     -------
     pathlib.Path
         `path`.
+
+    Raises
+    ------
+    IsADirectoryError
+        If `path` is a folder.
+    OSError
+        If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arriving = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    if path.exists() and not path.is_file():
+        _refuse_folder(path)
+        _write_through(path, write)
+        return path
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    arriving = target.with_name(f".{target.name[:80]}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         write(arriving)
         with arriving.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(arriving, path)
+        os.replace(arriving, target)
     finally:
         arriving.unlink(missing_ok=True)
     return path
+
+
+def check_writable(path: Path) -> None:
+    """Find out before long work whether `write_whole` can write a file; nothing is changed or made.
+
+    Raises
+    ------
+    IsADirectoryError
+        If `path` is a folder.
+    OSError
+        If nothing may be written in its folder, or in the one in which that would be made.
+    """
+    if path.exists() and not path.is_file():
+        _refuse_folder(path)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(f"{path} may not be written: permission denied.")
+        return
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".agegender-"):
+            pass
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {folder}: {os.strerror(error.errno or 0)}.") from error
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the file to write in it.")
+
+
+def _write_through(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a device or a pipe what was first written whole elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="agegender-") as folder:
+        whole = Path(folder) / (path.name or "file")
+        write(whole)
+        with whole.open("rb") as source, path.open("wb") as sink:
+            shutil.copyfileobj(source, sink)

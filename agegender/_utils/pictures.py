@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_pictures"]
+__all__ = ["check_pictures", "table_index"]
 
 
 def check_pictures(X: Any) -> Sequence[Any]:
@@ -45,6 +45,8 @@ def check_pictures(X: Any) -> Sequence[Any]:
         raise TypeError(
             f"X is a sparse {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays)."
         )
+    if isinstance(X, (Set, Mapping)):
+        raise TypeError(_no_order(X))
     if hasattr(X, "columns"):
         X = _only_column(X)
     if not hasattr(X, "__len__") and hasattr(X, "__iter__"):
@@ -57,6 +59,29 @@ def check_pictures(X: Any) -> Sequence[Any]:
     if len(pictures) == 0:
         raise ValueError("Found array with 0 sample(s): X has no pictures, at least one is needed.")
     return pictures
+
+
+def table_index(X: Any) -> Any:
+    """Return the index that a table about these pictures has: X's own, if it is a pandas Series or frame.
+
+    Parameters
+    ----------
+    X : object
+        What a user passes as X.
+
+    Returns
+    -------
+    pandas.Index or None
+        None if X has no index: rows are then numbered.
+    """
+    return X.index if hasattr(X, "iloc") and hasattr(X, "index") else None
+
+
+def _no_order(X: Set[Any] | Mapping[Any, Any]) -> str:
+    if isinstance(X, Mapping):
+        remedy = "list(X.values()), or list(X) if its keys are paths"
+        return f"X is a {type(X).__name__}; pass a list of pictures: {remedy}."
+    return f"X is a {type(X).__name__}, which has no order for rows to follow; pass a list of pictures: sorted(X)."
 
 
 def _only_column(frame: Any) -> Any:

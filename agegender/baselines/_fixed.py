@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,17 +13,23 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
-from agegender._extraction.every_face import EveryFace
-from agegender._extraction.framing import FaceFinder, Framing
+from agegender import images
+from agegender._extraction.framing import FaceFinder
+from agegender._machine.pools import reading_threads
 from agegender._machine.threads import resolve_threads
 from agegender._utils.pictures import check_pictures
+from agegender._utils.progress import progress_bar
 from agegender.backbones import Backbone
 from agegender.cache import open_cache
+from agegender.exceptions import PictureError
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter, Failure
 from agegender.faces import Face, load_detector, no_face
 from agegender.metrics import age_mae
 
 __all__ = ["FixedEstimator"]
+
+# Pictures whose faces are held in memory at once.
+_BLOCK = 64
 
 
 class FixedEstimator(BaseEstimator, ABC):
@@ -156,13 +161,13 @@ class FixedEstimator(BaseEstimator, ABC):
         """Read the networks' numbers: a table of predictions."""
 
     def _rows(self, X: Any, faces: FacesParameter | Literal["own"]) -> NDArray[np.float32]:
-        """Return the networks' numbers, a row a picture; NaN for one that could not be used."""
+        """Return the networks' numbers, a row per picture; NaN for one that could not be used."""
         pictures = check_pictures(X)
         wanted = self.faces if faces == "own" else faces
         if wanted is None:
-            side_by_side = self._side_by_side(self.verbose)
-            rows = side_by_side.transform(pictures)
-            self.report_ = side_by_side.report_
+            extractor = self._extractor(self.verbose)
+            rows: NDArray[np.float32] = extractor.transform(pictures)
+            self.report_ = extractor.report_
             return rows
         found, of_faces = self._every_face(pictures, wanted, largest=True)
         rows = np.full((len(pictures), of_faces.shape[1]), np.nan, np.float32)
@@ -172,36 +177,63 @@ class FixedEstimator(BaseEstimator, ABC):
     def _every_face(
         self, pictures: Sequence[Any], wanted: FacesParameter, *, largest: bool
     ) -> tuple[list[list[Face]], NDArray[np.float32]]:
+        """Return the faces of each picture, or only the largest, and a row per face."""
         started = time.perf_counter()
-        detector = load_detector("auto" if wanted is None else wanted)
-        finder = FaceFinder(detector, open_cache(self.cache))
-        framing = _OwnFraming((0, 0), 0.0, finder, cut_by=self._cut, largest=largest)
-        every = EveryFace(pictures, framing, resolve_threads(self.n_jobs), self.on_error == "nan")
-        rows, report = every(self._side_by_side(0), self.verbose)
-        if largest:
-            self._note_faceless(pictures, every.found, report, detector)
-        report.failures.sort()
+        finder = FaceFinder(load_detector("auto" if wanted is None else wanted), open_cache(self.cache))
+        extractor = self._extractor(0)
+        report, found, parts = ExtractionReport(), [], []
+        with (
+            reading_threads(resolve_threads(self.n_jobs)) as pool,
+            progress_bar(len(pictures), "faces", self.verbose) as bar,
+        ):
+            for start in range(0, len(pictures), _BLOCK):
+                block = range(start, min(start + _BLOCK, len(pictures)))
+                cut = pool.map(lambda index: self._cut_faces(pictures[index], finder, largest), block)
+                squares = []
+                for index, faces in zip(block, cut, strict=True):
+                    if isinstance(faces, PictureError):
+                        report.failures.append(self._failed(index, faces))
+                        faces = []
+                    found.append([face for face, _ in faces])
+                    squares += [square for _, square in faces]
+                if squares:
+                    parts.append(extractor.transform(squares))
+                    report = report.followed_by(extractor.report_)
+                bar.update(len(block))
         report.seconds = time.perf_counter() - started
         self.report_ = report
-        return every.found, rows
+        return found, np.concatenate([np.empty((0, *extractor.row_shape()), np.float32), *parts])
 
-    def _note_faceless(
-        self, pictures: Sequence[Any], found: list[list[Face]], report: ExtractionReport, detector: Any
-    ) -> None:
-        told = {failure.index for failure in report.failures}
-        for index, of_picture in enumerate(found):
-            if of_picture or index in told:
-                continue
-            error = no_face(pictures[index], detector)
-            if self.on_error == "raise":
-                raise error
-            report.failures.append(Failure(index, error.picture, error.reason))
+    def _cut_faces(
+        self, picture: Any, finder: FaceFinder, largest: bool
+    ) -> list[tuple[Face, NDArray[np.uint8]]] | PictureError:
+        try:
+            content = images.read(picture)
+            pixels = images.decode(content)
+        except PictureError as error:
+            return PictureError(images.describe(picture), error.reason)
+        faces = finder(pixels, images.digest(content))
+        if largest and not faces:
+            return no_face(picture, finder.detector)
+        return [(face, self._cut(pixels, face)) for face in faces[: 1 if largest else None]]
 
-    def _side_by_side(self, verbose: int) -> _SideBySide:
+    def _failed(self, index: int, error: PictureError) -> Failure:
+        if self.on_error == "raise":
+            raise error
+        return Failure(index, error.picture, error.reason)
+
+    def _extractor(self, verbose: int) -> EmbeddingExtractor:
+        """Return what gives the networks' outputs side by side."""
         networks = getattr(self, "networks_", None) or self._find_networks()
-        shared = {"layer": "embedding", "batch_size": self.batch_size, "cache": self.cache}
-        shared |= {"n_jobs": self.n_jobs, "on_error": self.on_error, "verbose": verbose}
-        return _SideBySide([EmbeddingExtractor(network, **shared) for network in networks])
+        return EmbeddingExtractor(
+            networks[0] if len(networks) == 1 else tuple(networks),
+            layer="embedding",
+            batch_size=self.batch_size,
+            cache=self.cache,
+            n_jobs=self.n_jobs,
+            on_error=self.on_error,
+            verbose=verbose,
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -214,39 +246,3 @@ class FixedEstimator(BaseEstimator, ABC):
         tags.target_tags.required = False
         tags.target_tags.multi_output = True
         return tags
-
-
-class _SideBySide:
-    """Several networks' outputs as one row."""
-
-    def __init__(self, extractors: list[EmbeddingExtractor]) -> None:
-        self.extractors = extractors
-        self.report_ = ExtractionReport()
-
-    def transform(self, X: Sequence[Any]) -> NDArray[np.float32]:
-        """Return a row a picture."""
-        rows = np.concatenate([extractor.transform(X) for extractor in self.extractors], axis=1)
-        self.report_ = self.extractors[0].report_
-        return rows
-
-    def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of a row."""
-        return (sum(extractor.row_shape()[0] for extractor in self.extractors),)
-
-
-@dataclass(frozen=True)
-class _OwnFraming(Framing):
-    """Faces cut out as another project does."""
-
-    cut_by: Any = None
-    largest: bool = False
-
-    def find(self, pixels: NDArray[np.uint8], digest: bytes) -> list[Face]:
-        """Return the faces of a picture, or only the largest one."""
-        faces = super().find(pixels, digest)
-        return faces[:1] if self.largest else faces
-
-    def cut(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-        """Cut one face out of a picture."""
-        square: NDArray[np.uint8] = self.cut_by(pixels, face)
-        return square

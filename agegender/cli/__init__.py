@@ -10,8 +10,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, networks, predict, quantize, train, video
-from agegender.cli._output import err_console
+from agegender.cli import (
+    cache,
+    demo,
+    download,
+    embed,
+    evaluate,
+    networks,
+    predict,
+    quantize,
+    train,
+    versions,
+    video,
+)
+from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
 __all__ = ["app", "main"]
@@ -25,7 +37,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             notes = " ".join(getattr(stop, "__notes__", []))
-            err_console.print(f"Stopped. {notes}".rstrip(), soft_wrap=True)
+            say(f"Stopped. {notes}".rstrip())
             raise typer.Exit(130) from None
 
 
@@ -47,6 +59,7 @@ app.command()(embed.embed)
 app.command()(networks.networks)
 app.command()(download.download)
 app.command()(quantize.quantize)
+app.command()(versions.versions)
 app.add_typer(cache.app, name="cache")
 
 
@@ -58,5 +71,5 @@ def main() -> None:
     try:
         app()
     except (AgeGenderError, ValueError, TypeError, OSError) as error:
-        err_console.print(f"[red]Error:[/red] {error}", soft_wrap=True, highlight=False)
+        complain("Error", str(error))
         sys.exit(2)

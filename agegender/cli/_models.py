@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agegender._utils.files import write_whole
+from agegender.exceptions import AgeGenderError, ModelFileError
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")
@@ -34,30 +35,67 @@ def save(model: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """Load a model in the form that the file's ending names."""
-    from agegender.persistence import load_model
-
-    check_ending(path)
-    if path.suffix == SAFE:
-        return load_model(path)
-    import joblib
-
-    return joblib.load(path)
-
-
-def load_or_pretrained(path: Path | None) -> Any:
-    """Load a model, or without a path the one that comes with the package.
+    """Load a fitted model in the form that the file's ending names.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    ModelFileError
+        If it holds something else than a fitted pipeline, or nothing that can be read.
     """
+    check_ending(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
+        )
+    if path.suffix == SAFE:
+        from agegender.persistence import load_model
+
+        return _checked(load_model(path), path)
+    return _checked(_unpickled(path), path)
+
+
+def _unpickled(path: Path) -> Any:
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except AgeGenderError:
+        raise
+    except Exception as error:  # a pickle raises whatever the code in it trips over
+        said = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ModelFileError(
+            f"{path} cannot be loaded by joblib ({type(error).__name__}: {said}). It is damaged, or no file of "
+            "joblib.dump, or needs code that is not installed here; agegender.save_model writes files that need none."
+        ) from error
+
+
+def _checked(model: Any, path: Path) -> Any:
+    """Return a model that commands can use, or say what the file holds instead."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    found = type(model).__name__
+    if not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
+        remedy = (
+            "Save its best_estimator_."
+            if hasattr(model, "best_estimator_")
+            else "`agegender train` or save_model(pipeline, path) writes one."
+        )
+        raise ModelFileError(f"{path} holds a {found}; commands take a fitted AgeGenderPipeline. {remedy}")
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        raise ModelFileError(
+            f"{path} holds a {found} that is not fitted; fit it, then save it again."
+        ) from None
+    return model
+
+
+def load_or_pretrained(path: Path | None) -> Any:
+    """Load a fitted model, or without a path the one that comes with the package; errors as in `load`."""
     if path is not None:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
-            )
         return load(path)
     from agegender.pretrained import load_pretrained
 

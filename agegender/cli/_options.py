@@ -82,6 +82,12 @@ def _number(text: str, option: str) -> float:
 def backbone_of(name: str, color: str | None, mean: float | None, scale: str | None) -> str | Backbone:
     """Return a network's name, or the backbone that an .onnx file holds."""
     if not name.lower().endswith(".onnx"):
+        given = {"--color": color, "--mean": mean, "--scale": scale}
+        if ignored := [option for option, value in given.items() if value is not None]:
+            raise ValueError(
+                f"{' and '.join(ignored)} say what an .onnx file takes; the network {name!r} has its own colours and "
+                f"normalisation. Leave {'it' if len(ignored) == 1 else 'them'} out."
+            )
         return name
     from agegender.backbones import Backbone
 

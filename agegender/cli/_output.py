@@ -4,23 +4,65 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from agegender.extractor import ExtractionReport
 
-out_console = Console()
-err_console = Console(stderr=True)
+# What is printed holds names of files, layers and people's columns: nothing in it is markup.
+out_console = Console(markup=False, emoji=False, highlight=False)
+err_console = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
-def say(text: str, quiet: bool) -> None:
+def tell(text: str) -> None:
+    """Print on standard output what a command was asked for."""
+    out_console.print(text, soft_wrap=True)
+
+
+def say(text: str, quiet: bool = False) -> None:
     """Tell on standard error how the work goes."""
     if not quiet:
-        err_console.print(text, soft_wrap=True, highlight=False)
+        err_console.print(text, soft_wrap=True)
+
+
+def complain(label: str, text: str) -> None:
+    """Tell on standard error what went wrong."""
+    err_console.print(Text.assemble((f"{label}:", "red"), f" {text}"), soft_wrap=True)
+
+
+def shown(path: str | os.PathLike[str], width: int | None = None) -> str:
+    """Return a path as it is shown: relative to the working directory, and shortened in the middle to a width.
+
+    Folders in the middle go first, then the middle of the name.
+
+    Examples
+    --------
+    >>> shown("photos/2019/holiday/beach/anna.jpg", 24)
+    'photos/…/beach/anna.jpg'
+    >>> shown("photos/2019/a_very_long_name_of_a_picture.jpg", 24)
+    'a_very_long_nam…ture.jpg'
+    """
+    text = os.fspath(path)
+    if os.path.isabs(text) and (near := os.path.relpath(text)) and not near.startswith(os.pardir):
+        text = near
+    text = text if text.isprintable() else repr(text)[1:-1]
+    if width is None or len(text) <= width:
+        return text
+    first, *parts = Path(text).parts
+    tails = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    starts = ("…",) if os.path.isabs(text) else (f"{first}/…", "…")
+    for shorter in (f"{start}/{tail}" for start in starts for tail in [*tails, *parts[-1:]]):
+        if len(shorter) <= width:
+            return shorter
+    name = Path(text).name
+    head = (width - 1) * 2 // 3
+    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}" if len(name) > width else name
 
 
 def account(report: ExtractionReport) -> str:
@@ -73,6 +115,6 @@ def import_tensorflow() -> None:
 def end_with_failures(failures: list[Any]) -> None:
     """Name the pictures that could not be used; the exit code is 1 where there are any."""
     for failure in failures:
-        err_console.print(f"[red]Not read:[/red] {failure.picture}: {failure.reason}", soft_wrap=True)
+        complain("Not read", f"{shown(failure.picture)}: {failure.reason}")
     if failures:
         raise typer.Exit(1)

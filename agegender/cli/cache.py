@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from agegender.cli._options import CacheOption
-from agegender.cli._output import out_console
+from agegender.cli._output import out_console, tell
 
 if TYPE_CHECKING:
     from agegender.cache import EmbeddingCache
@@ -23,7 +23,7 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 def info(cache: CacheOption = "auto") -> None:
     """Say where the cache is and what it holds."""
     held = _open(cache).info()
-    out_console.print(f"{held.path}: {held.n_rows:,} rows, {held.n_bytes / 1e6:,.1f} MB", soft_wrap=True)
+    tell(f"{held.path}: {held.n_rows:,} rows, {held.n_bytes / 1e6:,.1f} MB")
     if not held.recipes:
         return
     table = Table("network", "layer", "crop", "rows", "MB", "last used")
@@ -53,9 +53,7 @@ def prune(
     store = _open(cache)
     n_dropped = store.prune(max_bytes)
     held = store.info()
-    out_console.print(
-        f"Deleted {n_dropped:,} rows; {held.n_rows:,} stay, {held.n_bytes / 1e6:,.1f} MB.", soft_wrap=True
-    )
+    tell(f"Deleted {n_dropped:,} rows; {held.n_rows:,} stay, {held.n_bytes / 1e6:,.1f} MB.")
 
 
 @app.command()
@@ -66,12 +64,11 @@ def verify(cache: CacheOption = "auto") -> None:
     n_dropped = store.verify()
     n_lost = n_rows - store.info().n_rows
     if n_lost == 0:
-        out_console.print(f"{n_rows:,} rows, all sound.")
+        tell(f"{n_rows:,} rows, all sound.")
         return
-    out_console.print(
+    tell(
         f"{n_lost:,} of {n_rows:,} rows were lost, {n_dropped:,} of them by their checksum; "
-        "they will be computed again.",
-        soft_wrap=True,
+        "they will be computed again."
     )
     raise typer.Exit(1)
 
@@ -89,7 +86,7 @@ def clear(
             f"Delete {held.n_rows:,} rows ({held.n_bytes / 1e6:,.1f} MB) of {held.path}?", abort=True
         )
     store.clear()
-    out_console.print(f"Deleted {held.n_rows:,} rows.")
+    tell(f"Deleted {held.n_rows:,} rows.")
 
 
 def parse_size(text: str) -> int:

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agegender._utils.files import write_whole
+from agegender._utils.files import check_writable, write_whole
 from agegender.cli._options import QuietOption
-from agegender.cli._output import account, fold_table, gender_word, import_tensorflow, out_console, say
+from agegender.cli._output import (
+    account,
+    fold_table,
+    gender_word,
+    import_tensorflow,
+    out_console,
+    say,
+    shown,
+    tell,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +51,8 @@ def demo(
     from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
 
     started = time.perf_counter()
+    for made in ("model.agegender", "contact_sheet.png", "age_errors.png"):
+        check_writable(out / made)
     faces = make_faces(n, out / "faces", random_state=seed, verbose=0 if quiet else 1)
     import_tensorflow()
     with tempfile.TemporaryDirectory(prefix="agegender-") as cache:
@@ -51,7 +62,7 @@ def demo(
         folds = AgeGenderKFold(FOLDS, random_state=seed)
         frame = cross_val_predict_frame(model, faces.data, faces.target, groups=faces.groups, cv=folds)
         out_console.print(fold_table([_figures(part) for _, part in frame.groupby("fold")]))
-        out_console.print(CAUTION, soft_wrap=True)
+        tell(CAUTION)
         say("Training on all faces, saving and loading the model …", quiet)
         model.fit(faces.data, faces.target, groups=faces.groups)
         _save_and_check(model, faces.data, out / "model.agegender")
@@ -64,7 +75,7 @@ def demo(
         ("contact_sheet.png", "faces with true and predicted age and gender"),
         ("age_errors.png", "every error against the true age"),
     ):
-        out_console.print(f"{out / made}: {what}", soft_wrap=True, highlight=False)
+        tell(f"{shown(out / made)}: {what}")
 
 
 def _make_model(cache: str, seed: int) -> AgeGenderPipeline:

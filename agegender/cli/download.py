@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from agegender.cli._options import QuietOption
-from agegender.cli._output import out_console, say
+from agegender.cli._output import say, tell
 
 
 def download(
@@ -44,8 +44,4 @@ def download(
             load_detector(path)
         else:
             path = Backbone.load(name, engine=engine).ensure_file()
-        out_console.print(
-            f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        tell(f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agegender._utils.files import write_whole
+from agegender._utils.files import check_writable, write_whole
 from agegender.cli._options import (
     BackboneOption,
     BatchOption,
@@ -22,7 +22,7 @@ from agegender.cli._options import (
     find_pictures,
     make_extractor,
 )
-from agegender.cli._output import account, end_with_failures, err_console, say
+from agegender.cli._output import account, end_with_failures, say, shown
 
 if TYPE_CHECKING:
     from agegender.extractor import EmbeddingExtractor
@@ -65,6 +65,7 @@ def embed(
     """
     import numpy as np
 
+    check_writable(out if shard is None else out / "part.parquet")
     if shard is not None:
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, "none", quiet)
         _write_shard(source, out, extractor.set_params(cache=None), shard, column, quiet)
@@ -78,7 +79,7 @@ def embed(
     kept = [i for i in range(len(paths)) if i not in failed]
     names = np.array([paths[i] for i in kept], dtype=np.str_)
     write_whole(out, lambda path: _savez(path, embeddings=rows[kept], paths=names))
-    say(f"{account(report)} Saved {len(kept):,} rows to {out}.", quiet)
+    say(f"{account(report)} Saved {len(kept):,} rows to {shown(out)}.", quiet)
     end_with_failures(report.failures)
 
 
@@ -90,13 +91,14 @@ def _write_shard(
 
     report = write_shard(source, out, extractor, shard, column=column)
     if report.skipped:
-        say(f"{report.path} is there already, with {report.n_images:,} rows.", quiet)
+        say(f"{shown(report.path)} is there already, with {report.n_images:,} rows.", quiet)
     else:
-        say(f"Embedded {report.n_images:,} pictures in {report.seconds:.1f} s into {report.path}.", quiet)
-    if report.n_failures:
-        err_console.print(
-            f"{report.n_failures:,} of them could not be read; the column error says why.", soft_wrap=True
+        say(
+            f"Embedded {report.n_images:,} pictures in {report.seconds:.1f} s into {shown(report.path)}.",
+            quiet,
         )
+    if report.n_failures:
+        say(f"{report.n_failures:,} of them could not be read; the column error says why.")
 
 
 def _savez(path: Path, **arrays: Any) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from agegender._utils.files import check_writable
 from agegender.cli._models import load
 from agegender.cli._options import QuietOption
-from agegender.cli._output import end_with_failures, gender_word, out_console, say
+from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
 
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
 
@@ -54,11 +55,11 @@ def evaluate(
 
     others = {name: _baseline(name, baseline_faces) for name in baseline or []}
     fitted = _fitted(model, baseline_faces)
+    check_writable(out / "report.html")
     faces = _load(data, path, age, gender, quiet)
     groups = {name: faces.frame[name] for name in _groupings(by, faces.frame, data)}
-    _tell(fitted, quiet)
-    for other in others.values():
-        _tell(other, quiet)
+    for one in (fitted, *others.values()):
+        _tell(one, quiet)
     report = evaluation_report(
         fitted,
         faces.data,
@@ -72,7 +73,7 @@ def evaluate(
     failures = fitted.report_.failures
     page = report.save(out)
     out_console.print(report)
-    say(f"Saved {page}.", quiet)
+    say(f"Saved {shown(page)}.", quiet)
     end_with_failures(failures)
 
 
@@ -110,7 +111,7 @@ def _load(data: Path, path: str, age: str, gender: str, quiet: bool) -> Any:
         faces = load_table(data, path=path, age=age, gender=gender)
     say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
     for name, reason in faces.excluded.head(5).itertuples(index=False):
-        say(f"  {name}: {reason}", quiet)
+        say(f"  {shown(name)}: {reason}", quiet)
     return faces
 
 

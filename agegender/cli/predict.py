@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Column, Table
 
-from agegender._utils.files import write_whole
+from agegender._utils.files import check_writable, write_whole
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import FacesOption, ModelOption, QuietOption, find_pictures
-from agegender.cli._output import end_with_failures, err_console, gender_word, out_console
+from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Of a picture's path so many letters are shown, however narrow the screen is.
+_LEAST_NAME = 14
 
 
 def predict(
@@ -40,6 +44,8 @@ def predict(
     `agegender predict --model model.agegender --faces none crops/ --json`
     """
     paths = find_pictures(pictures)
+    for made in [*([csv] if csv else []), *([annotate / "picture.jpg"] if annotate else [])]:
+        check_writable(made)
     fitted = load_or_pretrained(model)
     fitted.extractor_.set_params(on_error="nan", verbose=0 if quiet or len(paths) < 100 else 1)
     if faces == "none":
@@ -85,23 +91,31 @@ def _print_json(frame: pd.DataFrame, paths: list[str], failures: dict[int, str])
 
 def _print_table(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]) -> None:
     boxed = "x" in frame
-    table = Table(Column("picture", overflow="fold"))
-    for title in (*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability"):
+    titles = [*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability"]
+    rows = [(row["picture"], _cells(row, boxed)) for row in _rows(frame, paths, failures)]
+    widths = [max(map(len, column)) for column in zip(titles, *(cells for _, cells in rows), strict=True)]
+    room = max(_LEAST_NAME, out_console.width - sum(widths) - 2 * (len(widths) + 1))
+    name = Column("picture", no_wrap=True, overflow="ignore")
+    table = Table(name, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for title in titles:
         table.add_column(title, no_wrap=True)
-    for row in _rows(frame, paths, failures):
-        if "error" in row:
-            table.add_row(row["picture"], *(["–"] if boxed else []), "–", "–", "–", "–")
-            continue
-        where = [f"{row['x']:.0f},{row['y']:.0f} {row['width']:.0f}×{row['height']:.0f}"] if boxed else []
-        table.add_row(
-            row["picture"],
-            *where,
-            f"{row['age']:.1f}",
-            f"{row['age_low']:.0f}–{row['age_high']:.0f}",
-            gender_word(row["gender"]),
-            f"{row['gender_proba']:.2f}",
-        )
+    for picture, cells in rows:
+        table.add_row(shown(picture, room), *cells)
     out_console.print(table)
+
+
+def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
+    """Return what stands in a row of the table behind the picture's name."""
+    if "error" in row:
+        return ["–"] * (5 if boxed else 4)
+    where = [f"{row['x']:.0f},{row['y']:.0f} {row['width']:.0f}×{row['height']:.0f}"] if boxed else []
+    return [
+        *where,
+        f"{row['age']:.1f}",
+        f"{row['age_low']:.0f}–{row['age_high']:.0f}",
+        gender_word(row["gender"]),
+        f"{row['gender_proba']:.2f}",
+    ]
 
 
 def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) -> None:
@@ -129,7 +143,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
             write_whole(folder / name, functools.partial(drawn.save, format="JPEG", quality=90))
             bar.update()
     if not quiet:
-        err_console.print(f"{len(indices)} annotated pictures in {folder}.", soft_wrap=True, highlight=False)
+        say(f"{len(indices)} annotated pictures in {shown(folder)}.")
 
 
 def _names(paths: list[str]) -> list[str]:

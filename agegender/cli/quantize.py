@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from agegender._utils.files import check_writable
 from agegender.cli._options import (
     ColorOption,
     MeanOption,
@@ -15,7 +16,7 @@ from agegender.cli._options import (
     backbone_of,
     find_pictures,
 )
-from agegender.cli._output import say
+from agegender.cli._output import say, shown
 
 
 def quantize(
@@ -45,10 +46,14 @@ def quantize(
         raise ValueError(f"--out {out} should end in .onnx.")
     if n_pictures < 1:
         raise ValueError(f"--n-pictures {n_pictures} should be at least 1.")
+    check_writable(out)
     paths = find_pictures(pictures)
     sample = paths[:: max(1, len(paths) // n_pictures)][:n_pictures]
     network = backbone_of(backbone, color, mean, scale)
     network = Backbone.load(network) if isinstance(network, str) else network
     made = network.quantize(sample, max_error=max_error, verbose=0 if quiet else 1)
     made.save(out)
-    say(f"{made.name}: {made.size / 1e6:.1f} MB instead of {network.size / 1e6:.1f}, saved to {out}.", quiet)
+    say(
+        f"{made.name}: {made.size / 1e6:.1f} MB instead of {network.size / 1e6:.1f}, saved to {shown(out)}.",
+        quiet,
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agegender._utils.files import check_writable
 from agegender.cli._models import check_ending, save
 from agegender.cli._options import (
     BackboneOption,
@@ -22,7 +23,7 @@ from agegender.cli._options import (
     make_extractor,
     parse_units,
 )
-from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say
+from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say, shown
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -66,11 +67,12 @@ def train(
 
     if out is not None:
         check_ending(out)
+        check_writable(out)
     with cache_folder(cache) as folder:
         faces = load_utkface(directory, verbose=0 if quiet else 1)
         say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
         for path, reason in faces.excluded.head(5).itertuples(index=False):
-            say(f"  {path}: {reason}", quiet)
+            say(f"  {shown(path)}: {reason}", quiet)
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
         classifier = AgeGenderClassifier(
             head,
@@ -91,7 +93,7 @@ def train(
             say("Training on all pictures …", quiet)
             model.fit(faces.data, faces.target, groups=faces.groups)
             save(model, out)
-            say(f"Saved {out}.", quiet)
+            say(f"Saved {shown(out)}.", quiet)
 
 
 def _warm(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:

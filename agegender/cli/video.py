@@ -13,11 +13,11 @@ import typer
 from numpy.typing import NDArray
 
 from agegender._detectors.tracks import Reading, Tracker
-from agegender._utils.files import write_whole
+from agegender._utils.files import check_writable, write_whole
 from agegender._utils.progress import progress_bar
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import FacesOption, ModelOption, QuietOption
-from agegender.cli._output import say
+from agegender.cli._output import say, shown
 
 # Where neither the file nor the camera says how many frames a second have.
 _USUAL_RATE = 25.0
@@ -48,13 +48,17 @@ def video(
         raise ValueError(f"--per-second {per_second:g} should be above 0.")
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"--out {str(out)!r} should end in .mp4.")
+    check_writable(out)
     fitted = load_or_pretrained(model)
     fitted.extractor_.set_params(cache=None, on_error="raise", verbose=0)
     with _opened(source) as clip:
         annotator = _Annotator(fitted, faces, max(1, round(clip.rate / per_second)))
         most = clip.n_frames if seconds is None else max(1, round(seconds * clip.rate))
         write_whole(out, lambda arriving: _write(arriving, clip, annotator, most, quiet))
-    say(f"Saved {out}: {annotator.n_frames:,} frames, {annotator.tracker.n_seen} faces followed.", quiet)
+    say(
+        f"Saved {shown(out)}: {annotator.n_frames:,} frames, {annotator.tracker.n_seen} faces followed.",
+        quiet,
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
+from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
 from agegender.model_selection._splits import AgeGenderKFold
 
@@ -85,6 +86,7 @@ def cross_val_predict_frame(
     """
     import pandas as pd
 
+    check_row_order(X, y=y, groups=groups, **(params or {}))
     ages, genders = check_target(y, max_age=np.iinfo(np.int64).max)
     cv = _splitter(cv)
     split_params, fit_params = _route(estimator, cv, groups, dict(params or {}))

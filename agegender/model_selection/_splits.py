@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 
 from agegender._fitting.holdout import split
 from agegender._utils.grouping import group_numbers
+from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
 
 BAND_YEARS = 5
@@ -124,6 +125,7 @@ class AgeGenderKFold(BaseCrossValidator):
             raise ValueError(
                 f"X has {_length(X)} rows and y has {len(strata)}; they should be the same pictures."
             )
+        check_row_order(X, y=y, groups=groups)
         labels = _checked_groups(groups, len(strata))
         n_groups = labels.max(initial=-1) + 1
         if self.n_splits > n_groups:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from agegender._extraction.crops import SeenCrops
 from agegender._networks.shipped import SHIPPED
 from agegender._pixels.alignment import TEMPLATES
 from agegender._utils.validation import check_choice
@@ -63,9 +64,10 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
     model = AgeGenderPipeline(EmbeddingExtractor(name), clone(classifier))
     model.extractor_, model.classifier_ = model.resolve_extractor().fit(), classifier
     side, points = TEMPLATES["utkface"]
-    model.extractor_.framing_ = (
-        np.array(points) / side
-    )  # what measure_framing finds on what it was trained on
+    # What measure_framing finds on what it was trained on.
+    crops = SeenCrops(np.array(points) / side, (side, side), (1.0, 1.0))
+    model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(crops)
+    model.trained_on_ = SHIPPED[name].trained_on()
     return model
 
 

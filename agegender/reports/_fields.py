@@ -23,6 +23,7 @@ class ReportTables:
     coverage: float
     counts: dict[str, int]
     overall: pd.DataFrame
+    unseen: pd.DataFrame
     by_group: pd.DataFrame
     gaps: pd.DataFrame
     cumulative_score: pd.DataFrame

@@ -37,6 +37,7 @@ def render(report: ReportTables) -> str:
         version=__version__,
         charts=charts(report),
         overall=report.overall.to_dict("index"),
+        unseen=report.unseen.to_dict("index"),
         groupings=[(name, table.to_dict("records")) for name, table in _groupings(report)],
         gaps=_clear_gaps(report),
         genders=report.genders.to_dict("records"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agegender._utils.files import write_whole
+from agegender._utils.row_labels import check_row_order
 from agegender._version import __version__
 from agegender.calibration import (
     UNCALIBRATED,
     Calibration,
     check_coverage,
 )
+from agegender.exceptions import LeakageWarning
 from agegender.metrics import target_column
 from agegender.reports import _tables
 from agegender.reports._beside import beside, predicted
@@ -107,6 +110,8 @@ def evaluation_report(
     import pandas as pd
 
     check_coverage(coverage)
+    seen = _seen_in_training(model, X)
+    check_row_order(X, y=y, **({"groups": groups} if hasattr(groups, "iloc") else {}))
     frame, age_proba, calibration = predicted(model, X, coverage)
     ages, genders = target_column(y, "age"), target_column(y, "gender")
     if len(ages) != len(frame):
@@ -118,6 +123,7 @@ def evaluation_report(
         pictures=X,
         age_proba=age_proba,
         calibration=calibration,
+        seen=seen,
         gender_names=gender_names,
         coverage=coverage,
         n_worst=n_worst,
@@ -145,10 +151,12 @@ class EvaluationReport(ReportTables):
         How often ``age_low`` … ``age_high`` was to hold the truth.
     counts : dict of str to int
         ``pictures``, ``predicted`` (the others could not be read), and of these ``with_age`` and ``with_gender``:
-        those whose truth is known.
+        those whose truth is known; ``trained_on``, those that the model was trained on, copies included.
     overall : DataFrame
         value, low, high and n of ``age_mae`` and ``age_bias`` (years; positive: predicted too old), ``age_cs5``
         (share within five years), ``age_coverage`` and ``gender_accuracy``.
+    unseen : DataFrame
+        The same figures without the pictures that the model was trained on; empty if there are none such.
     by_group : DataFrame
         The same figures for each group, with the columns ``grouping``, ``group`` and ``n`` first.
     gaps : DataFrame
@@ -194,6 +202,7 @@ class EvaluationReport(ReportTables):
         pictures: Sequence[Any] | None = None,
         age_proba: ArrayLike | None = None,
         calibration: Calibration = UNCALIBRATED,
+        seen: ArrayLike | None = None,
         gender_names: Mapping[Any, str] | None = None,
         coverage: float = 0.9,
         n_worst: int = 24,
@@ -215,6 +224,8 @@ class EvaluationReport(ReportTables):
             Predicted distributions, to tell at every level how often intervals hold the truth.
         calibration : Calibration, default=UNCALIBRATED
             Of these intervals.
+        seen : array-like of shape (n_samples,), bool, default=None
+            Which pictures the model was trained on: the figures are given without them too.
         gender_names : dict, default=None
             What to call the genders.
         coverage : float, default=0.9
@@ -233,14 +244,18 @@ class EvaluationReport(ReportTables):
         by_group = _tables.figures_by_group(rows, labels, **options)
         labels_of_gender = gender_labels(predictions)
         distributions = np.empty((len(frame), 1)) * np.nan if age_proba is None else np.asarray(age_proba)
+        trained_on = np.zeros(len(frame), dtype=bool) if seen is None else np.asarray(seen, dtype=bool)
         truth = predictions["true_age"].to_numpy()
         furthest = np.argsort(-rows["absolute"].to_numpy(), kind="stable")[:n_worst]
         furthest = furthest[rows["absolute"].notna().to_numpy()[furthest]]
         return cls(
             title=title,
             coverage=coverage,
-            counts=_counts(predictions, rows),
+            counts=_counts(predictions, rows) | {"trained_on": int(trained_on.sum())},
             overall=_tables.overall_figures(rows, **options),
+            unseen=_tables.overall_figures(rows[~trained_on], **options).iloc[
+                : None if trained_on.any() else 0
+            ],
             by_group=by_group,
             gaps=_tables.largest_gaps(by_group),
             cumulative_score=_tables.cumulative_scores(rows),
@@ -270,6 +285,7 @@ class EvaluationReport(ReportTables):
             )
         }
         overall = dict(zip(self.overall.index, _records(self.overall), strict=True))
+        unseen = dict(zip(self.unseen.index, _records(self.unseen), strict=True))
         heading = {"schema_version": SCHEMA_VERSION, "agegender_version": __version__}
         return heading | {
             "created": self.created,
@@ -277,6 +293,7 @@ class EvaluationReport(ReportTables):
             "coverage": self.coverage,
             "counts": self.counts,
             "overall": overall,
+            "unseen": unseen,
             **tables,
         }
 
@@ -316,6 +333,22 @@ class EvaluationReport(ReportTables):
         from agegender.reports._terminal import overview
 
         return overview(self)
+
+
+def _seen_in_training(model: Any, X: Any) -> NDArray[np.bool_] | None:
+    """Return which pictures a model was trained on, with a warning if there are any; None if it cannot tell."""
+    fitted = getattr(model, "best_estimator_", model)
+    if not hasattr(fitted, "seen_in_training"):
+        return None
+    seen: NDArray[np.bool_] = fitted.seen_in_training(X)
+    if seen.any():
+        warnings.warn(
+            f"{np.count_nonzero(seen):,} of {len(seen):,} pictures are among those that this model was trained on, "
+            "or copies of them: the report gives the figures without them too, and only those say what it is worth.",
+            LeakageWarning,
+            stacklevel=3,
+        )
+    return seen
 
 
 def _counts(predictions: pd.DataFrame, rows: pd.DataFrame) -> dict[str, int]:

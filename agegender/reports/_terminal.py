@@ -8,6 +8,8 @@ from agegender.reports._tables import FIGURES
 from agegender.reports._words import figure_text, figure_title, interval_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agegender.reports._fields import ReportTables
 
 __all__ = ["overview"]
@@ -22,14 +24,25 @@ def overview(report: ReportTables) -> Any:
     heading = Text(f"{report.title}: {counts['predicted']:,} of {counts['pictures']:,} pictures")
     names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
     compared = [_beside(report)] if len(report.baselines) else []
-    return Group(heading, _overall(report), *compared, *(_by_group(report, name) for name in names))
+    by_group = (_by_group(report, name) for name in names)
+    return Group(heading, _overall(report.overall), *_unseen(report), *compared, *by_group)
 
 
-def _overall(report: ReportTables) -> Any:
+def _unseen(report: ReportTables) -> list[Any]:
+    """Return the figures without the pictures of the training, if there were any."""
+    from rich.text import Text
+
+    if not (n := report.counts["trained_on"]):
+        return []
+    told = f"{n:,} of these pictures are among those that the model was trained on. Without them:"
+    return [Text(told), _overall(report.unseen)]
+
+
+def _overall(figures: pd.DataFrame) -> Any:
     from rich.table import Table
 
     table = Table("figure", "value", "95 % interval", "pictures")
-    for figure, row in report.overall.iterrows():
+    for figure, row in figures.iterrows():
         name = str(figure)
         interval = interval_text(name, row["low"], row["high"])
         table.add_row(figure_title(name), figure_text(name, row["value"]), interval, f"{int(row['n']):,}")
@@ -51,13 +64,13 @@ def _beside(report: ReportTables) -> Any:
 
 
 def _by_group(report: ReportTables, grouping: str) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     shown = [name for name in FIGURES if report.by_group[name].notna().any()]
-    table = Table(escape(grouping), "pictures", *(figure_title(name) for name in shown))
+    table = Table(Column(Text(grouping)), "pictures", *(figure_title(name) for name in shown))
     part = report.by_group[report.by_group["grouping"] == grouping]
     for record in part.to_dict("records"):
         cells = [figure_text(name, record[name]) for name in shown]
-        table.add_row(escape(record["group"]), f"{record['n']:,}", *cells)
+        table.add_row(Text(record["group"]), f"{record['n']:,}", *cells)
     return table

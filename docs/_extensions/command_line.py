@@ -1,4 +1,4 @@
-"""``.. command-line-help::``: what every command says of itself with --help."""
+"""``.. command-line-help::``: the --help text of every command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agegender.cli import app
 
 
 class CommandLineHelp(Directive):
-    """The directive: a section a command."""
+    """The directive: one section per command."""
 
     def run(self) -> list[nodes.Node]:
         return [_section(command) for command in _commands(get_command(app))]

@@ -43,7 +43,7 @@ class Named(Oracle):
 def fitted(backbone, faces) -> AgeGenderPipeline:
     classifier = AgeGenderClassifier(DenseHead(units=(8,)), epochs=5, random_state=0)
     return AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), classifier).fit(
-        faces.data, faces.target
+        faces.data[:40], faces.target[:40]
     )
 
 
@@ -55,14 +55,14 @@ def deepface_weights() -> None:
 
 
 def test_a_model_is_compared_picture_by_picture(fitted, faces) -> None:
-    y = np.asarray(faces.target)
+    y = np.asarray(faces.target)[40:]
     report = evaluation_report(
-        fitted, faces.data, y, baselines={"perfect": Oracle(y, 0.0), "off": Oracle(y, 90.0)}
+        fitted, faces.data[40:], y, baselines={"perfect": Oracle(y, 0.0), "off": Oracle(y, 90.0)}
     )
     table = report.baselines.set_index(["baseline", "figure"])
     mae = report.overall.value["age_mae"]
     perfect, off = table.loc[("perfect", "age_mae")], table.loc[("off", "age_mae")]
-    assert perfect[["n", "value", "clear"]].tolist() == [60, 0.0, True]
+    assert perfect[["n", "value", "clear"]].tolist() == [20, 0.0, True]
     np.testing.assert_allclose(perfect[["model", "difference"]].astype(float), mae)
     assert off["value"] == 90.0
     np.testing.assert_allclose(off["difference"], mae - 90)
@@ -75,7 +75,7 @@ def test_a_model_is_compared_picture_by_picture(fitted, faces) -> None:
 
 
 def test_a_model_alone_has_an_empty_table(fitted, faces) -> None:
-    report = evaluation_report(fitted, faces.data, faces.target)
+    report = evaluation_report(fitted, faces.data[40:], faces.target[40:])
     assert len(report.baselines) == 0
     assert "Beside others" not in report.to_html()
 

@@ -221,17 +221,17 @@ def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> 
 # Ctrl-C comes while the third batch passes through the network.
 STOPPED = """
 import os, signal
-from agegender._extraction import one_pass
+from agegender._extraction import fill
 from agegender.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-batches, keep = iter("ab"), one_pass.Extraction._keep
+batches, keep = iter("ab"), fill.Fill.keep
 
 def stopping(self, *arguments):
     next(batches, None) or os.kill(os.getpid(), signal.SIGINT)
     keep(self, *arguments)
 
-one_pass.Extraction._keep = stopping
+fill.Fill.keep = stopping
 main()
 """
 

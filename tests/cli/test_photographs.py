@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from material import Material
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -175,11 +176,11 @@ def test_video_says_what_is_wrong(given, tmp_path, monkeypatch, arguments, messa
 
 
 def test_download_verifies_what_is_there_and_names_what_is_not_to_be_had(
-    shared: Path, own_home: Path, monkeypatch
+    shared: Material, own_home: Path, monkeypatch
 ) -> None:
     folder = own_home / ".deepface" / "weights"
     folder.mkdir(parents=True)
-    content = (shared / "weights" / "face_detection_yunet_2026may.onnx").read_bytes()
+    content = (shared / "weights/face_detection_yunet_2026may.onnx").read_bytes()
     (folder / "face_detection_yunet_2026may.onnx").write_bytes(content)
     said = agegender("download", "yunet", "--quiet").stdout
     assert load_detector("yunet").sha256 in said

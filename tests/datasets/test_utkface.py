@@ -209,14 +209,14 @@ def test_a_progress_bar_is_shown_when_asked_for(folder, capsys):
 
 
 def test_real_pictures_are_all_accounted_for(shared):
-    folder = shared / "data" / "utkface_mini"
+    folder = shared / "data/utkface_mini"
     faces = load_utkface(folder)
     n_files = sum(1 for _ in folder.iterdir())
-    assert n_files == 510
     assert len(faces.frame) + len(faces.excluded) == n_files
-    assert len(faces.frame) == 489
-    kinds = faces.excluded["reason"].str.split(":").str[0].value_counts().to_dict()
-    assert kinds == {"age outside range": 18, "malformed name": 3}
+    old = sum(int(path.name.split("_")[0]) > 100 for path in folder.iterdir())
+    kinds = faces.excluded["reason"].str.split(":").str[0].value_counts()
+    assert kinds.get("age outside range", 0) == old
+    assert set(kinds.index) <= {"age outside range", "malformed name"}
     for path, (age, gender) in zip(faces.data, faces.target, strict=True):
         fields = re.match(r"(\d+)_(\d)_", Path(path).name)
         assert (float(fields[1]), float(fields[2])) == (age, gender)

@@ -137,8 +137,10 @@ def test_the_network_is_brought_to_a_machine_that_lacks_it(client, paths, tmp_pa
     backbone = replace(Backbone.from_onnx(file).with_content(), path=None)
     serial = EmbeddingExtractor(backbone, cache=None, batch_size=2, n_jobs=1).transform(paths)
     n_sent: list[int] = []
-    network_file = _spread.Spread._network_file
-    monkeypatch.setattr(_spread.Spread, "_network_file", lambda self: n_sent.append(1) or network_file(self))
+    network_files = _spread.Spread._network_files
+    monkeypatch.setattr(
+        _spread.Spread, "_network_files", lambda self: n_sent.append(1) or network_files(self)
+    )
     extractor = EmbeddingExtractor(backbone, cache=None, batch_size=2)
     np.testing.assert_array_equal(spread(extractor, paths), serial)
     # Of thirty chunks, the first of each worker at most came back for it.

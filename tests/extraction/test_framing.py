@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from material import Material
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
@@ -22,6 +23,7 @@ from agegender import (
     EmbeddingExtractor,
     images,
 )
+from agegender._extraction.crops import SeenCrops
 from agegender._extraction.framing import FaceFinder
 from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender.cache import EmbeddingCache
@@ -215,12 +217,12 @@ def test_a_model_trained_on_photographs_takes_face_crops_when_told_so(tiny, draw
 
 
 def test_the_detector_of_auto_is_kept_with_the_model(
-    on_crops, photographs, shared: Path, own_home: Path
+    on_crops, photographs, shared: Material, own_home: Path
 ) -> None:
     assert on_crops.extractor_.detector_.name == "mtcnn"
     folder = own_home / ".deepface" / "weights"
     folder.mkdir(parents=True)
-    shutil.copy(shared / "weights" / "face_detection_yunet_2026may.onnx", folder)
+    shutil.copy(shared / "weights/face_detection_yunet_2026may.onnx", folder)
     assert load_detector("auto").name == "yunet"
     loaded = pickle.loads(pickle.dumps(on_crops))
     assert loaded.extractor_.detector_.name == "mtcnn"
@@ -229,22 +231,22 @@ def test_the_detector_of_auto_is_kept_with_the_model(
     )
     changed = clone(loaded.extractor).set_params(faces="yunet").fit()
     assert changed.detector_.name == "yunet"
-    assert changed.set_params(faces="mtcnn")._detector("mtcnn").name == "mtcnn"
+    assert changed.set_params(faces="mtcnn").fit().detector_.name == "mtcnn"
 
 
 def test_a_safe_file_keeps_the_framing_and_the_name_of_the_detector(
-    on_crops, photographs, shared: Path, own_home: Path, tmp_path: Path
+    on_crops, photographs, shared: Material, own_home: Path, tmp_path: Path
 ) -> None:
     model = pickle.loads(pickle.dumps(on_crops))
     model.extractor_.cache = None
     loaded = load_model(save_model(model, tmp_path / "model.agegender"))
     folder = own_home / ".deepface" / "weights"
     folder.mkdir(parents=True)
-    shutil.copy(shared / "weights" / "face_detection_yunet_2026may.onnx", folder)
+    shutil.copy(shared / "weights/face_detection_yunet_2026may.onnx", folder)
     np.testing.assert_array_equal(
         loaded.predict(photographs[:3], faces="auto"), on_crops.predict(photographs[:3], faces="mtcnn")
     )
-    model.extractor_.framing_ = np.zeros((4, 2))
+    model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(SeenCrops(np.zeros((4, 2))))
     with pytest.raises(ModelFileError, match="not five points"):
         save_model(model, tmp_path / "bad.agegender")
 

@@ -67,7 +67,7 @@ def test_layers_are_found_from_the_structure_alone(name, penultimate, feature_ma
 
 
 def test_the_layers_of_a_real_network_are_found(shared) -> None:
-    content = (shared / "weights" / "mobilefacenet_arcface.onnx").read_bytes()
+    content = (shared / "weights/mobilefacenet_arcface.onnx").read_bytes()
     layers = read_graph(content, "mobilefacenet_arcface.onnx").layers()
     assert (layers.embedding, layers.penultimate) == ("fc1", "conv_6dw7_7_batchnorm")
     assert layers.feature_map == "conv_6sep_relu"
@@ -150,7 +150,7 @@ def test_a_slope_for_each_position_is_left_as_it_is() -> None:
 
 
 def test_a_cut_graph_holds_nothing_that_comes_after(shared) -> None:
-    content = (shared / "weights" / "mobilefacenet_arcface.onnx").read_bytes()
+    content = (shared / "weights/mobilefacenet_arcface.onnx").read_bytes()
     graph = read_graph(content, "network")
     cut = graph.cut("_plus9")
     assert cut.graph.node[-1].output[0] == "_plus9"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ import agegender
 from agegender._machine import installation
 from agegender.exceptions import EnvironmentWarning
 
+CITATION = Path(__file__).parents[2] / "CITATION.cff"
 HEAVY = {
     "tensorflow",
     "keras",
@@ -54,6 +56,11 @@ def test_every_public_name_can_be_had() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert agegender.__version__ == metadata.version("agegender")
+
+
+@pytest.mark.skipif(not CITATION.is_file(), reason="CITATION.cff is not beside the tests")
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {agegender.__version__}\n" in CITATION.read_text("utf-8")
 
 
 def test_one_opencv_wheel_is_installed_and_works() -> None:

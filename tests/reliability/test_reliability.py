@@ -21,5 +21,5 @@ def test_each_section_of_figures_was_made_and_its_promises_were_kept() -> None:
     made = re.findall(r"<!-- figures: (\w+) -->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
     assert made
     for section, figures in made:
-        assert "| Check | Figures | Kept |" in figures, section
+        assert "| Check | Result | Promise kept |" in figures, section
         assert "**no**" not in figures, section

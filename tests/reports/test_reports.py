@@ -126,7 +126,13 @@ def test_missing_labels_and_unread_pictures_count_where_they_can():
     frame["true_gender"] = frame["true_gender"].astype(object)
     frame.loc[[2, 3], "true_gender"] = None
     report = EvaluationReport.from_predictions(frame, groups=pd.Series([None, *"x" * 99], name="kind"))
-    assert report.counts == {"pictures": 100, "predicted": 99, "with_age": 98, "with_gender": 97}
+    assert report.counts == {
+        "pictures": 100,
+        "predicted": 99,
+        "with_age": 98,
+        "with_gender": 97,
+        "trained_on": 0,
+    }
     assert report.overall["n"]["age_mae"] == 98
     assert report.overall["n"]["gender_accuracy"] == 97
     groups = report.by_group.set_index(["grouping", "group"])

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from material import Material
 from networks import NETWORKS, SIDE, Builder
 from onnx import numpy_helper
 
@@ -75,8 +76,8 @@ def test_the_tiny_network_of_the_other_tests(tiny_onnx: Path) -> None:
         assert_same(backbone, layer, reads)
 
 
-def test_a_real_face_network(shared: Path) -> None:
-    path = shared / "weights" / "mobilefacenet_arcface.onnx"
+def test_a_real_face_network(shared: Material) -> None:
+    path = shared / "weights/mobilefacenet_arcface.onnx"
     backbone = Backbone.from_onnx(path, mean=0.0, scale=1.0)
     tail = assert_same(backbone, "_plus9", "penultimate")
     assert tail.input_shape[1:] == (14, 14, 128)

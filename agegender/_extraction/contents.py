@@ -1,0 +1,95 @@
+"""The pictures of one call: read, told apart by their content, and read again unchanged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from agegender import images
+from agegender._extraction.trusted import digest_unless_known
+from agegender._machine.pools import reading_threads
+from agegender._machine.threads import resolve_threads
+from agegender.exceptions import PictureError
+
+__all__ = ["Contents", "digests_of", "in_order"]
+
+# Blocks of pictures read or decoded ahead of the one that is worked on.
+_BLOCKS_AHEAD = 2
+_T = TypeVar("_T")
+
+
+class Contents:
+    """The contents of a sequence of pictures.
+
+    Safe to use from several threads at once.
+
+    Parameters
+    ----------
+    pictures : sequence of pictures
+    trust_mtime : bool
+        A file that looks as it did when this process hashed it is not hashed again.
+    """
+
+    def __init__(self, pictures: Sequence[Any], trust_mtime: bool) -> None:
+        self.pictures = pictures
+        self.trust_mtime = trust_mtime
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def digest(self, index: int) -> bytes | PictureError:
+        """Return the identity of a picture's content, or what is wrong with it."""
+        try:
+            picture = self.pictures[index]
+            return digest_unless_known(picture) if self.trust_mtime else images.digest(images.read(picture))
+        except PictureError as error:
+            return error
+
+    def read(self, index: int, digest: bytes) -> images.Content:
+        """Read a picture once more.
+
+        Raises
+        ------
+        PictureError
+            If it cannot be read, or is no longer the one with this digest.
+        """
+        content = images.read(self.pictures[index])
+        if images.digest(content) != digest:
+            raise PictureError(self.name(index), "it changed while it was read; run again.")
+        return content
+
+    def name(self, index: int) -> str:
+        """Return what a picture is called in messages."""
+        return images.describe(self.pictures[index])
+
+    def named(self, index: int, error: PictureError) -> PictureError:
+        """Return an error of the same kind that names the picture."""
+        return type(error)(self.name(index), error.reason)
+
+
+def digests_of(pictures: Sequence[Any], n_jobs: int | None) -> list[bytes | None]:
+    """Return the identity of each picture's content, None of one that cannot be read."""
+    contents = Contents(pictures, trust_mtime=False)
+    with reading_threads(resolve_threads(n_jobs)) as pool:
+        found = list(pool.map(contents.digest, range(len(pictures))))
+    return [digest if isinstance(digest, bytes) else None for digest in found]
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[int], _T], indices: Sequence[int], size: int
+) -> Iterator[tuple[Sequence[int], list[_T]]]:
+    """Yield blocks of indices with the function's results, some blocks being worked on ahead."""
+    ahead: deque[tuple[Sequence[int], list[Future[_T]]]] = deque()
+    for start in range(0, len(indices), size):
+        block = indices[start : start + size]
+        ahead.append((block, [pool.submit(function, index) for index in block]))
+        if len(ahead) > _BLOCKS_AHEAD:
+            yield _results(*ahead.popleft())
+    while ahead:
+        yield _results(*ahead.popleft())
+
+
+def _results(block: Sequence[int], futures: list[Future[_T]]) -> tuple[Sequence[int], list[_T]]:
+    return block, [future.result() for future in futures]

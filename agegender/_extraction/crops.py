@@ -1,0 +1,163 @@
+"""What the face crops looked like that a head was trained on, and whether other pictures look like them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender import images
+from agegender._extraction.framing import FaceFinder
+from agegender._pixels.alignment import usual_framing
+from agegender._safe.declaration import SafeState
+from agegender.exceptions import FramingWarning, ModelFileError, PictureError, WeightsError
+
+__all__ = ["SeenCrops", "measure_crops", "warn_of_other_pictures"]
+
+# Crops searched to find out how a collection is framed: medians of so many are off by less than a pixel of 200.
+_SAMPLE = 32
+# Pictures looked at in a prediction, and how many there must be before a face is searched in them without suspicion.
+_LOOKED_AT = 4
+_MANY = 100
+# A face that is shown so much larger or smaller than in training is framed otherwise.
+_OTHER_SCALE = 1.6
+# The sides and the shapes of crops scatter by so much around those seen, before the sample is suspicious.
+_OTHER_SIDE, _OTHER_ASPECT = 1.5, 1.15
+
+
+@dataclass(frozen=True, eq=False)
+class SeenCrops:
+    """How the face crops of a training set are framed.
+
+    Parameters
+    ----------
+    landmarks : ndarray of shape (5, 2) or None
+        Medians of where the landmarks lie, in fractions of the square around a crop; None if the crops are not framed
+        alike, or show hardly any faces.
+    sides : tuple of two floats or None
+        The smallest and the largest longer side, in pixels; None in models of agegender 0.1.
+    aspects : tuple of two floats or None
+        The smallest and the largest ratio of width to height; None likewise.
+    """
+
+    landmarks: NDArray[np.float64] | None
+    sides: tuple[float, float] | None = None
+    aspects: tuple[float, float] | None = None
+
+    _safe: ClassVar[SafeState] = SafeState()
+
+    def is_suspicious(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a picture of this height and width has another size or shape than the crops had."""
+        if self.sides is None or self.aspects is None:
+            return False
+        side, aspect = max(shape[:2]), shape[1] / shape[0]
+        near_side = self.sides[0] / _OTHER_SIDE <= side <= self.sides[1] * _OTHER_SIDE
+        near_shape = self.aspects[0] / _OTHER_ASPECT <= aspect <= self.aspects[1] * _OTHER_ASPECT
+        return not (near_side and near_shape)
+
+    def scale_of(self, landmarks: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+        """Return how large a face is shown, as a multiple of how the crops showed theirs."""
+        if self.landmarks is None:
+            return 1.0
+        placed = landmarks / max(shape[:2])
+        return _spread(placed) / _spread(self.landmarks)
+
+    def _check_safe(self) -> None:
+        points = self.landmarks
+        if points is not None and (np.shape(points) != (5, 2) or not np.isfinite(points).all()):
+            raise ModelFileError("the framing of its faces is not five points")
+        for limits in (self.sides, self.aspects):
+            if limits is not None and (len(limits) != 2 or not np.isfinite(limits).all() or min(limits) <= 0):
+                raise ModelFileError("the sizes of its faces are not two numbers")
+
+
+def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCrops:
+    """Find out how a collection of face crops is framed, from 32 of them.
+
+    Parameters
+    ----------
+    pictures : sequence of pictures
+    finder : FaceFinder or None
+        None if no detector is there: then sizes and shapes alone are known.
+    """
+    sample = np.unique(np.linspace(0, len(pictures) - 1, _SAMPLE).round().astype(int))
+    found, shapes = [], []
+    for index in sample.tolist():
+        try:
+            content = images.read(pictures[index])
+            pixels = images.decode(content)
+        except PictureError:
+            continue  # told of where the pictures are embedded
+        height, width = pixels.shape[:2]
+        shapes.append((max(height, width), width / height))
+        faces = [] if finder is None else finder(pixels, images.digest(content))
+        found += [(np.asarray(face.landmarks), (height, width)) for face in faces[:1]]
+    landmarks = usual_framing(found, len(sample))
+    if not shapes:
+        return SeenCrops(landmarks)
+    sides, aspects = np.array(shapes, dtype=np.float64).T
+    return SeenCrops(
+        landmarks,
+        (float(sides.min()), float(sides.max())),
+        (round(float(aspects.min()), 4), round(float(aspects.max()), 4)),
+    )
+
+
+def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of: Any) -> None:
+    """Warn if pictures that are taken as face crops are framed otherwise than those of the training.
+
+    A few pictures are looked at. A face is searched in them only if their size or shape is another, or if there are
+    so many pictures that the search costs nothing.
+
+    Parameters
+    ----------
+    pictures : sequence of pictures
+    crops : SeenCrops
+    finder_of : callable
+        Returns the FaceFinder; asked only if faces are searched.
+    """
+    if crops.landmarks is None:
+        return
+    sample = np.unique(np.linspace(0, len(pictures) - 1, _LOOKED_AT).round().astype(int)).tolist()
+    looked = [looked for index in sample if (looked := _look(pictures[index])) is not None]
+    suspicious = [crops.is_suspicious(pixels.shape) for pixels, _ in looked]
+    if not looked or (len(pictures) < _MANY and 2 * sum(suspicious) < len(looked)):
+        return
+    try:
+        finder = finder_of()
+    except WeightsError:
+        return
+    scales = [
+        crops.scale_of(np.asarray(faces[0].landmarks), pixels.shape)
+        for pixels, digest in looked
+        if (faces := finder(pixels, digest))
+    ]
+    other = [scale for scale in scales if not 1 / _OTHER_SCALE <= scale <= _OTHER_SCALE]
+    if scales and 2 * len(other) > len(scales):
+        times = float(np.median(other))
+        told = f"{1 / times:.1f} times smaller" if times < 1 else f"{times:.1f} times larger"
+        warnings.warn(
+            f"This model was trained on face crops, and {len(other)} of {len(scales)} pictures looked at show a face "
+            f'{told} than those: ages and genders would be wrong. For whole photographs pass faces="auto", which '
+            "finds each face and shows it as in the training; faces=None takes every picture as it is, without this "
+            "check.",
+            FramingWarning,
+            stacklevel=5,
+        )
+
+
+def _look(picture: Any) -> tuple[NDArray[np.uint8], bytes] | None:
+    try:
+        content = images.read(picture)
+        return images.decode(content), images.digest(content)
+    except PictureError:
+        return None
+
+
+def _spread(points: NDArray[np.float64]) -> float:
+    """Return how far five points lie from their middle, in the root mean square."""
+    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))

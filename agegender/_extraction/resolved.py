@@ -1,0 +1,343 @@
+"""Everything that decides a row's numbers besides the picture, found out once and never changed after."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from agegender._extraction.crops import SeenCrops
+from agegender._safe.declaration import SafeState
+from agegender.backbones import Backbone
+from agegender.exceptions import FramingWarning, ModelFileError, WeightsError
+from agegender.faces import (
+    DETECTORS,
+    FRAMINGS,
+    Detector,
+    RecordedDetector,
+    Template,
+    load_detector,
+    open_detector,
+)
+from agegender.heads import DenseHead, head_layer
+from agegender.views import View, resolve_views, view_axis
+
+__all__ = ["Asked", "FacesParameter", "Resolved", "Source", "resolve", "same_networks"]
+
+FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parameters of an extractor that decide its numbers, as they were given."""
+
+    backbone: Any
+    weights: Any
+    engine: Literal["auto", "onnx", "keras"]
+    layer: Any
+    faces: FacesParameter
+    framing: str | None
+    crop: float
+    views: Any
+    dtype: str
+
+    @classmethod
+    def of(cls, extractor: Any) -> Asked:
+        """Take them from an extractor."""
+        return cls(**{field.name: getattr(extractor, field.name) for field in fields(cls)})
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """What decides the networks and their layers."""
+        return self.backbone, self.weights, self.engine, self.layer
+
+
+@dataclass(frozen=True)
+class Source:
+    """One network, and the layer of it that is read.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layer : str
+        As it was asked for: ``"pooled"``, say.
+    """
+
+    backbone: Backbone
+    layer: str
+
+    _safe: ClassVar[SafeState] = SafeState()
+
+    @property
+    def tensor(self) -> str:
+        """The layer's own name, under which rows are cached."""
+        return self.backbone.resolve_layer(self.layer)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what the layer gives for one picture."""
+        return self.backbone.output_shape(self.layer)
+
+    def _check_safe(self) -> None:
+        if not isinstance(self.backbone, Backbone) or not isinstance(self.layer, str):
+            raise ModelFileError("its fitted backbone is no network")
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """What is decided at fit: rows, cache keys, shards and safe files read it, and nothing else.
+
+    Parameters
+    ----------
+    sources : tuple of Source
+        The networks whose rows stand side by side, in this order.
+    views : tuple of View
+    has_view_axis : bool
+        Whether rows have one more axis, that of views.
+    crop : float
+    framing : str or None
+        The framing of face crops that are brought into ArcFace's.
+    finds_faces : bool
+        Whether the face is found in each picture.
+    detector : Detector, RecordedDetector or None
+        What finds faces, or what "auto" stands for in a call; None if that is not decided.
+    dtype : {"float32", "float16"}
+    crops : SeenCrops or None
+        What the face crops looked like that a head was trained on.
+    """
+
+    sources: tuple[Source, ...]
+    views: tuple[View, ...]
+    has_view_axis: bool
+    crop: float
+    framing: str | None
+    finds_faces: bool
+    detector: Detector | RecordedDetector | None
+    dtype: str
+    crops: SeenCrops | None = None
+
+    _safe: ClassVar[SafeState] = SafeState()
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The networks."""
+        return tuple(source.backbone for source in self.sources)
+
+    @property
+    def features_shape(self) -> tuple[int, ...]:
+        """The shape of one view of a picture: flat layers side by side, or the one network's map."""
+        shapes = [source.shape for source in self.sources]
+        return shapes[0] if len(shapes) == 1 else (sum(math.prod(shape) for shape in shapes),)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a picture's row, with the axis of views."""
+        return (*((len(self.views),) if self.has_view_axis else ()), *self.features_shape)
+
+    @property
+    def gives_pixels(self) -> bool:
+        """Whether rows are pictures, not activations."""
+        return self.sources[0].layer == "input"
+
+    @property
+    def kept_dtype(self) -> str:
+        """How the cache keeps rows."""
+        return "uint8" if self.gives_pixels else self.dtype
+
+    def detector_for(self, faces: FacesParameter, asked: FacesParameter) -> Detector:
+        """Return what finds faces in a call: the fitted detector for "auto" and for what it was fitted with."""
+        if self.detector is not None and (faces == "auto" or (faces is not None and faces == asked)):
+            return open_detector(self.detector)
+        return load_detector("auto" if faces is None else faces)
+
+    def template(self) -> Template:
+        """Return where a found face's landmarks go: where they lay in the crops that a head was trained on."""
+        if self.framing is not None or self.crops is None:
+            return "arcface"
+        if self.crops.landmarks is None:
+            warnings.warn(
+                "It is not known how the faces that this model was trained on are framed: hardly any were found, or "
+                "each lies elsewhere. Faces are aligned as for face recognition, and ages may be off; train with "
+                'faces="auto", or framing="utkface" on crops framed like that.',
+                FramingWarning,
+                stacklevel=6,
+            )
+            return "arcface"
+        return self.crops.landmarks
+
+    def feature_names(self) -> list[str]:
+        """Return a name per column: network, layer, number."""
+        prefixes = [f"{source.backbone.name}_{source.layer}" for source in self.sources]
+        if len(set(prefixes)) < len(prefixes):
+            prefixes = [
+                f"{source.backbone.name}-{source.backbone.sha256[:8]}-{place}_{source.layer}"
+                for place, source in enumerate(self.sources, start=1)
+            ]
+        return [
+            f"{prefix}_{i}"
+            for prefix, source in zip(prefixes, self.sources, strict=True)
+            for i in range(math.prod(source.shape))
+        ]
+
+    def with_crops(self, crops: SeenCrops) -> Resolved:
+        """Return the same with what the face crops of a training looked like."""
+        return replace(self, crops=crops)
+
+    def carried(self) -> Resolved:
+        """Return the same with the files of small networks inside, to be taken to another machine."""
+        return replace(
+            self,
+            sources=tuple(
+                replace(source, backbone=source.backbone.with_content()) for source in self.sources
+            ),
+        )
+
+    def for_safe_file(self) -> Resolved:
+        """Return the same with a record in the place of the detector, which is a program's object."""
+        if self.detector is None or isinstance(self.detector, RecordedDetector):
+            return self
+        named = self.detector.name in DETECTORS
+        return replace(self, detector=RecordedDetector.of(self.detector) if named else None)
+
+    def _check_safe(self) -> None:
+        kinds = {"sources": Source, "views": View}
+        for name, kind in kinds.items():
+            found = getattr(self, name)
+            if not isinstance(found, tuple) or not found or not all(isinstance(one, kind) for one in found):
+                raise ModelFileError(f"its fitted {name} are not what they should be")
+        if not isinstance(self.detector, RecordedDetector | None) or not isinstance(
+            self.crops, SeenCrops | None
+        ):
+            raise ModelFileError("what it finds faces with is not what it should be")
+        if self.framing not in (None, *FRAMINGS) or self.dtype not in ("float32", "float16"):
+            raise ModelFileError(
+                f"its framing is {str(self.framing)[:80]!r}, its dtype {str(self.dtype)[:80]!r}"
+            )
+
+
+def resolve(
+    asked: Asked,
+    earlier: Resolved | None = None,
+    earlier_asked: Asked | None = None,
+    *,
+    decide_auto: bool = False,
+) -> Resolved:
+    """Find out what an extractor's parameters stand for.
+
+    Parameters
+    ----------
+    asked : Asked
+    earlier : Resolved, default=None
+        What was found at fit; what its parameters have not changed is taken from there.
+    earlier_asked : Asked, default=None
+        The parameters at fit.
+    decide_auto : bool, default=False
+        Whether to decide what "auto" stands for as a detector also if no face is to be found.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not fit together.
+    WeightsNotFoundError, WeightsError
+        If a network's or the detector's file is not there or not what it should be.
+    """
+    known = earlier if earlier_asked is not None else None
+    if known is not None and earlier_asked is not None and earlier_asked.networks == asked.networks:
+        sources = known.sources
+    else:
+        sources = _sources(asked)
+    same_faces = known is not None and earlier_asked is not None and earlier_asked.faces == asked.faces
+    detector = known.detector if known is not None and same_faces else _detector(asked.faces, decide_auto)
+    return Resolved(
+        sources=sources,
+        views=resolve_views(asked.views),
+        has_view_axis=bool(view_axis(asked.views)),
+        crop=float(asked.crop),
+        framing=asked.framing,
+        finds_faces=asked.faces is not None,
+        detector=detector,
+        dtype=asked.dtype,
+        crops=None if known is None else known.crops,
+    )
+
+
+def _sources(asked: Asked) -> tuple[Source, ...]:
+    several = isinstance(asked.backbone, (tuple, list))
+    named = tuple(asked.backbone) if several else (asked.backbone,)
+    if not named:
+        raise ValueError("backbone=() names no network; give one, or several: ('arcface', 'facenet').")
+    if several and (asked.weights is not None or asked.engine != "auto"):
+        raise ValueError(
+            "weights= and engine= go with one network given by name; in a list, give "
+            "Backbone.load(name, weights=…, engine=…) in the place of the name."
+        )
+    networks = [_backbone(one, asked) for one in named]
+    layers = _layers(asked.layer, networks)
+    sources = tuple(Source(network, layer) for network, layer in zip(networks, layers, strict=True))
+    if len(sources) > 1:
+        _check_side_by_side(sources)
+    return sources
+
+
+def _backbone(named: Any, asked: Asked) -> Backbone:
+    if not isinstance(named, Backbone):
+        return Backbone.load(named, weights=asked.weights, engine=asked.engine)
+    if asked.weights is not None or asked.engine != "auto":
+        raise ValueError(
+            f"weights={asked.weights!r} and engine={asked.engine!r} go with a network given by name; {named!r} has "
+            "its file already. Leave them out, or pass them to Backbone.load."
+        )
+    return named
+
+
+def _layers(layer: Any, networks: Sequence[Backbone]) -> list[str]:
+    if isinstance(layer, (tuple, list)):
+        if len(layer) != len(networks):
+            raise ValueError(
+                f"layer={layer!r} names {len(layer)} layers for {len(networks)} networks; give one per network, in "
+                "their order, or one word for all."
+            )
+        asked = list(layer)
+    else:
+        asked = [layer] * len(networks)
+    return [
+        head_layer(DenseHead(), network) if name == "auto" else name
+        for name, network in zip(asked, networks, strict=True)
+    ]
+
+
+def _check_side_by_side(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.layer == "input" or len(source.shape) != 1:
+            what = "pictures" if source.layer == "input" else f"maps of shape {source.shape}"
+            raise ValueError(
+                f"layer={source.layer!r} of {source.backbone.name} gives {what}, which cannot stand beside "
+                "another network's. Several networks take flat layers ('penultimate', 'pooled', 'embedding') and "
+                "a dense head; a convolutional or fine-tuning head takes one network."
+            )
+
+
+def _detector(faces: FacesParameter, decide_auto: bool) -> Detector | None:
+    if faces is not None:
+        return load_detector(faces)
+    if not decide_auto:
+        return None
+    try:
+        return load_detector("auto")
+    except WeightsError:
+        return None
+
+
+def same_networks(named: Any, networks: Sequence[Backbone]) -> Any:
+    """Put the objects of `networks` in the place of equal ones among what a parameter names."""
+    if not isinstance(named, (tuple, list)):
+        return networks[0] if isinstance(named, Backbone) and named == networks[0] else named
+    if len(named) != len(networks):
+        return named
+    pairs = zip(named, networks, strict=True)
+    return type(named)(
+        network if isinstance(one, Backbone) and one == network else one for one, network in pairs
+    )

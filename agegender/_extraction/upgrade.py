@@ -1,0 +1,52 @@
+"""Fitted extractors in the safe files of agegender 0.1, as this version has them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from agegender._extraction.crops import SeenCrops
+from agegender._extraction.resolved import Asked, resolve
+from agegender.backbones import Backbone
+from agegender.exceptions import ModelFileError
+from agegender.faces import RecordedDetector
+
+__all__ = ["FITTED_BEFORE", "upgraded"]
+
+FITTED_BEFORE = {"EmbeddingExtractor": ("backbone_", "framing_", "_detector_name")}
+"""What files of format 1 hold that later ones do not, by class."""
+
+
+def upgraded(made: Any, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Return the fitted attributes of an object in today's form.
+
+    Parameters
+    ----------
+    made : object
+        With the parameters of the file.
+    fitted : dict
+        The attributes of the file.
+
+    Raises
+    ------
+    ModelFileError
+        If they are not what such a file holds.
+    """
+    if "backbone_" not in fitted:
+        return {name: value for name, value in fitted.items() if name not in ("framing_", "_detector_name")}
+    backbone = fitted.pop("backbone_")
+    if not isinstance(backbone, Backbone):
+        raise ModelFileError("its fitted backbone is no network")
+    detector = fitted.pop("_detector_name", None)
+    asked = Asked.of(made)
+    resolved = replace(
+        resolve(replace(asked, backbone=backbone, weights=None, engine="auto", faces=None)),
+        finds_faces=asked.faces is not None,
+        detector=None if detector is None else RecordedDetector(detector, None),
+        crops=SeenCrops(fitted.pop("framing_")) if "framing_" in fitted else None,
+    )
+    parts: list[Any] = [resolved, resolved.detector, resolved.crops]
+    for part in parts:
+        if part is not None:
+            part._check_safe()
+    return fitted | {"resolved_": resolved}

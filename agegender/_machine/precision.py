@@ -1,0 +1,27 @@
+"""Keras in single precision, whatever policy the rest of the process has set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["single_precision"]
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Make Keras layers in float32; the process' own dtype policy and float type are put back.
+
+    Rows, losses and the exported head are float32. With ``mixed_float16`` or float64 around, layers made here would
+    be neither, and a frozen network would give other numbers.
+    """
+    import keras
+
+    policy, float_type = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(float_type)
+        keras.config.set_dtype_policy(policy)

@@ -1,0 +1,60 @@
+"""Who called: the line of a user's own code, and whether scikit-learn is on the way."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+__all__ = ["caller", "splitter", "warn_once"]
+
+_LIBRARIES = ("agegender", "sklearn", "joblib")
+_CROSS_VALIDATION = (["sklearn", "model_selection"], ["agegender", "model_selection"])
+_told: set[tuple[str, int, str]] = set()
+
+
+def warn_once(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user's own code, once for each such line.
+
+    Python's own "once per line" forgets what it has shown whenever a warnings filter is changed, as scikit-learn and
+    Keras do inside every fit: a cross-validation would say the same in each fold.
+    """
+    frame = next((frame for frame in _frames() if not _belongs_to(frame, _LIBRARIES)), None)
+    file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    if (file, line, message) not in _told:
+        warnings.warn_explicit(message, category, file or "agegender", line)
+        _told.add((file, line, message))
+
+
+def caller(module: str, function: str) -> FrameType | None:
+    """Return the frame of a library's function that is among the callers, None where it is not."""
+    for frame in _frames():
+        if frame.f_code.co_name == function and frame.f_globals.get("__name__") == module:
+            return frame
+    return None
+
+
+def splitter() -> Any:
+    """Return the splitter of the cross-validation or search that this is called from, None where there is none.
+
+    In a worker process there is none to be seen.
+    """
+    for frame in _frames():
+        if str(frame.f_globals.get("__name__")).split(".")[:2] in _CROSS_VALIDATION:
+            for name in ("cv_orig", "cv"):
+                if hasattr(found := frame.f_locals.get(name), "split"):
+                    return found
+    return None
+
+
+def _frames() -> Iterator[FrameType]:
+    frame = sys._getframe(2)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _belongs_to(frame: FrameType, packages: tuple[str, ...]) -> bool:
+    return str(frame.f_globals.get("__name__", "")).split(".")[0] in packages
