@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,18 +20,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agegender._networks.location import existing_file
-from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._networks.source import NetworkFile
 from agegender._utils.callers import warn_once
-from agegender._utils.digests import sha256_of
 from agegender._utils.files import write_whole
-from agegender._utils.validation import check_choice, did_you_mean
-from agegender.exceptions import NormalizationWarning, WeightsError
+from agegender._utils.validation import check_choice
+from agegender.exceptions import NormalizationWarning
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agegender._networks.layers import Layers
 
-__all__ = ["CARRIED_BYTES", "Backbone", "known_backbones"]
+__all__ = ["CARRIED_BYTES", "Backbone", "describe_backbones", "known_backbones", "register_backbone"]
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 Numbers: TypeAlias = float | tuple[float, float, float]
@@ -98,61 +99,55 @@ class Backbone:
         weights: str | os.PathLike[str] | None = None,
         engine: Literal["auto", "onnx", "keras"] = "auto",
     ) -> Backbone:
-        """Find one of deepface's networks or the one inside the package, or read an ONNX file.
+        """Find a network by its name, or read an ONNX file.
 
         Parameters
         ----------
         name_or_path : str or path
-            One of :func:`agegender.backbones.known_backbones`, or an ``.onnx`` file as in :meth:`from_onnx` with its
-            defaults.
+            One of :func:`agegender.backbones.known_backbones`, also as deepface spells it (``"VGG-Face"``);
+            ``insightface/<pack>`` or ``insightface/<pack>/<file>.onnx`` for what lies in InsightFace's folder; or an
+            ``.onnx`` file as in :meth:`from_onnx` with its defaults.
         weights : path, default=None
-            The weights file, ``.onnx`` or ``.h5``. If None, they are searched in deepface's folder
-            (``$DEEPFACE_HOME/.deepface/weights``, by default in the home directory) and otherwise downloaded
-            through deepface, unless ``AGEGENDER_OFFLINE=1`` is set. ``compact`` comes with its own weights.
+            The weights file, ``.onnx`` or ``.h5``. If None, it is searched in the folder of the network's own project
+            (``$DEEPFACE_HOME/.deepface/weights``, ``$INSIGHTFACE_HOME/models`` or ``$UNIFACE_CACHE_DIR``; by default
+            in the home directory) and otherwise downloaded, unless ``AGEGENDER_OFFLINE=1`` is set. ``compact`` comes
+            with its own weights.
         engine : {"auto", "onnx", "keras"}, default="auto"
-            The format of the weights: the ``.onnx`` file, which ONNX Runtime runs, or the ``.h5`` file, which
-            Keras runs. "auto" uses the ``.onnx`` file if it exists, and the ``.h5`` file otherwise.
+            The format of the weights: the ``.onnx`` file, or the ``.h5`` file, which is converted to ONNX at its
+            first use. "auto" uses the ``.onnx`` file if it exists, and the ``.h5`` file otherwise.
 
         Raises
         ------
         ValueError
-            If there is no network of this name.
+            If there is no network of this name, or it cannot be used here.
         WeightsNotFoundError
             If the file was not found and could not be downloaded.
         WeightsError
             If the file does not contain this network.
 
+        See Also
+        --------
+        known_backbones : The names.
+        register_backbone : Give a network of your own a name.
+
         Examples
         --------
-        >>> Backbone.load("arcfase")
+        >>> Backbone.load("arcfase")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: There is no backbone 'arcfase'; there are arcface, facenet, facenet512, openface, \
-compact, and any .onnx file. Did you mean 'arcface'?
+        ValueError: There is no backbone 'arcfase'; there are arcface, facenet, ... and any .onnx file. Did you \
+mean 'arcface'?
         """
-        from agegender._networks.downloads import check_file, locate
-        from agegender._networks.published import PUBLISHED
+        from agegender._networks.naming import find_by_name, find_in_file
+        from agegender._networks.registry import registered
 
         check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
         name = os.fspath(name_or_path)
-        if name in SHIPPED:
-            return _load_shipped(SHIPPED[name], weights, engine)
-        published = PUBLISHED.get(name)
-        if published is None:
-            return _load_file(name, weights, engine)
-        path = locate(published, engine) if weights is None else _given(weights, engine)
-        check_file(path, published.urls(path.suffix))
-        return cls(
-            name=name,
-            path=path,
-            sha256=sha256_of(path),
-            size=path.stat().st_size,
-            color="bgr",
-            mean=published.mean,
-            scale=published.scale,
-            input_size=published.input_size,
-            licence=published.licence,
-            suffix=path.suffix,
-        )
+        if (own := registered(name, cls)) is not None:
+            return _load_registered(name, own, weights)
+        if (found := find_by_name(name, weights, engine)) is not None:
+            return cls(**found)
+        path, terms = find_in_file(name, weights, engine)
+        return cls.from_onnx(path, **terms)
 
     @classmethod
     def from_onnx(
@@ -437,14 +432,14 @@ compact, and any .onnx file. Did you mean 'arcface'?
         return self.ensure_file().read_bytes()
 
     def ensure_file(self) -> Path:
-        """Return a file with its content: at its old path, in deepface's folder or in ``$AGEGENDER_HOME/networks``.
+        """Return a file with its content: at its old path, in its project's folder or ``$AGEGENDER_HOME/networks``.
 
         If the backbone contains its file, the file is written to the last of these folders.
 
         Raises
         ------
         WeightsNotFoundError
-            If the file was not found, is not inside the backbone, and could not be downloaded through deepface.
+            If the file was not found, is not inside the backbone, and could not be downloaded.
         """
         return self._network_file().find(self.content)
 
@@ -503,65 +498,121 @@ compact, and any .onnx file. Did you mean 'arcface'?
 def known_backbones() -> tuple[str, ...]:
     """Return the names that :meth:`agegender.Backbone.load` knows.
 
+    Returns
+    -------
+    tuple of str
+        deepface's networks, InsightFace's packs, UniFace's networks, the one in this package, and those registered.
+
     See Also
     --------
+    register_backbone : Add a name.
     agegender.Backbone : A frozen network.
 
     Examples
     --------
-    >>> known_backbones()
-    ('arcface', 'facenet', 'facenet512', 'openface', 'compact')
+    >>> "vggface" in known_backbones(), "insightface/buffalo_l" in known_backbones()
+    (True, True)
     """
-    from agegender._networks.published import PUBLISHED
+    from agegender._networks.naming import known_names
 
-    return (*PUBLISHED, *SHIPPED)
+    return known_names()
 
 
-def _load_shipped(shipped: Shipped, weights: object, engine: str) -> Backbone:
-    if weights is not None:
-        raise ValueError(
-            f"{shipped.name} comes with its weights, and weights={weights!r} cannot replace them; "
-            "Backbone.from_onnx reads other files."
-        )
-    if engine == "keras":
-        raise ValueError(f"{shipped.name} has no Keras form; use engine='auto' or 'onnx'.")
-    return Backbone(
-        name=shipped.name,
-        path=shipped.checked_path(),
-        sha256=shipped.sha256,
-        size=shipped.size,
-        color=shipped.color,
-        mean=shipped.mean,
-        scale=shipped.scale,
-        input_size=shipped.input_size,
-        licence=shipped.licence,
-        suffix=".onnx",
+def describe_backbones() -> pd.DataFrame:
+    """Return a table of every network that has a name, whether its file is here or not; nothing is downloaded.
+
+    Returns
+    -------
+    DataFrame
+        name, here, path (where its file lies, or would lie), size (bytes), licence, input, fed_as, embedding (how
+        many numbers), worth (what a head on one of its layers was measured to reach; empty where nobody has measured
+        it) and checked: what agegender's numbers were compared with. That was with the network's real weights only
+        where it says so.
+
+    See Also
+    --------
+    known_backbones : The names alone.
+
+    Examples
+    --------
+    >>> from agegender.backbones import describe_backbones
+    >>> table = describe_backbones().set_index("name")
+    >>> table.loc["facenet", "input"], table.loc["facenet", "fed_as"], int(table.loc["facenet", "embedding"])
+    ('160 × 160 BGR', '(x − 127.5) / 127.5', 128)
+    """
+    import pandas as pd
+
+    from agegender._networks.listing import list_networks
+
+    return pd.DataFrame([vars(listed) for listed in list_networks(Backbone.load)]).astype(
+        {"size": "Int64", "embedding": "Int64"}
     )
 
 
-def _load_file(name: str, weights: object, engine: str) -> Backbone:
-    if not name.lower().endswith(".onnx"):
+def register_backbone(
+    name: str, backbone: Backbone | str | os.PathLike[str] | Callable[[], Backbone] | None
+) -> None:
+    """Give a network of your own a name, by which ``EmbeddingExtractor`` and everything else then find it.
+
+    The name holds in this process. An installed package names networks for every process by entry points in the group
+    ``agegender.backbones``: ``[project.entry-points."agegender.backbones"]``, ``mine = "my_package:make_backbone"``.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits, ``-``, ``_``, ``.`` and ``/``; not one that means another network already, and not ending in
+        ``.onnx``. A name registered earlier is replaced.
+    backbone : Backbone, path, callable or None
+        The network; an ``.onnx`` file, read as by :meth:`Backbone.from_onnx`; a function without parameters that
+        makes the backbone when it is asked for; None takes the name back.
+
+    Raises
+    ------
+    ValueError
+        If the name is not one, or means another network already.
+    TypeError
+        If `backbone` is none of these.
+
+    See Also
+    --------
+    known_backbones : All names there are.
+    Backbone.load : What finds a network by its name.
+
+    Examples
+    --------
+    >>> from agegender import Backbone
+    >>> from agegender.backbones import register_backbone
+    >>> register_backbone("mine", lambda: Backbone.load("compact"))
+    >>> Backbone.load("mine").input_size
+    (80, 80)
+    >>> register_backbone("mine", None)
+    """
+    from agegender._networks.naming import published_name
+    from agegender._networks.registry import forget, register
+
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or name.endswith(".onnx"):
         raise ValueError(
-            f"There is no backbone {name!r}; there are {', '.join(known_backbones())}, and any .onnx file."
-            f"{did_you_mean(name, known_backbones())}"
+            f"register_backbone: name={name!r} should be of letters, digits, '-', '_', '.' and '/', and not end in "
+            "'.onnx', which is a file."
         )
+    if (other := published_name(name)) is not None:
+        raise ValueError(f"register_backbone: {name!r} already means {other!r}; choose another name.")
+    if backbone is None:
+        return forget(name)
+    if isinstance(backbone, str | os.PathLike):
+        backbone = Backbone.from_onnx(backbone)
+    if not isinstance(backbone, Backbone) and not callable(backbone):
+        raise TypeError(
+            f"register_backbone takes a Backbone, the path of an .onnx file or a function that makes a Backbone, not "
+            f"{type(backbone).__name__}."
+        )
+    return register(name, backbone)
+
+
+def _load_registered(name: str, backbone: Backbone, weights: object) -> Backbone:
     if weights is not None:
-        raise ValueError(
-            f"{name} is a file with its weights in it; weights={weights!r} can be passed with a name only."
-        )
-    if engine == "keras":
-        raise ValueError(f"{name} is an ONNX file, which has no Keras form; use engine='auto' or 'onnx'.")
-    return Backbone.from_onnx(name)
-
-
-def _given(weights: str | os.PathLike[str], engine: str) -> Path:
-    path = existing_file(weights)
-    suffixes = {"onnx": (".onnx",), "keras": _HDF5}.get(engine, (".onnx", *_HDF5))
-    if path.suffix not in suffixes:
-        raise WeightsError(
-            f"{path} does not end in {' or '.join(suffixes)}, which engine={engine!r} requires; rename it."
-        )
-    return path
+        raise ValueError(f"{name} is registered with its weights; weights={weights!r} cannot replace them.")
+    return backbone
 
 
 def _warn_of_own_normalisation(graph: Any, call: str, options: str = "") -> None:

@@ -67,7 +67,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         layer per network. Several networks need flat layers.
     weights : path, default=None
         The weights file of a network given by name. If None, it is read from deepface's folder or downloaded.
-    faces : {"auto", "yunet", "mtcnn"}, path, Detector or None, default=None
+    faces : {"auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default=None
         If None, each picture is a face crop. Otherwise the face detector, as in
         :func:`agegender.faces.load_detector`. The largest face of each picture is aligned by its landmarks to
         the template of face recognition, scaled to the network's input. The detector for "auto" is chosen at
@@ -244,7 +244,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             Paths, ``bytes``, PIL images or RGB ``uint8`` arrays; they can be mixed.
         out : ndarray or memmap of shape (n_samples, ...), default=None
             Array for the output, for outputs larger than memory; float32 or float16, for pixels also uint8.
-        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
             Overrides the parameter `faces` in this call. If `framing_` is known and `framing` is None, detected
             faces are aligned to it.
 
@@ -379,7 +379,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
             The detector; "own" is the parameter `faces`, or "auto" if that is None.
 
         Returns

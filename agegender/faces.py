@@ -34,8 +34,8 @@ __all__ = [
     "template_key",
 ]
 
-DETECTORS = ("auto", "yunet", "mtcnn")
-"""The names of detectors; the path of a YuNet file can be passed too."""
+DETECTORS = ("auto", "yunet", "mtcnn", "scrfd")
+"""The names of detectors; the path of a YuNet or SCRFD file can be passed too."""
 
 DETECTION_VERSION = 1
 """Part of every `detector_key`: increased whenever the same picture would give another face."""
@@ -103,7 +103,7 @@ class Detector(Protocol):
     Attributes
     ----------
     name : str
-        "yunet" or "mtcnn".
+        "yunet", "mtcnn" or "scrfd".
     sha256 : str
         Digest of its weights.
     min_score : float
@@ -188,10 +188,10 @@ def detect(
     ----------
     picture : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w, 3), uint8
         Anything that `agegender.images` reads.
-    detector : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
+    detector : {"auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="auto"
         See `load_detector`.
     min_score : float, default=None
-        The minimum score, 0…1. If None, the detector's default: 0.7 for YuNet and 0.9 for MTCNN.
+        The minimum score, 0…1. If None, the detector's default: 0.7 for YuNet, 0.9 for MTCNN and 0.5 for SCRFD.
     max_side : int, default=None
         Larger pictures are searched in a copy whose longer side has this many pixels; if None, 640. A larger
         value finds smaller faces and takes longer. Faces are found from about 2 % of that side (YuNet) or 20
@@ -314,11 +314,13 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
 
     Parameters
     ----------
-    detector : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
+    detector : {"auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="auto"
         "yunet" is OpenCV's ``FaceDetectorYN`` with the file ``face_detection_yunet_2023mar.onnx`` (or a newer
         release) in deepface's weights folder; it is downloaded if it does not exist. The path of such a file,
         ending in ``.onnx``, can be passed too. "mtcnn" is the detector whose weights are in the ``mtcnn``
-        wheel. "auto" is YuNet if its file exists, because it is faster and finds more faces, and MTCNN
+        wheel. "scrfd" is InsightFace's detector, from a pack in its folder (``$INSIGHTFACE_HOME/models``), from
+        UniFace's folder or by its path; its weights are for non-commercial research only, and it is never
+        downloaded. "auto" is YuNet if its file exists, because it is faster and finds more faces, and MTCNN
         otherwise; nothing is downloaded.
 
     Returns
@@ -341,16 +343,18 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
     """
     if not isinstance(detector, (str, os.PathLike)):
         return _check_detector(detector)
-    from agegender._detectors import mtcnn, yunet
+    from agegender._detectors import mtcnn, scrfd, yunet
 
     name = os.fspath(detector)
     if name == "mtcnn" or (name == "auto" and yunet.find_yunet() is None):
         mtcnn.check_weights()
         return mtcnn.Mtcnn()
     if name in ("auto", "yunet"):
-        return _yunet_from(yunet.locate_yunet())
+        return _detector_from(yunet.locate_yunet())
+    if name == "scrfd":
+        return _detector_from(scrfd.locate_scrfd())
     if isinstance(detector, os.PathLike) or name.lower().endswith(".onnx"):
-        return _yunet_from(Path(name).expanduser())
+        return _detector_from(Path(name).expanduser())
     listed = ", ".join(map(repr, DETECTORS))
     raise ValueError(
         f"detector={name!r} is not one of {listed}, nor the path of an .onnx file.{did_you_mean(name, DETECTORS)}"
@@ -363,24 +367,25 @@ def _check_detector(detector: Any) -> Detector:
         return found
     raise ValueError(
         f"detector={detector!r} is not a detector; pass one of {', '.join(map(repr, DETECTORS))}, the path of a "
-        "YuNet file, or the result of load_detector."
+        "YuNet or SCRFD file, or the result of load_detector."
     )
 
 
-def _yunet_from(path: Path) -> Detector:
+def _detector_from(path: Path) -> Detector:
     from agegender._detectors.yunet import YuNet
 
     if not path.is_file():
         return YuNet.from_file(path)
     state = path.stat()
-    return _read_yunet(path, state.st_mtime_ns, state.st_size)
+    return _read_detector(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=4)
-def _read_yunet(path: Path, modified: int, size: int) -> Detector:
+def _read_detector(path: Path, modified: int, size: int) -> Detector:
+    from agegender._detectors.scrfd import Scrfd, is_scrfd
     from agegender._detectors.yunet import YuNet
 
-    return YuNet.from_file(path)
+    return Scrfd.from_file(path) if is_scrfd(path) else YuNet.from_file(path)
 
 
 def detector_key(

@@ -151,7 +151,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path, Detector or None, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
             The detector for this call. "auto" is the model's detector, None uses pictures as face crops, and
             "own" does the same as in training. Detected faces are aligned to the framing of the training faces.
 
@@ -230,7 +230,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Parameters
         ----------
         X : sequence of pictures
-        faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
             The detector; "own" is the one of the training, or "auto" if there was none.
         coverage, max_age_range, min_gender_proba
             As in :meth:`predict_frame`.

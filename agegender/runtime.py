@@ -2,7 +2,8 @@
 
 ONNX networks run on ONNX Runtime. Their graphs are cut at the requested layer, get the normalisation as their
 first operations, and are rewritten, without changing the result, into operations that ONNX Runtime runs fast.
-Keras networks run as one compiled function for batches of any size.
+deepface's ``.h5`` files are converted to ONNX once, checked and kept. Other Keras networks run as one compiled
+function for batches of any size.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._machine.devices import CPU, DEVICES, onnx_providers, tensorflow_device
+from agegender._machine.devices import CPU, DEVICES, onnx_has_cuda, onnx_providers, tensorflow_device
 from agegender._machine.fork import after_fork, keep_forever
 from agegender._machine.sessions import open_session
 from agegender._machine.threads import resolve_threads
-from agegender._networks.opening import forget_network, layers_of, read_network
+from agegender._networks.graph import OnnxGraph
+from agegender._networks.opening import forget_network, layers_of, onnx_form, read_network
 from agegender._utils.validation import check_choice
 from agegender.backbones import Backbone
 from agegender.exceptions import WeightsError
@@ -217,19 +219,25 @@ def _open(backbone: Backbone, layer: str, n_threads: int, device: str) -> Run:
     if layer == "input":
         return lambda batch: batch.astype(np.float32)
     tensor, pooled = layers_of(backbone).find(layer)
-    opener = _open_onnx if backbone.format == "onnx" else _open_keras
     try:
-        return opener(backbone, tensor, pooled, n_threads, device)
+        if backbone.format == "onnx":
+            return _open_onnx(backbone, read_network(backbone), tensor, pooled, n_threads, device)
+        form = onnx_form(backbone, tensor) if device != "cuda" or onnx_has_cuda() else None
+        if form is not None:
+            return _open_onnx(backbone, *form, pooled, n_threads, device)
+        return _open_keras(backbone, tensor, pooled, device)
     finally:
         forget_network()
 
 
-def _open_onnx(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:
+def _open_onnx(
+    backbone: Backbone, graph: OnnxGraph, tensor: str, pooled: bool, n_threads: int, device: str
+) -> Run:
     from agegender._networks.rewrite import PICTURES, runnable
 
     def opened(providers: list[str]) -> Any:
         content = runnable(
-            read_network(backbone),
+            graph,
             tensor,
             color=backbone.color,
             mean=backbone.mean,
@@ -269,7 +277,7 @@ def _session(content: bytes, n_threads: int, name: str, providers: list[str]) ->
         raise WeightsError(f"{name} cannot run on ONNX Runtime: {str(error).strip()[:300]}") from error
 
 
-def _open_keras(backbone: Backbone, tensor: str, pooled: bool, n_threads: int, device: str) -> Run:
+def _open_keras(backbone: Backbone, tensor: str, pooled: bool, device: str) -> Run:
     from agegender._networks.keras import check_keras, quiet_keras
 
     check_keras()

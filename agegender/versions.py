@@ -158,17 +158,16 @@ def _detectors() -> dict[str, str]:
 
 
 def _networks() -> dict[str, str]:
-    from agegender._networks.location import weights_folder
     from agegender._networks.published import PUBLISHED
     from agegender._networks.shipped import SHIPPED
 
-    folder = weights_folder()
     found = {name: _file(shipped.path) for name, shipped in SHIPPED.items()}
     for name, published in PUBLISHED.items():
-        files = [
-            path for suffix in (".onnx", ".h5") if (path := folder / f"{published.stem}{suffix}").is_file()
-        ]
-        found[name] = "; ".join(map(_file, files)) or _file(None)
+        files = [path for suffix in published.suffixes if (path := published.path(suffix)).is_file()]
+        if (
+            files or published.project == "deepface"
+        ):  # whose package is installed: what it lacks is worth a line
+            found[name] = "; ".join(map(_file, files)) or _file(None)
     return found
 
 

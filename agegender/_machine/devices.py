@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["CPU", "DEVICES", "onnx_providers", "tensorflow_device"]
+__all__ = ["CPU", "DEVICES", "onnx_has_cuda", "onnx_providers", "tensorflow_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
+
+
+def onnx_has_cuda() -> bool:
+    """Tell whether the installed ONNX Runtime was built for CUDA."""
+    import onnxruntime
+
+    return _CUDA in onnxruntime.get_available_providers()
 
 
 def onnx_providers(device: str) -> list[str]:

@@ -14,7 +14,7 @@ from agegender._networks.keras import (
     name_layers_by_order,
     quiet_keras,
 )
-from agegender._networks.published import Published
+from agegender._networks.publication import Published
 from agegender.exceptions import WeightsError
 
 __all__ = ["build_keras"]
@@ -43,7 +43,7 @@ def build_keras(published: Published, path: Path) -> Any:
         return str(path)
 
     with _BUILDING, quiet_keras():
-        module = importlib.import_module(f"deepface.models.facial_recognition.tf.{published.module}")
+        module = importlib.import_module(f"deepface.models.{published.module}")
         _check_keras_3(module)
         original = weight_utils.download_weights_if_necessary
         weight_utils.download_weights_if_necessary = give
@@ -59,8 +59,21 @@ def build_keras(published: Published, path: Path) -> Any:
         )
     check_weights_are_numbers(model, str(path))
     check_weights_are_from(model, path)
+    model = _with_layers_of_its_own(model)
     name_layers_by_order(model)
     return model
+
+
+def _with_layers_of_its_own(model: Any) -> Any:
+    """Return a model whose layers are called once: deepface makes GhostFaceNet of another model's layers."""
+    import keras
+
+    if all(len(layer._inbound_nodes) <= 1 for layer in model.layers):
+        return model
+    with quiet_keras():
+        alone = keras.models.clone_model(model)
+    alone.set_weights(model.get_weights())
+    return alone
 
 
 def _check_keras_3(module: Any) -> None:
@@ -77,9 +90,10 @@ def _check_keras_3(module: Any) -> None:
 def _not_its_weights(published: Published, path: Path, error: BaseException) -> WeightsError:
     reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
     known = published.known.get(path.suffix)
-    right = f" The right file has sha256 {known[0]} and {known[1]:,} bytes." if known else ""
+    size = f" and {known[1]:,} bytes" if known and known[1] else ""
+    right = f" The right file has sha256 {known[0]}{size}." if known else ""
     return WeightsError(
         f"{path} ({path.stat().st_size:,} bytes) does not hold the weights of {published.name}, or only a part of "
-        f"them ({reason}). Delete it and fetch {published.stem}{path.suffix} from "
+        f"them ({reason}). Delete it and fetch {published.files[path.suffix]} from "
         f"{' or '.join(published.urls(path.suffix))}.{right}"
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import uuid
 import warnings
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from agegender._networks.location import offline, weights_folder
+from agegender._networks.location import offline
 from agegender._networks.onnx_files import looks_like_html
-from agegender._networks.published import Published
+from agegender._networks.publication import Published
 from agegender._networks.weights_record import notice_change
 from agegender._utils.digests import sha256_of
+from agegender._utils.files import write_whole
 from agegender.exceptions import WeightsError, WeightsNotFoundError, WeightsWarning
 
 __all__ = ["check_file", "download", "locate"]
@@ -37,24 +40,35 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
         If it is not here and cannot be downloaded.
     WeightsError
         If what is here, or was downloaded, is not a weights file.
+    ValueError
+        If the network has no form that the engine runs.
     """
-    folder = weights_folder()
-    for suffix in _SUFFIXES[engine]:
-        if (path := folder / f"{published.stem}{suffix}").is_file():
+    suffixes = _forms(published, engine)
+    for suffix in suffixes:
+        if (path := published.path(suffix)).is_file():
             return _check_present(path, published)
     if offline():
-        raise _not_found(published, engine, folder, "AGEGENDER_OFFLINE forbids to download them")
+        raise _not_found(published, engine, "AGEGENDER_OFFLINE forbids to download them")
     failures = []
-    for suffix in _SUFFIXES[engine]:
+    for suffix in suffixes:
         try:
             return download(published, suffix)
-        except (OSError, ValueError, WeightsError) as error:
+        except (OSError, ValueError, WeightsError, zipfile.BadZipFile) as error:
             failures.append(str(error).strip())
-    raise _not_found(published, engine, folder, f"they could not be downloaded ({'; '.join(failures)})")
+    raise _not_found(published, engine, f"they could not be downloaded ({'; '.join(failures)})")
+
+
+def _forms(published: Published, engine: Engine) -> list[str]:
+    """Return the suffixes of the files that an engine could run."""
+    suffixes = [suffix for suffix in _SUFFIXES[engine] if suffix in published.files]
+    if not suffixes:
+        reason = f": {published.no_keras}" if published.no_keras else ""
+        raise ValueError(f"{published.name} has no Keras form{reason}; use engine='auto' or 'onnx'.")
+    return suffixes
 
 
 def _check_present(path: Path, published: Published) -> Path:
-    """Check a file that lies in deepface's folder, under the name that deepface gives to the published one.
+    """Check a file that lies where its project keeps it, under the name that the project gives to the published one.
 
     One that is not the published one may be a network of the user's own training: deepface would take it too. It is
     said aloud, and whether it fits the network is seen when it is read.
@@ -74,6 +88,8 @@ def _check_present(path: Path, published: Published) -> Path:
 def download(published: Published, suffix: str) -> Path:
     """Fetch a weights file through deepface: under another name, checked, then renamed.
 
+    Of an archive, everything in ONNX form is kept: InsightFace takes a pack's folder that is there for a whole one.
+
     Raises
     ------
     WeightsError
@@ -83,28 +99,60 @@ def download(published: Published, suffix: str) -> Path:
     """
     from deepface.commons import weight_utils
 
-    folder, urls = weights_folder(), published.urls(suffix)
-    path = folder / f"{published.stem}{suffix}"
-    folder.mkdir(parents=True, exist_ok=True)
-    arriving = folder / f".{published.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{suffix}"
+    path, urls = published.path(suffix), published.urls(suffix)
+    kind = ".zip" if urls and urls[0].endswith(".zip") else suffix
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arriving = path.parent / f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{kind}"
     with _DOWNLOADING:
         if path.is_file():  # another thread has just fetched it
             return path
         try:
-            weight_utils.download_weights_if_necessary(file_name=arriving.name, source_url=urls)
+            weight_utils.download_weights_if_necessary(file_name=str(arriving), source_url=urls)
             if not arriving.is_file():
                 raise WeightsError(f"no file came from {urls[0]}")
+            if kind == ".zip":
+                return _unpack(arriving, path, published)
             check_file(arriving, urls, expected=published.known.get(suffix))
             with arriving.open("rb") as written:
                 os.fsync(written.fileno())
             os.replace(arriving, path)
         finally:
-            for left in folder.glob(f"{arriving.name}*"):
+            for left in path.parent.glob(f"{arriving.name}*"):
                 left.unlink(missing_ok=True)
     return path
 
 
-def check_file(path: Path, urls: list[str], *, expected: tuple[str, int] | None = None) -> Path:
+def _unpack(archive: Path, path: Path, published: Published) -> Path:
+    """Put a pack's ONNX files into its folder, the wanted one last, once it is known to be the published one."""
+    urls = published.urls(path.suffix)
+    with archive.open("rb") as file:
+        if looks_like_html(file.read(512)):
+            raise WeightsError(f"a web page came from {urls[0]}, not a pack")
+    with zipfile.ZipFile(archive) as pack:
+        # Some packs have their files in a folder of their own, some have not.
+        members = {PurePosixPath(name).name: name for name in pack.namelist() if name.endswith(".onnx")}
+        if path.name not in members:
+            raise WeightsError(f"the archive from {urls[0]} has no {path.name}, but {sorted(members)}")
+        for name in sorted(members, key=lambda name: name == path.name):
+            if (path.parent / name).is_file():
+                continue
+            content = pack.read(members[name])
+            if name == path.name and (expected := published.known.get(path.suffix)) is not None:
+                _check_content(content, f"{name} in {urls[0]}", expected[0])
+            _write(path.parent / name, content)
+    return path
+
+
+def _check_content(content: bytes, source: str, sha256: str) -> None:
+    if (came := hashlib.sha256(content).hexdigest()) != sha256:
+        raise WeightsError(f"{source} has sha256 {came} where the published file has {sha256}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(path, lambda arriving: arriving.write_bytes(content))
+
+
+def check_file(path: Path, urls: list[str], *, expected: tuple[str, int | None] | None = None) -> Path:
     """Raise an error unless a file begins as its kind does and, where that is known, is the published one."""
     with path.open("rb") as file:
         start = file.read(512)
@@ -113,25 +161,29 @@ def check_file(path: Path, urls: list[str], *, expected: tuple[str, int] | None 
         raise WeightsError(f"{path} is a web page, not weights: a download that failed. {remedy}")
     magic = {".onnx": ONNX_MAGIC, ".keras": ZIP_MAGIC}.get(path.suffix, HDF5_MAGIC)
     if not start.startswith(magic):
-        size = path.stat().st_size
-        raise WeightsError(f"{path} ({size:,} bytes) is not a {path.suffix} weights file. {remedy}")
+        raise WeightsError(
+            f"{path} ({path.stat().st_size:,} bytes) is not a {path.suffix} weights file. {remedy}"
+        )
     if expected is None:
         return path
     sha256, size = expected
-    if (found := path.stat().st_size) != size:
+    found = path.stat().st_size
+    if size is not None and found != size:
         raise WeightsError(f"{path} has {found:,} bytes where the published file has {size:,}. {remedy}")
     if (came := sha256_of(path)) != sha256:
         raise WeightsError(f"{path} has sha256 {came} where the published file has {sha256}. {remedy}")
     return path
 
 
-def _not_found(published: Published, engine: Engine, folder: Path, why: str) -> WeightsNotFoundError:
-    suffixes = _SUFFIXES[engine]
-    files = " or ".join(f"{published.stem}{suffix}" for suffix in suffixes)
+def _not_found(published: Published, engine: Engine, why: str) -> WeightsNotFoundError:
+    suffixes = _forms(published, engine)
+    moved = {"deepface": "DEEPFACE_HOME", "insightface": "INSIGHTFACE_HOME", "uniface": "UNIFACE_CACHE_DIR"}
+    files = " or ".join(published.files[suffix] for suffix in suffixes)
     urls = "".join(f"\n  {url}" for suffix in suffixes for url in published.urls(suffix))
-    other = {"onnx": '; engine="keras" takes the .h5 form', "keras": '; engine="onnx" takes the .onnx form'}
+    other = {".h5": '; engine="keras" takes the .h5 form', ".onnx": '; engine="onnx" takes the .onnx form'}
+    left = "".join(other[suffix] for suffix in published.suffixes if suffix not in suffixes)
     return WeightsNotFoundError(
         f"The weights of {published.name} are not on this machine, and {why}.\n"
-        f"Put {files} into {folder} (DEEPFACE_HOME moves it), from one of{urls}\n"
-        f"or name the file with weights=…{other.get(engine, '')}, or use another network: Backbone.from_onnx(path)."
+        f"Put {files} into {published.folder} ({moved[published.project]} moves it), from one of{urls}\n"
+        f"or name the file with weights=…{left}, or use another network: Backbone.from_onnx(path)."
     )

@@ -27,6 +27,7 @@ __all__ = [
     "check_keras",
     "check_weights_are_from",
     "check_weights_are_numbers",
+    "keras_junctions",
     "keras_layers",
     "keras_snapshot",
     "load_keras",
@@ -110,16 +111,10 @@ class KerasGraph:
 
 def keras_layers(model: Any) -> Layers:
     """Find the layers of a functional model that have names of their own, from its structure alone."""
-    made_by = {id(op.output): op for op in _operations(model)}
-    steps, shapes = [], {}
-    for op in made_by.values():
-        # What comes from elsewhere, the pictures foremost, counts as the start.
-        steps.append(([_name(made_by.get(id(tensor))) for tensor in _inputs(op)], [op.name]))
-        if (shape := _output_shape(op.output)) is not None:
-            shapes[op.name] = shape
+    made_by, shapes = _made_by(model), _shapes(model)
     by_name = {op.name: op for op in made_by.values()}
     embedding = _embedding(model, made_by, shapes)
-    path = [name for name in bottlenecks(steps, "", embedding) if name in shapes]
+    path = keras_path(model)
     maps = [name for name in path if len(shapes[name]) == 3]
     dense = [by_name[name] for name in path if _is_dense(by_name[name])]
     return Layers(
@@ -130,19 +125,43 @@ def keras_layers(model: Any) -> Layers:
     )
 
 
+def keras_junctions(model: Any) -> list[str]:
+    """Return, in order, the layers that join branches and through which everything passes: where a network is cut."""
+    made_by = {op.name: op for op in _made_by(model).values()}
+    return [name for name in keras_path(model) if len(_inputs(made_by[name])) > 1]
+
+
+def keras_path(model: Any) -> list[str]:
+    """Return, in order, the layers through which every path from picture to embedding passes, the embedding last."""
+    made_by, shapes = _made_by(model), _shapes(model)
+    # What comes from elsewhere, the pictures foremost, counts as the start.
+    steps = [
+        ([_name(made_by.get(id(tensor))) for tensor in _inputs(op)], [op.name]) for op in made_by.values()
+    ]
+    path = bottlenecks(steps, "", _embedding(model, made_by, shapes))
+    return [name for name in path if name in shapes]
+
+
 def name_layers_by_order(model: Any) -> None:
     """Number the layers that have no name of their own from the model's start.
 
     Keras numbers them by what else the process has made before, so that the same layer would have another name, and
-    other cached rows, from one run to the next.
+    other cached rows, from one run to the next. A layer that took the place of one of another kind, and its name, is
+    numbered too.
     """
+    kinds = [_kind(layer) for layer in model.layers]
+    numbered = re.compile(rf"({'|'.join(set(kinds))})(_\d+)?")
     counts: dict[str, int] = {}
-    for layer in model.layers:
-        kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
-        kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
-        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+    for kind, layer in zip(kinds, model.layers, strict=True):
+        if numbered.fullmatch(layer.name):
             number = counts[kind] = counts.get(kind, -1) + 1
             layer.name = f"{kind}_{number}" if number else kind
+
+
+def _kind(layer: Any) -> str:
+    """Return what Keras calls layers of a class that have no name of their own."""
+    kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
 def keras_snapshot(model: Any) -> bytes:
@@ -245,6 +264,16 @@ def _operations(model: Any) -> list[Any]:
         if hasattr(output, "shape") and not isinstance(op, keras.layers.InputLayer):
             found.append(op)
     return found
+
+
+def _made_by(model: Any) -> dict[int, Any]:
+    """Return the operations by the tensors that they give."""
+    return {id(op.output): op for op in _operations(model)}
+
+
+def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    found = {op.name: _output_shape(op.output) for op in _operations(model)}
+    return {name: shape for name, shape in found.items() if shape is not None}
 
 
 def _name(op: Any) -> str:

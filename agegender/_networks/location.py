@@ -7,7 +7,14 @@ from pathlib import Path
 
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
-__all__ = ["existing_file", "mirrored", "offline", "weights_folder"]
+__all__ = [
+    "existing_file",
+    "insightface_folder",
+    "mirrored",
+    "offline",
+    "uniface_folder",
+    "weights_folder",
+]
 
 
 def weights_folder() -> Path:
@@ -17,10 +24,22 @@ def weights_folder() -> Path:
     return Path(folder_utils.get_deepface_home()) / ".deepface" / "weights"
 
 
-def mirrored(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what ``AGEGENDER_MIRROR`` names, a folder with files of the same names, in place of all addresses."""
+def insightface_folder() -> Path:
+    """Return the folder in which InsightFace keeps its packs: that of ``INSIGHTFACE_HOME``, or of the user's home."""
+    chosen = os.environ.get("INSIGHTFACE_HOME", "").strip()
+    return (Path(chosen) if chosen else Path("~/.insightface")).expanduser() / "models"
+
+
+def uniface_folder() -> Path:
+    """Return the folder in which UniFace keeps weights: ``UNIFACE_CACHE_DIR``, or that in the user's home."""
+    chosen = os.environ.get("UNIFACE_CACHE_DIR", "").strip()
+    return Path(chosen or "~/.uniface/models").expanduser()
+
+
+def mirrored(addresses: tuple[str, ...], file_name: str) -> list[str]:
+    """Return addresses; where ``AGEGENDER_MIRROR`` names a folder with files of the same names, that one alone."""
     mirror = os.environ.get("AGEGENDER_MIRROR", "").strip()
-    return (f"{mirror.rstrip('/')}/",) if mirror else sources
+    return [f"{mirror.rstrip('/')}/{file_name}"] if mirror else list(addresses)
 
 
 def offline() -> bool:

@@ -11,13 +11,14 @@ from agegender._machine.fork import after_fork
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
+    from agegender._networks.converted import Converted
     from agegender._networks.graph import OnnxGraph
     from agegender._networks.keras import KerasGraph
     from agegender._networks.layers import Layers
 
     Graph: TypeAlias = OnnxGraph | KerasGraph
 
-__all__ = ["Description", "forget_network", "keep_network", "layers_of", "read_network"]
+__all__ = ["Description", "forget_network", "keep_network", "layers_of", "onnx_form", "read_network"]
 
 
 class Description(Protocol):
@@ -36,6 +37,11 @@ class Description(Protocol):
     @property
     def sha256(self) -> str:
         """The identity of its file."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Of its file, in bytes."""
         ...
 
     @property
@@ -87,9 +93,11 @@ class Description(Protocol):
         ...
 
 
+_HDF5 = (".h5", ".hdf5")
 # Small: a few hundred names and shapes for each network.
 _layers: dict[tuple[Any, ...], Layers] = {}
 _read: dict[tuple[Any, ...], Graph] = {}
+_converted: dict[tuple[Any, ...], Converted] = {}
 # Keras networks that run: another layer of one shares its weights.
 _running: WeakValueDictionary[tuple[Any, ...], Graph] = WeakValueDictionary()
 _lock = threading.RLock()
@@ -100,8 +108,43 @@ def layers_of(backbone: Description) -> Layers:
     with _lock:
         key = backbone.structure
         if key not in _layers:
-            _layers[key] = read_network(backbone).layers()
+            converted = _kept_conversion(backbone)
+            _layers[key] = converted.layers if converted else read_network(backbone).layers()
         return _layers[key]
+
+
+def onnx_form(backbone: Description, tensor: str) -> tuple[OnnxGraph, str] | None:
+    """Return the ONNX form of a network in HDF5, made at its first use, and what a tensor is called there.
+
+    None where there is none, or where it does not keep this tensor: then Keras runs the network.
+    """
+    if backbone.suffix not in _HDF5:
+        return None
+    from agegender._networks.converted import make_conversion
+
+    with _lock:
+        found = _kept_conversion(backbone)
+        if found is None:
+            found = make_conversion(backbone.sha256, backbone.name, read_network(backbone), backbone.size)
+        if found is None or tensor not in found.tensors:
+            return None
+        return found.graph, found.tensors[tensor]
+
+
+def _kept_conversion(backbone: Description) -> Converted | None:
+    """Return the ONNX form that was made earlier; the one read last is kept until `forget_network`."""
+    if backbone.suffix not in _HDF5:
+        return None
+    from agegender._networks.converted import kept_conversion
+
+    key = backbone.structure
+    if key not in _converted:
+        found = kept_conversion(backbone.sha256, backbone.name, backbone.input_size)
+        if found is None:
+            return None
+        _converted.clear()
+        _converted[key] = found
+    return _converted[key]
 
 
 def read_network(backbone: Description) -> Any:
@@ -135,6 +178,7 @@ def forget_network() -> None:
     """Let go of the network that was read last: its weights are most of the memory that it takes."""
     with _lock:
         _read.clear()
+        _converted.clear()
 
 
 def _from_file(backbone: Description) -> Graph:

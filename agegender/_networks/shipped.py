@@ -34,6 +34,10 @@ class Shipped:
         Height and width, in pixels.
     licence : str
         The terms of its weights.
+    n_numbers : int
+        The length of its embedding.
+    worth : str
+        What a head on one of its layers was measured to reach.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Shipped:
     scale: float
     input_size: tuple[int, int]
     licence: str
+    n_numbers: int
+    worth: str
 
     @property
     def path(self) -> Path:
@@ -92,6 +98,8 @@ SHIPPED = {
                 "for non-commercial research only: trained on UTKFace, whose terms these are, under a teacher of "
                 "InsightFace's, whose terms these are too (agegender/pretrained/LICENSE-compact.txt)"
             ),
+            n_numbers=128,
+            worth="penultimate, one dense layer: 5.35 years, gender 93.3 % (1,826 kept-out pictures of UTKFace)",
         ),
     )
 }

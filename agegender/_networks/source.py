@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agegender._networks.downloads import download
-from agegender._networks.location import offline, weights_folder
+from agegender._networks.location import offline
 from agegender._networks.published import PUBLISHED
 from agegender._networks.shipped import SHIPPED
 from agegender._utils.digests import sha256_of
@@ -43,7 +43,7 @@ class NetworkFile:
         Raises
         ------
         WeightsNotFoundError
-            If there is neither file nor content, and deepface does not publish it.
+            If there is neither file nor content, and nobody publishes it.
         """
         if (path := self.here()) is not None:
             return path
@@ -72,14 +72,15 @@ class NetworkFile:
 
     @property
     def published_path(self) -> Path | None:
-        """Where deepface keeps this file, if it is one of deepface's."""
+        """Where its project keeps this file, if it is a published one."""
         published = PUBLISHED.get(self.name)
-        if published is None or self.path is None or self.path.name != f"{published.stem}{self.suffix}":
+        if published is None or self.path is None or self.suffix not in published.files:
             return None
-        return weights_folder() / self.path.name
+        path = published.path(self.suffix)
+        return path if path.name == self.path.name else None
 
     def _download(self) -> Path | None:
-        """Fetch the file through deepface, where it is one of deepface's and may have this content."""
+        """Fetch the file, where it is a published one and may have this content."""
         path = self.published_path
         if path is None or path.is_file() or offline():
             return None
@@ -106,4 +107,5 @@ class NetworkFile:
     def _published_at(self) -> str:
         if self.published_path is None:
             return ""
-        return f" deepface publishes a file of this name at {' and '.join(PUBLISHED[self.name].urls(self.suffix))}."
+        published = PUBLISHED[self.name]
+        return f" A file of this name is published at {' and '.join(published.urls(self.suffix))}."

@@ -70,11 +70,15 @@ def decode_network(entry: Any, values: Values) -> Backbone:
     return backbone
 
 
-def _check_record(backbone: Backbone) -> None:
+def _has_keras_form(name: str) -> bool:
     from agegender._networks.published import PUBLISHED
 
+    return name in PUBLISHED and ".h5" in PUBLISHED[name].files
+
+
+def _check_record(backbone: Backbone) -> None:
     name, suffix = str(backbone.name)[:80], str(backbone.suffix)[:80]
-    if suffix not in _CHECKS or (suffix in (".h5", ".hdf5") and backbone.name not in PUBLISHED):
+    if suffix not in _CHECKS or (suffix in (".h5", ".hdf5") and not _has_keras_form(backbone.name)):
         raise ModelFileError(f"it needs a network {name!r} of the kind {suffix!r}")
     if not _SHA256.fullmatch(backbone.sha256) or type(backbone.size) is not int:
         raise ModelFileError("its network has no proper sha256 and size")

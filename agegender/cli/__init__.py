@@ -17,6 +17,7 @@ from agegender.cli import (
     embed,
     evaluate,
     export,
+    networks,
     predict,
     quantize,
     train,
@@ -56,6 +57,7 @@ app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(video.video)
 app.command()(embed.embed)
+app.command()(networks.networks)
 app.command()(download.download)
 app.command()(quantize.quantize)
 app.command()(export.export)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="A network by name (arcface, facenet, facenet512, openface, compact) or an .onnx file."
+        help="A network by name (arcface, vggface, insightface/buffalo_l, compact; see `agegender networks`) "
+        "or an .onnx file."
     ),
 ]
 ColorOption = Annotated[
@@ -54,7 +55,7 @@ ModelOption = Annotated[
 FacesOption = Annotated[
     str,
     typer.Option(
-        help="Face detector: auto, yunet, mtcnn, a YuNet .onnx file; or none: each picture is a face crop."
+        help="Face detector: auto, yunet, mtcnn, scrfd or an .onnx file of one; or none: each picture is a face crop."
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

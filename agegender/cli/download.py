@@ -12,7 +12,7 @@ from agegender.cli._output import say, tell
 
 def download(
     networks: Annotated[
-        list[str], typer.Argument(help="arcface, facenet, facenet512, openface or yunet; several as well.")
+        list[str], typer.Argument(help="Names as `agegender networks` lists them, or yunet; several as well.")
     ],
     engine: Annotated[
         Literal["auto", "onnx", "keras"],
@@ -28,13 +28,15 @@ def download(
     """
     from agegender._detectors.yunet import PUBLISHED as YUNET
     from agegender._detectors.yunet import locate_yunet
+    from agegender._networks.naming import published_name
     from agegender._utils.digests import sha256_of
     from agegender._utils.validation import check_choice
     from agegender.backbones import Backbone, known_backbones
     from agegender.faces import load_detector
 
     for name in networks:
-        check_choice("NETWORK", name, (*known_backbones(), YUNET.name), "download")
+        if published_name(name) is None:
+            check_choice("NETWORK", name, (*known_backbones(), YUNET.name), "download")
     for name in networks:
         say(f"{name} …", quiet)
         if name == YUNET.name:

@@ -19,7 +19,8 @@ def evaluate(
     model: Annotated[
         Path,
         typer.Argument(
-            help="A model saved by `agegender train`. Loading a .joblib file runs the code in it."
+            help="A model saved by `agegender train`, or a baseline: deepface, insightface. Loading a .joblib file "
+            "runs the code in it."
         ),
     ],
     data: Annotated[
@@ -34,24 +35,37 @@ def evaluate(
     gender: ColumnOption = "gender",
     coverage: Annotated[float, typer.Option(help="Coverage of the age interval.")] = 0.9,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare with what others trained: deepface or insightface; repeat it for both."),
+    ] = None,
+    baseline_faces: Annotated[
+        str,
+        typer.Option(
+            help="What finds faces for a baseline: auto, yunet, mtcnn, scrfd; none: pictures are crops."
+        ),
+    ] = "none",
     quiet: QuietOption = False,
 ) -> None:
-    """Test a model on labelled pictures that it has not seen, and write a report by group.
+    """Test a model on labelled pictures that it has not seen; write a report by group, and beside baselines.
 
-    Example: `agegender evaluate model.agegender UTKFace/ --out report/`
+    Example: `agegender evaluate model.agegender UTKFace/ --baseline deepface --out report/`
     """
     from agegender.reports import evaluation_report
 
-    fitted = load(model)
+    others = {name: _baseline(name, baseline_faces) for name in baseline or []}
+    fitted = _fitted(model, baseline_faces)
     check_writable(out / "report.html")
     faces = _load(data, path, age, gender, quiet)
     groups = {name: faces.frame[name] for name in _groupings(by, faces.frame, data)}
-    fitted.extractor_.set_params(on_error="nan", verbose=0 if quiet else 1)
+    for one in (fitted, *others.values()):
+        _tell(one, quiet)
     report = evaluation_report(
         fitted,
         faces.data,
         faces.target,
         groups=groups,
+        baselines=others,
         gender_names={label: gender_word(label) for label in (0, 1)},
         coverage=coverage,
         title=title or f"{model.name} on {data.name}",
@@ -61,6 +75,31 @@ def evaluate(
     out_console.print(report)
     say(f"Saved {shown(page)}.", quiet)
     end_with_failures(failures)
+
+
+def _fitted(model: Path, faces: str) -> Any:
+    """Load a model, or make the baseline that is asked for in its place."""
+    from agegender.baselines import BASELINES
+
+    if model.is_file():
+        return load(model)
+    if str(model) in BASELINES:
+        return _baseline(str(model), faces)
+    raise FileNotFoundError(
+        f"There is no model {str(model)!r}; `agegender train … --out {model}` makes one, and "
+        f"{' and '.join(BASELINES)} are baselines."
+    )
+
+
+def _baseline(name: str, faces: str) -> Any:
+    from agegender.baselines import load_baseline
+
+    return load_baseline(name, faces=None if faces == "none" else faces)
+
+
+def _tell(fitted: Any, quiet: bool) -> None:
+    """Let a model go on past pictures that it cannot use, and show its progress."""
+    getattr(fitted, "extractor_", fitted).set_params(on_error="nan", verbose=0 if quiet else 1)
 
 
 def _load(data: Path, path: str, age: str, gender: str, quiet: bool) -> Any:

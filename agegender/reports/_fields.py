@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from agegender.reports._beside import no_baselines
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,5 +33,6 @@ class ReportTables:
     age_positions: pd.DataFrame
     worst: pd.DataFrame
     predictions: pd.DataFrame
+    baselines: pd.DataFrame = field(default_factory=no_baselines)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     worst_pictures: Sequence[Any] = field(default=(), repr=False)

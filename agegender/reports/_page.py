@@ -41,6 +41,7 @@ def render(report: ReportTables) -> str:
         groupings=[(name, table.to_dict("records")) for name, table in _groupings(report)],
         gaps=_clear_gaps(report),
         genders=report.genders.to_dict("records"),
+        baselines=report.baselines.to_dict("records"),
         worst=_worst(report),
         isnan=lambda value: isinstance(value, float) and math.isnan(value),
     )

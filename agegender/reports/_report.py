@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,12 @@ from agegender._version import __version__
 from agegender.calibration import (
     UNCALIBRATED,
     Calibration,
-    calibration_of,
     check_coverage,
-    prediction_frame,
 )
 from agegender.exceptions import LeakageWarning
 from agegender.metrics import target_column
 from agegender.reports import _tables
+from agegender.reports._beside import beside, predicted
 from agegender.reports._fields import ReportTables
 from agegender.reports._inputs import complete_frame, gender_labels, group_labels, years
 
@@ -43,6 +42,7 @@ def evaluation_report(
     y: Any,
     *,
     groups: Any = None,
+    baselines: Mapping[str, Any] | None = None,
     gender_names: Mapping[Any, str] | None = None,
     coverage: float = 0.9,
     n_worst: int = 24,
@@ -54,14 +54,18 @@ def evaluation_report(
 
     Parameters
     ----------
-    model : AgeGenderPipeline, AgeGenderClassifier, or another fitted estimator that predicts probabilities
-        It must not have been trained on these pictures.
+    model : AgeGenderPipeline, AgeGenderClassifier, a baseline, or another fitted estimator
+        It must not have been trained on these pictures. It has ``predict_proba`` and ``classes_`` or, without a
+        distribution, ``predict_frame``.
     X : sequence of pictures, or other input of the model
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
         True ages in years and genders. Either may be missing (NaN, None); the row is then used for the other.
     groups : DataFrame, Series, dict of arrays or array-like of shape (n_samples,), default=None
         Group labels, for example a column of race labels. Gender, age band and all combinations of two
         groupings are always included. A missing label belongs to no group.
+    baselines : dict of str to estimator, default=None
+        Predictors that others trained (`agegender.baselines`), by the name that the report gives them: each is
+        compared with the model picture by picture. They predict the genders 0 male and 1 female.
     gender_names : dict, default=None
         Names of the genders, such as ``{0: "male", 1: "female"}`` for the labels of the loaders.
     coverage : float, default=0.9
@@ -87,6 +91,7 @@ def evaluation_report(
     See Also
     --------
     agegender.reports.EvaluationReport : An evaluation, overall and by group.
+    agegender.baselines : Predictors to compare with.
 
     Examples
     --------
@@ -102,17 +107,18 @@ def evaluation_report(
     ['age_mae', 'age_bias', 'age_cs5', 'age_coverage', 'gender_accuracy']
     >>> report.save("report/")  # doctest: +SKIP
     """
+    import pandas as pd
+
     check_coverage(coverage)
     seen = _seen_in_training(model, X)
     check_row_order(X, y=y, **({"groups": groups} if hasattr(groups, "iloc") else {}))
-    age_proba, gender_proba = model.predict_proba(X)
-    labels, calibration = model.classes_[1], calibration_of(model)
-    frame = prediction_frame(age_proba, gender_proba, labels, calibration=calibration, coverage=coverage)
+    frame, age_proba, calibration = predicted(model, X, coverage)
     ages, genders = target_column(y, "age"), target_column(y, "gender")
     if len(ages) != len(frame):
         raise ValueError(f"X has {len(frame)} pictures and y {len(ages)} rows; the numbers should be equal.")
-    return EvaluationReport.from_predictions(
-        frame.assign(true_age=years(ages), true_gender=genders),
+    truth = pd.DataFrame({"true_age": years(ages), "true_gender": genders})
+    report = EvaluationReport.from_predictions(
+        frame.assign(**truth),
         groups=groups,
         pictures=X,
         age_proba=age_proba,
@@ -125,6 +131,10 @@ def evaluation_report(
         random_state=random_state,
         title=title,
     )
+    if not baselines:
+        return report
+    options = {"n_resamples": n_resamples, "seed": random_state}
+    return replace(report, baselines=beside(report.predictions, baselines, X, truth, gender_names, **options))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +174,10 @@ class EvaluationReport(ReportTables):
         How many true ages are in each tenth of their predicted distribution; empty if only predictions were given.
     worst : DataFrame
         The pictures with the largest age errors, with their row number in the predictions.
+    baselines : DataFrame
+        One row per baseline and figure: ``value`` is the baseline's and ``model`` the model's, on the ``n`` pictures
+        that both predict; ``difference`` is the model's minus the baseline's, with its paired interval; ``clear``
+        if that does not contain 0. Empty if there were no baselines.
     predictions : DataFrame
         The predictions, one row per picture, with the groups as last columns.
 
@@ -272,7 +286,7 @@ class EvaluationReport(ReportTables):
             name: _records(getattr(self, name))
             for name in (
                 *("by_group", "gaps", "cumulative_score", "genders", "gender_calibration"),
-                *("age_calibration", "age_positions", "worst"),
+                *("age_calibration", "age_positions", "worst", "baselines"),
             )
         }
         overall = dict(zip(self.overall.index, _records(self.overall), strict=True))

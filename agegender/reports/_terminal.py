@@ -23,9 +23,9 @@ def overview(report: ReportTables) -> Any:
     counts = report.counts
     heading = Text(f"{report.title}: {counts['predicted']:,} of {counts['pictures']:,} pictures")
     names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
-    return Group(
-        heading, _overall(report.overall), *_unseen(report), *(_by_group(report, name) for name in names)
-    )
+    compared = [_beside(report)] if len(report.baselines) else []
+    by_group = (_by_group(report, name) for name in names)
+    return Group(heading, _overall(report.overall), *_unseen(report), *compared, *by_group)
 
 
 def _unseen(report: ReportTables) -> list[Any]:
@@ -46,6 +46,20 @@ def _overall(figures: pd.DataFrame) -> Any:
         name = str(figure)
         interval = interval_text(name, row["low"], row["high"])
         table.add_row(figure_title(name), figure_text(name, row["value"]), interval, f"{int(row['n']):,}")
+    return table
+
+
+def _beside(report: ReportTables) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("baseline", "figure", "baseline's", "model's", "difference", "95 % interval", "pictures")
+    for record in report.baselines.to_dict("records"):
+        name = record["figure"]
+        values = [figure_text(name, record[column]) for column in ("value", "model", "difference")]
+        interval = interval_text(name, record["low"], record["high"])
+        title = figure_title(name)
+        table.add_row(Text(record["baseline"]), title, *values, interval, f"{record['n']:,}")
     return table
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# The models whose weights are in deepface's files: of VGG-Face the classifier, whose last layers deepface leaves out.
+_LOADED: dict[int, tuple[Any, Any]] = {}
+
 
 def build(name: str, seed: int = 0) -> Any:
     """Build a network through deepface's own functions, its weights drawn so that pictures stay distinguishable."""
@@ -24,16 +27,23 @@ def build(name: str, seed: int = 0) -> Any:
     published = PUBLISHED[name]
     originals = weight_utils.download_weights_if_necessary, weight_utils.load_model_weights
     weight_utils.download_weights_if_necessary = lambda file_name, source_url: ""
-    weight_utils.load_model_weights = lambda model, weight_file: model
+    loaded: list[Any] = []
+
+    def load(model: Any, weight_file: str) -> Any:
+        loaded.append(model)
+        return model
+
+    weight_utils.load_model_weights = load
     try:
         with quiet_keras():
             keras.utils.set_random_seed(seed)
-            module = importlib.import_module(f"deepface.models.facial_recognition.tf.{published.module}")
+            module = importlib.import_module(f"deepface.models.{published.module}")
             model = getattr(module, published.builder)()
             _draw_what_starts_constant(model, seed)
             _measure_statistics(model, seed)
     finally:
         weight_utils.download_weights_if_necessary, weight_utils.load_model_weights = originals
+    _LOADED[id(model)] = (model, loaded[-1])
     return model
 
 
@@ -44,8 +54,21 @@ def save(model: Any, path: Path) -> Path:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+        legacy_h5_format.save_weights_to_hdf5_group(file, _LOADED.get(id(model), (model, model))[1])
     return path
+
+
+def demography(n_outputs: int, seed: int) -> Any:
+    """A small network of the layout of deepface's: (n, 224, 224, 3) in, probabilities out."""
+    import networks
+
+    b = networks.Builder(seed)
+    x = b.add("Transpose", "picture", perm=[0, 3, 1, 2])
+    x = b.add("Relu", b.conv(x, 3, 8, strides=[8, 8]))
+    x = b.add("Flatten", b.add("GlobalAveragePool", x))
+    x = b.add("Mul", b.dense(x, 8, n_outputs), b.constant(np.float32(30)))
+    b.add("Softmax", x, axis=1, name="out")
+    return b.model({"out": ["N", n_outputs]}, ["N", 224, 224, 3])
 
 
 def _draw_what_starts_constant(model: Any, seed: int) -> None:

@@ -1,0 +1,9 @@
+"""Predictors of age and gender that others trained, as fixed estimators: what your training is to be better than."""
+
+from __future__ import annotations
+
+from agegender.baselines._deepface import DeepFaceAgeGender
+from agegender.baselines._insightface import InsightFaceAgeGender
+from agegender.baselines._named import BASELINES, load_baseline
+
+__all__ = ["BASELINES", "DeepFaceAgeGender", "InsightFaceAgeGender", "load_baseline"]

@@ -1,0 +1,51 @@
+"""Baselines by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agegender._utils.validation import check_choice
+from agegender.baselines._deepface import DeepFaceAgeGender
+from agegender.baselines._insightface import InsightFaceAgeGender
+
+__all__ = ["BASELINES", "load_baseline"]
+
+BASELINES: dict[str, type[DeepFaceAgeGender] | type[InsightFaceAgeGender]] = {
+    "deepface": DeepFaceAgeGender,
+    "insightface": InsightFaceAgeGender,
+}
+"""The estimators by the names that the command line knows."""
+
+
+def load_baseline(name: str, **parameters: Any) -> DeepFaceAgeGender | InsightFaceAgeGender:
+    """Return a predictor that others trained, its weights found.
+
+    Parameters
+    ----------
+    name : {"deepface", "insightface"}
+    **parameters
+        Of the class.
+
+    Returns
+    -------
+    DeepFaceAgeGender or InsightFaceAgeGender
+
+    Raises
+    ------
+    ValueError
+        If there is no such baseline.
+    WeightsNotFoundError
+        If its weights are neither here nor to be had.
+
+    See Also
+    --------
+    agegender.pretrained.load_pretrained : The model that comes with this package.
+
+    Examples
+    --------
+    >>> load_baseline("deepfake")
+    Traceback (most recent call last):
+    ValueError: load_baseline: name='deepfake' is not one of 'deepface', 'insightface'. Did you mean 'deepface'?
+    """
+    check_choice("name", name, tuple(BASELINES), "load_baseline")
+    return BASELINES[name](**parameters).fit()
