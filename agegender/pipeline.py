@@ -181,6 +181,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
+        distribution: bool = False,
     ) -> Any:
         """Return a table: age, age_low, age_high (years), gender, gender_proba.
 
@@ -195,6 +196,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             The widest interval, in years, with which an age is given at all.
         min_gender_proba : float, default=None
             The lowest probability with which a gender is given at all.
+        distribution : bool, default=False
+            Whether to add the column age_proba: the probabilities of the ages 0 … ``max_age``, an array per row.
 
         Returns
         -------
@@ -203,7 +206,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         """
         import pandas as pd
 
-        options = _options(coverage, max_age_range, min_gender_proba)
+        options = _options(coverage, max_age_range, min_gender_proba, distribution)
         frames = [self.classifier_.predict_frame(block.rows, **options) for block in self._blocks(X, faces)]
         frame, index = pd.concat(frames, ignore_index=True), table_index(X)
         return frame if index is None else frame.set_axis(index)
@@ -216,6 +219,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
+        distribution: bool = False,
     ) -> Any:
         """Return a table with a row for every face of every picture.
 
@@ -224,7 +228,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn"}, path or Detector, default="own"
             What finds faces; "own" is the detector that the model was trained with, or "auto" where that was none.
-        coverage, max_age_range, min_gender_proba
+        coverage, max_age_range, min_gender_proba, distribution
             As in :meth:`predict_frame`.
 
         Returns
@@ -242,16 +246,18 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         import pandas as pd
 
         check_is_fitted(self, "classifier_")
-        options = _options(coverage, max_age_range, min_gender_proba)
+        options = _options(coverage, max_age_range, min_gender_proba, distribution)
         boxes: list[tuple[Any, ...]] = []
-        # The head takes no empty array; one made-up row gives the columns their types.
-        none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
-        frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
+        frames: list[Any] = []
         for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
             frames.append(self.classifier_.predict_frame(rows, **options))
+        if not frames:
+            # The head takes no empty array; one made-up row gives the columns their types.
+            none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
+            frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
-        predicted = pd.concat(frames[1:] or frames, ignore_index=True)
+        predicted = pd.concat(frames, ignore_index=True)
         joined, index = table.join(predicted), table_index(X)
         return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
 
@@ -432,8 +438,15 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return tags
 
 
-def _options(coverage: float, max_age_range: float | None, min_gender_proba: float | None) -> dict[str, Any]:
-    return {"coverage": coverage, "max_age_range": max_age_range, "min_gender_proba": min_gender_proba}
+def _options(
+    coverage: float, max_age_range: float | None, min_gender_proba: float | None, distribution: bool
+) -> dict[str, Any]:
+    return {
+        "coverage": coverage,
+        "max_age_range": max_age_range,
+        "min_gender_proba": min_gender_proba,
+        "distribution": distribution,
+    }
 
 
 def _shipped_networks(extractor: EmbeddingExtractor) -> list[Shipped]:

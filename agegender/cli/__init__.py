@@ -10,7 +10,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, predict, quantize, train, versions, video
+from agegender.cli import (
+    cache,
+    demo,
+    download,
+    embed,
+    evaluate,
+    predict,
+    quantize,
+    serve,
+    train,
+    versions,
+    video,
+)
 from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -43,6 +55,7 @@ app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(video.video)
+app.command()(serve.serve)
 app.command()(embed.embed)
 app.command()(download.download)
 app.command()(quantize.quantize)
