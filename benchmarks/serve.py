@@ -5,8 +5,8 @@
     python benchmarks/serve.py camera --photograph portrait.jpg       # frames a second in Chromium
 
 `load`: 16 clients, each with one photograph on its way at a time, against what `predict_faces` makes of the same
-photographs in a process of its own, the two in turns; beside the clients half-open connections, slow uploads, bombs and
-a WebSocket that never reads. The clients take their time from the same cores. Ends with 1 where an answer was a 5xx or
+photographs in a process of its own, the two in turns; beside the clients half-open connections, slow uploads, bombs
+and cameras that say nothing. The clients take their time from the same cores. Ends with 1 if an answer was a 5xx or
 memory grew. `camera` needs playwright and Chromium.
 """
 
@@ -213,11 +213,11 @@ def measure(seconds: float, photographs: Path | None = None, faces: str = "mtcnn
 
 def tell(load: Load) -> str:
     answers = ", ".join(f"{n:,} × {status}" for status, n in sorted(load.statuses.items()))
+    rate, own = statistics.median(load.rates), statistics.median(load.own)
     return (
-        f"{statistics.median(load.rates):.1f} photographs/s beside {statistics.median(load.own):.1f} by predict_faces "
-        f"({load.ratio:.2f} ×); answers {answers}; median {load.quantile(0.5):.0f} ms, 99 % within "
-        f"{load.quantile(0.99):.0f} ms; resident memory {load.megabytes[0]:.0f} MB at first, "
-        f"{load.megabytes[-1]:.0f} MB at the end"
+        f"{rate:.1f} photographs/s beside {own:.1f} by predict_faces ({load.ratio:.2f} ×); answers {answers}; "
+        f"median {load.quantile(0.5):.0f} ms, 99 % within {load.quantile(0.99):.0f} ms; resident memory "
+        f"{load.megabytes[0]:.0f} MB at first, {load.megabytes[-1]:.0f} MB at the end"
     )
 
 
@@ -241,7 +241,8 @@ def camera(photograph: Path, faces: str, seconds: float) -> None:
 
     from playwright.sync_api import sync_playwright
 
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with tempfile.TemporaryDirectory() as folder, server(faces) as (_, port), sync_playwright() as playwright:
         film(photograph, Path(folder) / "film.mjpeg")
         flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]

@@ -9,7 +9,7 @@ import typer
 
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import ModelOption, QuietOption
-from agegender.cli._output import err_console, say
+from agegender.cli._output import complain, say, shown
 
 
 def serve(
@@ -49,7 +49,7 @@ def serve(
     try:
         from agegender.serve import _server
     except ImportError as error:
-        raise ValueError(f"{error.name} is missing; to serve: pip install 'agegender[serve]'") from error
+        raise ValueError(str(error)) from error
     settings = _server.Settings(
         load=load_or_pretrained,
         model=model,
@@ -63,9 +63,10 @@ def serve(
     )
 
     def announce(address: str) -> None:
-        say(f"Serving {model or 'the model of the package'} at {address} · Ctrl-C stops.", quiet)
+        name = "the model of the package" if model is None else shown(model)
+        say(f"Serving {name} at {address} · Ctrl-C stops.", quiet)
         if insecure and api_key_file is None:
-            err_console.print("[yellow]Warning:[/yellow] --insecure: whoever reaches it may use it.")
+            complain("Warning", "--insecure: whoever reaches it may use it.")
         if open_page:
             typer.launch(address)
 

@@ -4,7 +4,12 @@
 own. See ``docs/serve.md``.
 """
 
-from agegender.serve._app import create_app
-from agegender.serve._limits import Limits
+from agegender._utils.validation import optional_import
+
+for _module in ("starlette", "uvicorn", "httptools", "websockets", "python_multipart", "prometheus_client"):
+    optional_import(_module, "serve")
+
+from agegender.serve._app import create_app  # noqa: E402  (what it needs is there now)
+from agegender.serve._limits import Limits  # noqa: E402
 
 __all__ = ["Limits", "create_app"]
