@@ -6,7 +6,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 # .onnx, .agegender, .txt, .bin: the network and model in the wheel, their licence, kept-out names, training digests.
-PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin"}
+# .html, .css, .js, .svg: the page of `agegender serve`.
+PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin", ".html", ".css", ".js", ".svg"}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
 SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}}
@@ -44,7 +45,7 @@ with tarfile.open(sdist) as archive:
 strangers = strangers_in_wheel(in_wheel) + strangers_in_sdist(in_sdist)
 needed = (
     "agegender/__init__.py", "agegender/__main__.py", "agegender/py.typed", "agegender/pretrained/compact.onnx",
-    "licenses/LICENSE", "entry_points.txt",
+    "agegender/serve/static/index.html", "licenses/LICENSE", "entry_points.txt",
 )  # fmt: skip
 missing = [name for name in needed if not any(entry.endswith(name) for entry in in_wheel)]
 missing += [

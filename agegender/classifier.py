@@ -495,6 +495,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
+        distribution: bool = False,
     ) -> Any:
         """Predict age and gender with their uncertainty.
 
@@ -508,6 +509,9 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             The largest width of the interval, in years, for which an age is given.
         min_gender_proba : float, default=None
             The smallest probability, from 0.5 to 1, for which a gender is given.
+        distribution : bool, default=False
+            Whether to add the column age_proba: for each row the probabilities of the ages 0, 1, … as an array, the
+            first of what :meth:`predict_proba` returns.
 
         Returns
         -------
@@ -538,6 +542,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             max_age_range=max_age_range,
             min_gender_proba=min_gender_proba,
         )
+        if distribution:
+            frame["age_proba"] = list(ages)
         return frame.set_axis(X.index) if hasattr(X, "iloc") else frame
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:

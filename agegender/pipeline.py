@@ -189,6 +189,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
+        distribution: bool = False,
     ) -> Any:
         """Return a table: age, age_low, age_high (years), gender, gender_proba.
 
@@ -203,6 +204,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             The largest width of the interval, in years, for which an age is given.
         min_gender_proba : float, default=None
             The smallest probability for which a gender is given.
+        distribution : bool, default=False
+            Whether to add the column age_proba: the probabilities of the ages 0 … ``max_age``, an array per row.
 
         Returns
         -------
@@ -211,7 +214,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         """
         import pandas as pd
 
-        options = _options(coverage, max_age_range, min_gender_proba)
+        options = _options(coverage, max_age_range, min_gender_proba, distribution)
         frames = [self.classifier_.predict_frame(block.rows, **options) for block in self._blocks(X, faces)]
         frame, index = pd.concat(frames, ignore_index=True), table_index(X)
         return frame if index is None else frame.set_axis(index)
@@ -224,6 +227,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         coverage: float = 0.9,
         max_age_range: float | None = None,
         min_gender_proba: float | None = None,
+        distribution: bool = False,
     ) -> Any:
         """Return a table with one row per face of all pictures.
 
@@ -232,7 +236,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
             The detector; "own" is the one of the training, or "auto" if there was none.
-        coverage, max_age_range, min_gender_proba
+        coverage, max_age_range, min_gender_proba, distribution
             As in :meth:`predict_frame`.
 
         Returns
@@ -251,16 +255,18 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         import pandas as pd
 
         check_is_fitted(self, "classifier_")
-        options = _options(coverage, max_age_range, min_gender_proba)
+        options = _options(coverage, max_age_range, min_gender_proba, distribution)
         boxes: list[tuple[Any, ...]] = []
-        # The head accepts no empty array; an artificial row gives the columns their dtypes.
-        none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
-        frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
+        frames: list[Any] = []
         for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
             frames.append(self.classifier_.predict_frame(rows, **options))
+        if not frames:
+            # The head takes no empty array; one made-up row gives the columns their types.
+            none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
+            frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
-        predicted = pd.concat(frames[1:] or frames, ignore_index=True)
+        predicted = pd.concat(frames, ignore_index=True)
         joined, index = table.join(predicted), table_index(X)
         return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
 
@@ -441,8 +447,15 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return tags
 
 
-def _options(coverage: float, max_age_range: float | None, min_gender_proba: float | None) -> dict[str, Any]:
-    return {"coverage": coverage, "max_age_range": max_age_range, "min_gender_proba": min_gender_proba}
+def _options(
+    coverage: float, max_age_range: float | None, min_gender_proba: float | None, distribution: bool
+) -> dict[str, Any]:
+    return {
+        "coverage": coverage,
+        "max_age_range": max_age_range,
+        "min_gender_proba": min_gender_proba,
+        "distribution": distribution,
+    }
 
 
 def _shipped_networks(extractor: EmbeddingExtractor) -> list[Shipped]:

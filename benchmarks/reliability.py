@@ -150,11 +150,21 @@ def looped_predictions(effort: Effort) -> Figures:
     return Figures(f"{n_predictions:,} predictions in a loop", figures, growth < 30)
 
 
+def loaded_service(effort: Effort) -> Figures:
+    """16 clients for a minute, with hostile company; drawn faces."""
+    from serve import CLIENTS, MOST_GROWTH_MB, measure, tell
+
+    load = measure(60.0)
+    kept = load.n_failed == 0 and load.growth < MOST_GROWTH_MB and set(load.statuses) == {200}
+    return Figures(f"{CLIENTS} clients for a minute", tell(load), kept)
+
+
 SECTIONS: dict[str, list[Callable[[Effort], Figures]]] = {
     "Pictures": [mutated_pictures, large_pictures],
     "Cache": [killed_writers, damaged_files],
     "Models": [damaged_models],
     "Long runs": [looped_predictions],
+    "Service": [loaded_service],
 }
 
 

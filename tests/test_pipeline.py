@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from agegender import AgeGenderClassifier, AgeGenderPipeline, ConvHead, DenseHead, EmbeddingExtractor
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
-from agegender.exceptions import LeakageWarning, PictureWarning
+from agegender.exceptions import FramingWarning, LeakageWarning, PictureWarning
 from agegender.metrics import SCORERS
 from agegender.model_selection import AgeGenderKFold
 
@@ -80,6 +80,18 @@ def test_predictions_agree_with_each_other(backbone, faces) -> None:
     assert list(frame.columns) == ["age", "age_low", "age_high", "gender", "gender_proba"]
     np.testing.assert_allclose(frame["age"], predicted[:, 0])
     assert (frame["age_low"] <= frame["age_high"]).all()
+
+
+def test_a_frame_holds_the_distribution_of_each_picture_if_it_is_asked_for(backbone, faces) -> None:
+    model = small(backbone).fit(faces.data, faces.target)
+    frame = model.predict_frame(faces.data[:5], distribution=True)
+    np.testing.assert_allclose(
+        np.stack(frame["age_proba"]), model.predict_proba(faces.data[:5])[0], atol=1e-6
+    )
+    pd.testing.assert_frame_equal(frame.drop(columns="age_proba"), model.predict_frame(faces.data[:5]))
+    with pytest.warns(FramingWarning):
+        nobody = model.predict_faces(faces.data[:2], faces="mtcnn", distribution=True)
+    assert (len(nobody), nobody.columns[-1]) == (0, "age_proba")
 
 
 def test_the_same_random_state_gives_the_same_model(backbone, faces) -> None:

@@ -20,6 +20,7 @@ from agegender.cli import (
     networks,
     predict,
     quantize,
+    serve,
     train,
     versions,
     video,
@@ -56,6 +57,7 @@ app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(video.video)
+app.command()(serve.serve)
 app.command()(embed.embed)
 app.command()(networks.networks)
 app.command()(download.download)
