@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._validation import did_you_mean
+from agegender._utils.validation import did_you_mean
 from agegender.exceptions import CorrectionsWarning
 
 if TYPE_CHECKING:

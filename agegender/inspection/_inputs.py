@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agegender import images
-from agegender._fitting.grouping import group_numbers
-from agegender._photographs.collections import check_pictures
-from agegender._validation import check_target
+from agegender._utils.grouping import group_numbers
+from agegender._utils.pictures import check_pictures
+from agegender._utils.target import check_target
 
 if TYPE_CHECKING:
     import pandas as pd

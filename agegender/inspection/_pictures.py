@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._photographs.framing import FaceFinder
-from agegender._progress import progress_bar
-from agegender._threads import resolve_threads
+from agegender._extraction.framing import FaceFinder
+from agegender._utils.progress import progress_bar
+from agegender._machine.threads import resolve_threads
 from agegender.cache import EmbeddingCache, Recipe
 from agegender.exceptions import PictureError
 from agegender.faces import Detector, Face
