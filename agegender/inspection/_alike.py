@@ -11,9 +11,7 @@ BLOCK_CELLS = 4_000_000
 """Similarities held at a time: 16 MB of float32."""
 
 
-def directions(
-    rows: NDArray[np.floating], centre: NDArray[np.floating] | None = None
-) -> NDArray[np.float32]:
+def directions(rows: NDArray[np.floating], centre: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
     """Return rows from their centre, at unit length; zeros for a row with a NaN.
 
     What all faces share points the same way in every row, and would make all of them alike.

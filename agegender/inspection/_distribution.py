@@ -150,10 +150,17 @@ def power_table(
         for label in sorted(set(labels[known].tolist()), key=_natural):
             inside = labels[known] == label
             records.append(
-                {"grouping": grouping, "group": str(label)}
-                | _differences(error[known], right[known], inside)
+                {"grouping": grouping, "group": str(label)} | _differences(error[known], right[known], inside)
             )
-    columns = ["grouping", "group", "n", "age_mae", "gender_accuracy", "age_mae_difference", "gender_difference"]
+    columns = [
+        "grouping",
+        "group",
+        "n",
+        "age_mae",
+        "gender_accuracy",
+        "age_mae_difference",
+        "gender_difference",
+    ]
     return pd.DataFrame(records, columns=columns)
 
 

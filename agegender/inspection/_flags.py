@@ -50,7 +50,7 @@ FLAGS: dict[str, tuple[_Rule, str]] = {
     "grey": (lambda m, crops, share: m.colour < 3, "it has no colours"),
     "dark": (lambda m, crops, share: m.brightness < 40, "it is nearly black"),
     "pale": (lambda m, crops, share: m.contrast < 18, "its greys hardly differ"),
-    "border": (lambda m, crops, share: m.border > 0.1, "a tenth of it or more is black border"),
+    "black border": (lambda m, crops, share: m.border > 0.1, "a tenth of it or more is black border"),
     "drawn": (lambda m, crops, share: m.flatness > 0.5, "half of its pixels equal their neighbours"),
 }
 
@@ -100,7 +100,12 @@ def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[
     searched = measures["n_faces"].dropna()
     n_with = int((searched > 0).sum())
     low, high = share_interval(n_with, len(searched))
-    found |= {"n_searched": len(searched), "n_with_face": n_with, "with_face_low": low, "with_face_high": high}
+    found |= {
+        "n_searched": len(searched),
+        "n_with_face": n_with,
+        "with_face_low": low,
+        "with_face_high": high,
+    }
     shares = measures["face_share"].dropna()
     if not len(shares):
         return found | {
@@ -138,7 +143,9 @@ def _advice(kind: str, template: str | None) -> str:
     if kind == "photographs":
         return 'Find the face first: EmbeddingExtractor(faces="auto").'
     if kind == "mixed":
-        return 'Crops and photographs are mixed: EmbeddingExtractor(faces="auto") brings all into one framing.'
+        return (
+            'Crops and photographs are mixed: EmbeddingExtractor(faces="auto") brings all into one framing.'
+        )
     if template == "utkface":
         return 'The crops are tight, as UTKFace\'s: take them as they are, or EmbeddingExtractor(framing="utkface").'
     if template == "arcface":

@@ -115,9 +115,7 @@ def label_table(
         row[there].tolist() for row, there in zip(neighbours.rows, neighbours.known, strict=True)
     ]
     labels["reason"] = _reasons(labels, readings, photographs)
-    noise = Noise(
-        of_age.rate, of_gender.rate, of_age.temperature, of_age.width, of_gender.temperature
-    )
+    noise = Noise(of_age.rate, of_gender.rate, of_age.temperature, of_age.width, of_gender.temperature)
     return labels, noise
 
 
@@ -157,17 +155,19 @@ def _intervals(
     return age_interval(of_age.proba, coverage, calibration)
 
 
-def _reasons(
-    labels: pd.DataFrame, readings: Readings, photographs: Sequence[NDArray[np.intp]]
-) -> list[str]:
+def _reasons(labels: pd.DataFrame, readings: Readings, photographs: Sequence[NDArray[np.intp]]) -> list[str]:
     """Say of each label in doubt why it is."""
-    witnesses = {row: [other for other in rows.tolist() if other != row] for rows in photographs for row in rows.tolist()}
+    witnesses = {
+        row: [other for other in rows.tolist() if other != row]
+        for rows in photographs
+        for row in rows.tolist()
+    }
     ages, genders = labels["age"].tolist(), labels["gender"].tolist()
     reasons = []
     for record in labels.to_dict("records"):
         row, parts = record["row"], []
         if record["age_suspicion"] >= WORTH_A_WORD:
-            parts.append(_of_age(record, readings.single[:, row]))
+            parts.append(_of_age(record, readings.single[:, row], bool(witnesses.get(row))))
         if record["gender_suspicion"] >= WORTH_A_WORD:
             parts.append(
                 f"labelled {record['gender']}, read as {record['suggested_gender']} "
@@ -183,8 +183,11 @@ def _reasons(
     return reasons
 
 
-def _of_age(record: dict[Any, Any], single: NDArray[np.float64]) -> str:
-    text = f"labelled {record['age']:g}, read as {_years(record['age_low'], record['age_high'])}"
+def _of_age(record: dict[Any, Any], single: NDArray[np.float64], witnesses: bool) -> str:
+    years = _years(record["age_low"], record["age_high"])
+    if witnesses:
+        return f"labelled {record['age']:g}, while models that saw no copy of it, and its copies, say {years}"
+    text = f"labelled {record['age']:g}, read as {years}"
     told = single[np.isfinite(single)]
     if len(told) < 2:
         return f"{text} by a model that saw neither it nor its copies"

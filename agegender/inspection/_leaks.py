@@ -56,13 +56,17 @@ def find_leaks(
     thumbnails = np.concatenate([here.thumbnails, there.thumbnails])
     middle = np.nan_to_num(np.nanmean(thumbnails, axis=0))
     correlation = thumbnail_correlation(here.thumbnails[first], there.thumbnails[second], middle)
-    equal = np.array([here.digests[a] == there.digests[b] for a, b in zip(first, second, strict=True)], dtype=bool)
+    equal = np.array(
+        [here.digests[a] == there.digests[b] for a, b in zip(first, second, strict=True)], dtype=bool
+    )
     photograph = correlation >= SAME_PHOTOGRAPH
     kind = np.where(equal, "copy", np.where(photograph, "same photograph", "near-copy"))
     note, kept = "", np.ones(len(first), dtype=bool)
     if np.bincount(first).max(initial=0) > MOST_ALIKE and not equal.all():
         kept = equal | photograph
-        note = "The network does not tell these faces apart; only pairs whose pixels agree as well are listed."
+        note = (
+            "The network does not tell these faces apart; only pairs whose pixels agree as well are listed."
+        )
     order = np.lexsort((-similarity, np.select([equal, photograph], [0, 1], 2)))
     order = order[kept[order]]
     columns: dict[str, Any] = {"row": first, "picture": np.array(names, dtype=object)[first]}
@@ -81,7 +85,9 @@ def _with_copies(
     for row, digest in enumerate(other_digests):
         if digest:
             known.setdefault(digest, []).append(row)
-    found = dict(zip(zip(*(part.tolist() for part in pairs[:2]), strict=True), pairs[2].tolist(), strict=True))
+    found = dict(
+        zip(zip(*(part.tolist() for part in pairs[:2]), strict=True), pairs[2].tolist(), strict=True)
+    )
     for row, digest in enumerate(digests):
         for other in known.get(digest, ()):
             found[row, other] = 1.0

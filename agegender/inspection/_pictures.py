@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction.framing import FaceFinder
-from agegender._utils.progress import progress_bar
 from agegender._machine.threads import resolve_threads
+from agegender._utils.progress import progress_bar
 from agegender.cache import EmbeddingCache, Recipe
 from agegender.exceptions import PictureError
 from agegender.faces import Detector, Face
@@ -168,9 +168,13 @@ class _Measure:
         for place, row in zip(np.array(places, dtype=int)[known], rows[known], strict=True):
             results[place] = row
         new = [place for place, there in zip(places, known, strict=True) if not there]
-        for place, found in zip(new, pool.map(self._measure, [contents[place] for place in new]), strict=True):
+        for place, found in zip(
+            new, pool.map(self._measure, [contents[place] for place in new]), strict=True
+        ):
             results[place] = found
-        self._keep({contents[place][1]: results[place] for place in new if not isinstance(results[place], str)})
+        self._keep(
+            {contents[place][1]: results[place] for place in new if not isinstance(results[place], str)}
+        )
         return results
 
     def _keep(self, rows: dict[bytes, NDArray[np.float32]]) -> None:
@@ -203,10 +207,17 @@ class _Measure:
         faces = self._finder(padded, images.digest(padded))
         if not faces:
             return None, 0
-        corner = np.array([(padded.shape[1] - pixels.shape[1]) // 2, (padded.shape[0] - pixels.shape[0]) // 2])
+        corner = np.array(
+            [(padded.shape[1] - pixels.shape[1]) // 2, (padded.shape[0] - pixels.shape[0]) // 2]
+        )
         face = faces[0]
         moved = Face(
-            face.x - corner[0], face.y - corner[1], face.width, face.height, face.landmarks - corner, face.score
+            face.x - corner[0],
+            face.y - corner[1],
+            face.width,
+            face.height,
+            face.landmarks - corner,
+            face.score,
         )
         return moved, len(faces)
 
@@ -267,7 +278,9 @@ def _border(grey: NDArray[np.uint8]) -> float:
 def _flatness(pixels: NDArray[np.uint8]) -> float:
     """Return the share of pixels that are exactly as their right and lower neighbours, black ones left out."""
     here = pixels[:-1, :-1].astype(np.int16)
-    same = (np.abs(here - pixels[:-1, 1:]).max(axis=2) == 0) & (np.abs(here - pixels[1:, :-1]).max(axis=2) == 0)
+    same = (np.abs(here - pixels[:-1, 1:]).max(axis=2) == 0) & (
+        np.abs(here - pixels[1:, :-1]).max(axis=2) == 0
+    )
     lit = here.max(axis=2) > DARK
     return float(same[lit].mean()) if lit.any() else 1.0
 

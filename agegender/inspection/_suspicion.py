@@ -3,8 +3,8 @@
 A label is taken to be of this picture with the probability 1 − e, and of any other picture of the set with the
 probability e. Given what a model that did not see the picture says of its age, p(a), Bayes' rule tells how likely a
 label a is to be another picture's: e·q(a) / ((1 − e)·p(a) + e·q(a)), where q is how often ages occur in the set. How
-wide p must be made, and e, are those under which the labels are likeliest, over all pictures: a model that is too sure
-of itself does not make labels suspicious. A flipped gender is judged likewise.
+wide p must be made, and e, are those under which the labels are likeliest, over all pictures: a model that is too
+sure of itself does not make labels suspicious. A flipped gender is judged likewise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "with_witne
 TEMPERATURES = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0)
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 ROUNDS = 40
-LEAST_RATE, MOST_RATE = 1e-4, 0.4
+MOST_RATE = 0.4
+PRIOR_RATE, PRIOR_WEIGHT = 0.01, 100
+"""What the share of wrong labels is held to be beforehand, and how many pictures that counts as."""
+
 FLOOR = 1e-6
 OCCURRENCE_WIDTH = 2.0
 WITNESS_WIDTH = 2.0
@@ -138,7 +141,7 @@ def _fit_ages(
     proba: NDArray[np.float64], year: NDArray[np.intp], occurrence: NDArray[np.float64]
 ) -> tuple[float, float, float]:
     """Return the rate, temperature and width under which the labels are likeliest."""
-    rows, best = np.arange(len(year)), (-np.inf, LEAST_RATE, 1.0, 2.0)
+    rows, best = np.arange(len(year)), (-np.inf, PRIOR_RATE, 1.0, 2.0)
     # Row by row, what each width makes of a distribution at its label's year is a product with the kernel's row.
     kernels = {width: _kernel(proba.shape[1], width) for width in WIDTHS}
     for temperature in TEMPERATURES:
@@ -154,9 +157,12 @@ def _rate(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[float
     """Return the share of wrong labels under which labels are likeliest, and how likely they are then."""
     rate = 0.03
     for _ in range(ROUNDS):
-        share = float((rate * wrong / ((1 - rate) * right + rate * wrong + 1e-300)).mean())
-        rate = min(max(share, LEAST_RATE), MOST_RATE)
-    return rate, float(np.log((1 - rate) * right + rate * wrong + 1e-300).mean())
+        expected = (rate * wrong / ((1 - rate) * right + rate * wrong + 1e-300)).sum()
+        share = (expected + PRIOR_RATE * PRIOR_WEIGHT) / (len(right) + PRIOR_WEIGHT)
+        rate = min(float(share), MOST_RATE)
+    likelihood = np.log((1 - rate) * right + rate * wrong + 1e-300).sum()
+    before = PRIOR_WEIGHT * (PRIOR_RATE * np.log(rate) + (1 - PRIOR_RATE) * np.log1p(-rate))
+    return rate, float(likelihood + before)
 
 
 def with_witnesses(
@@ -168,8 +174,8 @@ def with_witnesses(
 ) -> NDArray[np.float64]:
     """Return distributions that take into account how copies of a picture are labelled.
 
-    Each other copy's label is, given the true age, that age within some two years or, with the probability `rate`, any
-    age at all; Bayes' rule joins it to what models say.
+    Each other copy's label is, given the true age, that age within some two years or, with the probability `rate`,
+    any age at all; Bayes' rule joins it to what models say.
 
     Parameters
     ----------
@@ -220,7 +226,7 @@ def doubt_genders(
     (np.int64(99), True)
     """
     odds = logit(np.clip(gender_proba, FLOOR, 1 - FLOOR))
-    best = (-np.inf, LEAST_RATE, 1.0)
+    best = (-np.inf, PRIOR_RATE, 1.0)
     for temperature in TEMPERATURES:
         second = expit(odds / temperature)
         right = np.where(genders == 1, second, 1 - second)
