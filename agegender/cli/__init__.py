@@ -10,7 +10,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import cache, demo, download, embed, evaluate, predict, quantize, train, versions, video
+from agegender.cli import (
+    cache,
+    demo,
+    download,
+    embed,
+    evaluate,
+    inspect,
+    predict,
+    quantize,
+    train,
+    versions,
+    video,
+)
 from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
@@ -42,6 +54,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(inspect.inspect)
 app.command()(video.video)
 app.command()(embed.embed)
 app.command()(download.download)

@@ -200,8 +200,8 @@ class Corrections:
         empty = (table["action"] == "relabel") & pd.isna(table[list(NEW_LABELS)]).all(axis=1)
         if empty.any():
             raise ValueError(
-                f"{self._owner}: {self._name}, row {int(empty.idxmax())}: the action is 'relabel', but new_age and "
-                "new_gender are both empty; fill one in, or make it 'drop' or 'keep'."
+                f"{self._owner}: {self._name}, row {int(np.argmax(empty.to_numpy()))}: the action is 'relabel', but "
+                "new_age and new_gender are both empty; fill one in, or make it 'drop' or 'keep'."
             )
 
     def _numbers(self, table: pd.DataFrame, name: str, rule: str, read: Any) -> NDArray[np.float64]:

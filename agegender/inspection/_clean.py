@@ -29,8 +29,8 @@ def actions(
         check_choice(name, value, allowed, "FacesInspection.clean")
     if not 0 < min_suspicion <= 1:
         raise ValueError(
-            f"FacesInspection.clean: min_suspicion={min_suspicion!r} should be above 0 and at most 1: the probability "
-            "that a label is wrong, from which it is acted on."
+            f"FacesInspection.clean: min_suspicion={min_suspicion!r} should be above 0 and at most 1: the "
+            "probability that a label is wrong, from which it is acted on."
         )
     table = _labels(found, suspicious, min_suspicion)
     _raise(table, found.pictures["no face"].to_numpy(), no_face, "the detector finds no face in it")

@@ -116,8 +116,8 @@ def _believable(
     sure = near[near["same_photograph"]].reset_index(drop=True)
     groups = _joined(same, sure["row"].to_numpy(), sure["other_row"].to_numpy())
     note = (
-        f"At a similarity of {threshold:g} the network takes {largest} pictures for near-copies of one another: it does "
-        "not tell these faces apart. "
+        f"At a similarity of {threshold:g} the network takes {largest} pictures for near-copies of one another: it "
+        "does not tell these faces apart. "
     )
     if np.bincount(groups).max(initial=0) > MOST_ALIKE:
         return near.iloc[:0], near.iloc[:0], note + "Near-copies were not looked for; raise near_copy."
@@ -211,7 +211,7 @@ def find_persons(faces: LabelledFaces, persons: NDArray[Any] | None) -> pd.DataF
     records = []
     for person, part in known.groupby("person", sort=False):
         low, high = part["age"].min(), part["age"].max()
-        if high - low >= AGE_APART or part["gender"].nunique() > 1:
+        if high - low >= AGE_APART or np.ptp(part["gender"]) > 0:
             genders = [faces.gender_names[code] for code in sorted(part["gender"].unique())]
             records.append((person, len(part), low, high, high - low, genders, part.index.tolist()))
     frame = pd.DataFrame(records, columns=columns)

@@ -93,7 +93,7 @@ def heaping(ages: NDArray[np.float64]) -> dict[str, Any]:
 def fold_table(
     ages: NDArray[np.float64], genders: NDArray[np.intp], fold: NDArray[np.intp], names: tuple[str, str]
 ) -> pd.DataFrame:
-    """Return what each test part looks like: fold, n, mean_age (years), share of the second gender, n of each decade."""
+    """Return for each test part n, the mean age (years), the share of the second gender, and n of each decade."""
     import pandas as pd
 
     bands = age_bands(ages)
@@ -133,8 +133,8 @@ def power_table(
     -------
     DataFrame
         grouping, group, n, age_mae (years) and gender_accuracy out of fold, and age_mae_difference (years) and
-        gender_difference (fraction): the least true difference to all others that a two-sided test at 5 % finds with a
-        probability of 80 %. Rows of one grouping stand together.
+        gender_difference (fraction): the least true difference to all others that a two-sided test at 5 % finds with
+        a probability of 80 %. Rows of one grouping stand together.
     """
     import pandas as pd
 

@@ -146,8 +146,8 @@ def _gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
         )
     if len(labels) != 2:
         raise ValueError(
-            f"{OWNER}: y has {len(labels)} genders, {labels.tolist()[:5]}; keep rows of two, or merge labels that mean "
-            "the same."
+            f"{OWNER}: y has {len(labels)} genders, {labels.tolist()[:5]}; keep rows of two, or merge labels that "
+            "mean the same."
         )
     whole = labels.dtype.kind == "f" and np.equal(np.mod(labels, 1), 0).all()
     return labels.astype(np.int64) if whole else labels
@@ -171,13 +171,14 @@ def check_enough(faces: LabelledFaces, read: NDArray[np.bool_], groups: NDArray[
     n_read, n_groups = int(read.sum()), len(np.unique(groups[read]))
     if n_groups <= n_read / 4 and n_groups < FEWEST:
         raise ValueError(
-            f"{OWNER}: the {n_read} pictures are copies of one another: {n_groups} different ones in all, and {FEWEST} "
-            "are needed for models that see neither a picture nor its copies."
+            f"{OWNER}: the {n_read} pictures are copies of one another: {n_groups} different ones in all, and "
+            f"{FEWEST} are needed for models that see neither a picture nor its copies."
         )
     if n_groups < FEWEST:
         raise ValueError(
-            f"{OWNER}: {n_read} pictures ({n_groups} without their copies and near-copies) are too few to train models "
-            f"that tell whose label is wrong; {FEWEST} is the least, some hundreds are of use. Look at so few yourself."
+            f"{OWNER}: {n_read} pictures ({n_groups} without their copies and near-copies) are too few to train "
+            f"models that tell whose label is wrong; {FEWEST} is the least, some hundreds "
+            "are of use. Look at so few yourself."
         )
     for code, name in enumerate(faces.gender_names):
         n = len(np.unique(groups[read & (faces.genders == code)]))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from agegender._utils.pictures import check_pictures
-from agegender.cache import EmbeddingCache, open_cache
 from agegender.calibration import check_coverage
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
 from agegender.faces import Detector, load_detector
-from agegender.heads import with_backbone
 from agegender.inspection import _distribution
 from agegender.inspection._alike import directions, nearest
 from agegender.inspection._copies import Copies, find_copies, find_persons
@@ -29,10 +24,9 @@ from agegender.inspection._inputs import OWNER, LabelledFaces, check_enough, lab
 from agegender.inspection._inspection import FacesInspection
 from agegender.inspection._labels import Neighbours, label_table
 from agegender.inspection._leaks import LEAK_COLUMNS, find_leaks
-from agegender.inspection._pictures import MeasuredPictures, measure_pictures
-from agegender.inspection._readings import Readings, read_out_of_fold
-from agegender.model_selection import AgeGenderKFold
-from agegender.pipeline import AgeGenderPipeline
+from agegender.inspection._look import Look, kept_on_interrupt, other_set, read_labels
+from agegender.inspection._pictures import MeasuredPictures
+from agegender.model_selection import connected_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,8 +136,8 @@ def inspect_faces(
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
-    look = _Look(extractor, classifier, None if detector is None else load_detector(detector), verbose)
-    with _kept(look.cache is not None):
+    look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose)
+    with kept_on_interrupt(look.cache is not None):
         measured = look.measure(faces.pictures)
         readable = _readable(faces, measured)
         rows, embeddings = look.embed(faces.pictures, readable)
@@ -152,7 +146,7 @@ def inspect_faces(
             _with_persons(faces, who), measured.digests, embeddings, measured.thumbnails, near_copy
         )
         check_enough(faces, readable, copies.groups)
-        readings = _read(look, faces, rows, measured.digests, copies.groups, readable, cv, int(seed))
+        readings = read_labels(look, faces, rows, measured.digests, copies.groups, readable, cv, int(seed))
         labels, noise = label_table(
             faces,
             readings,
@@ -165,8 +159,8 @@ def inspect_faces(
     pictures = _pictures_table(faces, measured)
     unreadable = measured.failures.assign(picture=faces.names[measured.failures["row"].to_numpy()])
     ages = _distribution.age_table(faces.ages, faces.genders, faces.gender_names)
-    error = np.abs(labels["suggested_age"] - labels["age"]).to_numpy(dtype=np.float64)
-    right = (labels["suggested_gender"] == labels["gender"]).to_numpy(dtype=np.float64)
+    error = (labels["suggested_age"] - labels["age"]).abs().to_numpy(dtype=np.float64)
+    right = np.asarray(labels["suggested_gender"] == labels["gender"], dtype=np.float64)
     return FacesInspection(
         title=title,
         coverage=coverage,
@@ -196,70 +190,6 @@ def inspect_faces(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """What looks at pictures: the detector, the network, and the heads that are trained."""
-
-    given: EmbeddingExtractor | None
-    classifier: AgeGenderClassifier
-    detector: Detector | None
-    verbose: int
-
-    @property
-    def extractor(self) -> EmbeddingExtractor:
-        """The extractor for the head's layer."""
-        own = EmbeddingExtractor() if self.given is None else clone(self.given)
-        own = AgeGenderPipeline(own, self.classifier).resolve_extractor()
-        return own.set_params(on_error="nan", verbose=self.verbose)
-
-    @property
-    def cache(self) -> EmbeddingCache | None:
-        own = self.extractor
-        return open_cache(own.cache, on_error=own.on_cache_error)
-
-    @property
-    def note(self) -> str:
-        return "" if self.detector is not None else "No face was looked for: detector=None."
-
-    def measure(self, pictures: Sequence[Any]) -> MeasuredPictures:
-        return measure_pictures(
-            pictures,
-            detector=self.detector,
-            cache=self.cache,
-            n_jobs=self.extractor.n_jobs,
-            verbose=self.verbose,
-        )
-
-    def embed(
-        self, pictures: Sequence[Any], readable: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return the rows that the head reads, and those that tell faces apart; NaN where a picture has none."""
-        wanted = np.flatnonzero(readable)
-        some = [pictures[row] for row in wanted.tolist()]
-        found = []
-        for extractor in (self.extractor, self.extractor.set_params(layer="embedding", views=1)):
-            part = extractor.transform(some)
-            rows = np.full((len(pictures), *part.shape[1:]), np.nan, dtype=np.float32)
-            rows[wanted] = part
-            found.append(rows)
-        return found[0], found[1]
-
-
-@contextmanager
-def _kept(cached: bool) -> Iterator[None]:
-    """Say, when the work is stopped, what is not lost."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.add_note(
-            "The pictures measured and embedded and the folds evaluated so far are in the cache; the same call goes on "
-            "from there."
-            if cached
-            else "Nothing was kept, for the extractor has no cache."
-        )
-        raise
-
-
 def _readable(faces: LabelledFaces, measured: MeasuredPictures) -> NDArray[np.bool_]:
     readable = np.array([bool(digest) for digest in measured.digests])
     if not readable.any():
@@ -284,64 +214,7 @@ def _persons(faces: LabelledFaces, persons: ArrayLike | None) -> NDArray[Any] | 
 
 def _with_persons(faces: LabelledFaces, who: NDArray[Any] | None) -> LabelledFaces:
     """Return the faces with the pictures of one person together."""
-    from dataclasses import replace
-
-    from agegender.model_selection import connected_groups
-
     return faces if who is None else replace(faces, groups=connected_groups(faces.groups, who))
-
-
-def _read(
-    look: _Look,
-    faces: LabelledFaces,
-    rows: NDArray[np.floating],
-    digests: list[bytes],
-    groups: NDArray[np.intp],
-    readable: NDArray[np.bool_],
-    cv: Any,
-    seed: int,
-) -> Readings:
-    known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    folds = _folds(faces, groups, known, cv, seed)
-    classifier = clone(look.classifier)
-    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbone())
-    target = np.column_stack([faces.ages, faces.genders])
-    return read_out_of_fold(
-        classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
-    )
-
-
-def _folds(
-    faces: LabelledFaces, groups: NDArray[np.intp], known: NDArray[np.bool_], cv: Any, seed: int
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return the rows of each fold, those of pictures that were embedded."""
-    where = np.flatnonzero(known)
-    if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
-        cv = AgeGenderKFold(5 if cv is None else int(cv), random_state=seed)
-    if hasattr(cv, "split"):
-        target = np.column_stack([faces.ages, faces.genders])[where]
-        folds = [(where[train], where[test]) for train, test in cv.split(where, target, groups[where])]
-    else:
-        folds = [tuple(np.asarray(part)[known[np.asarray(part)]] for part in fold) for fold in cv]
-    times = (
-        np.bincount(np.concatenate([test for _, test in folds]), minlength=len(known)) if folds else known * 0
-    )
-    if (times[where] == 0).any():
-        row = int(where[np.argmax(times[where] == 0)])
-        raise ValueError(
-            f"{OWNER}: row {row} is in no test part of cv; every row should be in one at least, as in AgeGenderKFold."
-        )
-    for train, test in folds:
-        if np.isin(groups[test], groups[train]).any():
-            row = int(test[np.isin(groups[test], groups[train])][0])
-            warnings.warn(
-                f"{OWNER}: cv puts a copy or near-copy of row {row}, or what belongs to its group, on the other side; "
-                "labels are judged by models that saw them. Pass the splitter itself, such as AgeGenderKFold(5).",
-                UserWarning,
-                stacklevel=4,
-            )
-            break
-    return folds
 
 
 def _neighbours(rows: NDArray[np.floating], embeddings: NDArray[np.floating], copies: Copies) -> Neighbours:
@@ -353,7 +226,7 @@ def _neighbours(rows: NDArray[np.floating], embeddings: NDArray[np.floating], co
 
 
 def _leaks(
-    look: _Look,
+    look: Look,
     faces: LabelledFaces,
     measured: MeasuredPictures,
     embeddings: NDArray[np.floating],
@@ -364,37 +237,13 @@ def _leaks(
 
     if against is None:
         return pd.DataFrame(columns=LEAK_COLUMNS), ""
-    pictures, names = _other_set(against)
+    pictures, names = other_set(against)
     there = look.measure(pictures)
     readable = np.array([bool(digest) for digest in there.digests])
     if not readable.any():
         raise ValueError(f"{OWNER}: none of the {len(pictures)} pictures of `against` can be read.")
     others = look.embed(pictures, readable)[1]
-    return find_leaks(measured, there, embeddings, others, faces.names, names, near_copy)
-
-
-def _other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
-    """Return the pictures of a set whose labels do not matter, and their names."""
-    from pathlib import Path
-
-    import pandas as pd
-
-    from agegender.datasets import load_table
-    from agegender.images import SUFFIXES, describe
-
-    if isinstance(against, Mapping) and "data" in against:
-        pictures = check_pictures(against["data"])
-    elif isinstance(against, str | os.PathLike) and Path(against).expanduser().is_dir():
-        folder = Path(against).expanduser()
-        pictures = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not pictures:
-            raise ValueError(f"{OWNER}: there is no picture in {str(folder)!r}.")
-    elif isinstance(against, str | os.PathLike | pd.DataFrame):
-        pictures = check_pictures(load_table(against)["data"])
-    else:
-        pictures = check_pictures(against)
-    named = (str, os.PathLike)
-    return pictures, [describe(p) if isinstance(p, named) else f"row {row}" for row, p in enumerate(pictures)]
+    return find_leaks(measured, there, embeddings, others, list(faces.names), names, near_copy)
 
 
 def _pictures_table(faces: LabelledFaces, measured: MeasuredPictures) -> pd.DataFrame:

@@ -49,9 +49,9 @@ class FacesInspection(InspectionTables):
         ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in words. Where a picture could not
         be read, they are missing.
     pictures : DataFrame
-        A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag ("no
-        face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black border",
-        "drawn"), and what was measured.
+        A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag
+        ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black
+        border", "drawn"), and what was measured.
     copies : DataFrame
         A row a group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years), ``disagree``.
     near_copies : DataFrame
@@ -117,9 +117,9 @@ class FacesInspection(InspectionTables):
         DataFrame
             A row a picture, those with something to do first: ``path``, ``action``, ``new_age``, ``new_gender`` (what
             "relabel" will set; empty: as it is), ``age``, ``gender``, ``suspicion``, ``age_low``, ``age_high``,
-            ``reason``, ``row``. "review" changes nothing until a person makes it "relabel", "drop" or "keep". Pictures
-            that cannot be read are to be dropped; copies whose labels differ by more than five years are to be
-            reviewed.
+            ``reason``, ``row``. "review" changes nothing until a person makes it "relabel", "drop" or "keep".
+            Pictures that cannot be read are to be dropped; copies whose labels differ by more than five years are to
+            be reviewed.
 
         Raises
         ------
@@ -134,8 +134,9 @@ class FacesInspection(InspectionTables):
         Returns
         -------
         dict
-            ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list of records,
-            and what is unknown is None. Of ``labels`` the 500 most suspicious, of ``pictures`` those with a flag.
+            ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list of
+            records, and what is unknown is None. Of ``labels`` the 500 most suspicious, of ``pictures`` those with a
+            flag.
         """
         heading = {
             "schema_version": SCHEMA_VERSION,

@@ -51,12 +51,12 @@ class MeasuredPictures:
     digests : list of bytes
         Identities of the contents; empty for a picture that cannot be read.
     measures : DataFrame
-        The columns `MEASURES`: sizes in pixels; how many faces there are, and of the largest the detector's score, its
-        box's share of the picture, its centre (fractions of width and height) and how far it is turned (degrees);
-        `sharpness` (variance of the Laplacian, grey values), `colour` (mean difference between channels), `brightness`
-        and `contrast` (grey values), `border` (share of the picture in black rows and columns at its edges) and
-        `flatness` (share of pixels that equal their neighbours). NaN where a picture cannot be read, or has no face, or
-        was not searched.
+        The columns `MEASURES`: sizes in pixels; how many faces there are, and of the largest the detector's score,
+        its box's share of the picture, its centre (fractions of width and height) and how far it is turned (degrees);
+        `sharpness` (variance of the Laplacian, grey values), `colour` (mean difference between channels),
+        `brightness` and `contrast` (grey values), `border` (share of the picture in black rows and columns at its
+        edges) and `flatness` (share of pixels that equal their neighbours). NaN where a picture cannot be read, or
+        has no face, or was not searched.
     landmarks : ndarray of shape (n_pictures, 5, 2)
         Of the largest face, in fractions of the picture's longer side, counted from the square around it.
     thumbnails : ndarray of shape (n_pictures, THUMBNAIL, THUMBNAIL), float32
@@ -198,7 +198,7 @@ class _Measure:
         return np.concatenate([numbers, landmarks, _thumbnail(pixels).ravel()]).astype(np.float32)
 
     def _find(self, pixels: NDArray[np.uint8], digest: bytes) -> tuple[Face | None, int]:
-        """Find faces; a picture that shows none is searched again with a border, for a tight crop cuts the face off."""
+        """Find faces; a picture that shows none is searched again with a border: tight crops cut faces off."""
         assert self._finder is not None
         faces = self._finder(pixels, digest)
         if faces:

@@ -30,9 +30,9 @@ def findings(found: InspectionTables) -> list[tuple[str, str]]:
 def _labels(found: InspectionTables) -> str:
     counts, noise = found.counts, found.noise
     return (
-        f"{counts['suspicious']:,} of {counts['read']:,} labels are more likely wrong than right. Estimated over all: "
-        f"{100 * noise.age_rate:.1f} % of the ages belong to other pictures, {100 * noise.gender_rate:.1f} % of the "
-        "genders are flipped."
+        f"{counts['suspicious']:,} of {counts['read']:,} labels are more likely wrong than right. Estimated over "
+        f"all: {100 * noise.age_rate:.1f} % of the ages belong to other pictures, {100 * noise.gender_rate:.1f} % of "
+        "the genders are flipped."
     )
 
 
@@ -44,7 +44,8 @@ def _copies(found: InspectionTables) -> str:
     return (
         f"{counts['copies']:,} pictures are copies of another one, in {counts['copy_groups']:,} groups, of which "
         f"{counts['disagreeing_copies']:,} disagree about the label. {len(near):,} pairs are near-copies, "
-        f"{int(near['disagree'].sum()):,} of them with different labels. Keep them together: groups=inspection.groups."
+        f"{int(near['disagree'].sum()):,} of them with different labels. Keep them together: "
+        "groups=inspection.groups."
     )
 
 
