@@ -129,7 +129,9 @@ def thumbnail_correlation(
     """
 
     def unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
-        flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(len(thumbnails), -1)
+        flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(
+            len(thumbnails), int(np.prod(thumbnails.shape[1:]))
+        )
         return directions(flat, (centre - centre.mean()).ravel())
 
     here = unit(first)
