@@ -91,19 +91,6 @@ def top(suspicion: np.ndarray, share: float) -> np.ndarray:
     return chosen
 
 
-def plain_readings(found: FacesInspection, faces: Bunch, y: np.ndarray, extractor: EmbeddingExtractor) -> Any:
-    """Return ages and gender probabilities as models gave them, before the inspection adjusts them."""
-    from agegender.inspection._readings import read_out_of_fold
-
-    model = AgeGenderPipeline(extractor, AgeGenderClassifier(calibration_fraction=0, random_state=0))
-    rows = model.resolve_extractor().transform(faces.data)
-    fold = found.labels["fold"].to_numpy()
-    folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
-    digests = [b""] * len(y)
-    read = read_out_of_fold(model.classifier, rows, digests, y, found.groups, folds)
-    return read.age_proba @ np.arange(read.age_proba.shape[1]), read.gender_proba
-
-
 def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detector: str | None) -> str:
     """Plant errors, look for them, and return tables of what was found."""
     ages: dict[str, list[Any]] = {}
@@ -115,7 +102,7 @@ def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detec
         found = inspect_faces(
             faces.data, y, faces.groups, extractor=extractor, detector=detector, random_state=0, verbose=1
         )
-        reading, proba = plain_readings(found, faces, y, extractor)
+        reading, proba = (found.labels[name].to_numpy() for name in ("read_age", "read_female"))
         far = wrong_age & (np.abs(y[:, 0] - faces.target[:, 0]) > FAR)
         grown = wrong_gender & (faces.target[:, 0] >= GROWN)
         for name, suspicion in age_rankings(found, reading, y[:, 0]).items():
@@ -279,8 +266,8 @@ def corrections(
 def in_doubt(found: FacesInspection) -> str:
     """Say what share of the out-of-fold error lies in pictures whose labels are in doubt."""
     labels = found.labels
-    error = (labels["suggested_age"] - labels["age"]).abs()
-    missed = labels["suggested_gender"] != labels["gender"]
+    error = (labels["read_age"] - labels["age"]).abs()
+    missed = (labels["read_female"] >= 0.5) != (labels["gender"] == "female")
     disagreeing = np.zeros(len(labels), bool)
     for rows in found.copies.loc[found.copies["disagree"], "rows"]:
         disagreeing[rows] = True

@@ -26,7 +26,7 @@ def directions(rows: NDArray[np.floating], centre: NDArray[np.floating] | None =
     -------
     ndarray of shape (n_pictures, n_features), float32
     """
-    flat = np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
+    flat = np.asarray(rows, dtype=np.float32).reshape(len(rows), int(np.prod(rows.shape[1:])))
     known: NDArray[np.bool_] = np.asarray(np.isfinite(flat).all(axis=1))
     middle = flat[known].mean(axis=0) if centre is None and known.any() else centre
     shifted = np.where(known[:, np.newaxis], flat - (0.0 if middle is None else np.ravel(middle)), 0.0)

@@ -26,11 +26,11 @@ def charts(found: InspectionTables) -> dict[str, str]:
 
 
 def _readings(ax: Any, found: InspectionTables) -> None:
-    labels = found.labels.dropna(subset=["suggested_age"])
+    labels = found.labels.dropna(subset=["read_age"])
     doubted = labels["age_suspicion"] >= 0.5
     usual, doubtful = labels[~doubted], labels[doubted]
-    ax.scatter(usual["age"], usual["suggested_age"], s=5, alpha=0.25, color=BLUE, linewidths=0)
-    ax.scatter(doubtful["age"], doubtful["suggested_age"], s=14, color=VERMILION, label="label in doubt")
+    ax.scatter(usual["age"], usual["read_age"], s=5, alpha=0.25, color=BLUE, linewidths=0)
+    ax.scatter(doubtful["age"], doubtful["read_age"], s=14, color=VERMILION, label="label in doubt")
     ax.set(xlabel="Labelled age", ylabel="Age read by models of other folds")
     ax.legend(frameon=False, fontsize="small", loc="upper left")
     tidy(ax)

@@ -51,7 +51,10 @@ FLAGS: dict[str, tuple[_Rule, str]] = {
     "dark": (lambda m, crops, share: m.brightness < 40, "it is nearly black"),
     "pale": (lambda m, crops, share: m.contrast < 18, "its greys hardly differ"),
     "black border": (lambda m, crops, share: m.border > 0.1, "a tenth of it or more is black border"),
-    "drawn": (lambda m, crops, share: m.flatness > 0.5, "half of its pixels equal their neighbours"),
+    "flat": (
+        lambda m, crops, share: m.flatness > 0.45,
+        "most of its pixels equal their neighbours, as in a graphic or an empty picture",
+    ),
 }
 
 

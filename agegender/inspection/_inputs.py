@@ -140,9 +140,9 @@ def _gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
     labels = np.unique(genders)
     if len(labels) == 1:
         raise ValueError(
-            f"{OWNER}: all {len(genders)} pictures have the gender {labels[0]!r}; models that read gender need both. "
-            "Inspect the set together with pictures of the other gender; agegender.datasets.describe tells of ages "
-            "alone."
+            f"{OWNER}: all {len(genders)} pictures have the gender {labels.tolist()[0]!r}; models that read gender "
+            "need both. Inspect the set together with pictures of the other gender; agegender.datasets.describe "
+            "tells of ages alone."
         )
     if len(labels) != 2:
         raise ValueError(

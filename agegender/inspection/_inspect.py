@@ -159,8 +159,9 @@ def inspect_faces(
     pictures = _pictures_table(faces, measured)
     unreadable = measured.failures.assign(picture=faces.names[measured.failures["row"].to_numpy()])
     ages = _distribution.age_table(faces.ages, faces.genders, faces.gender_names)
-    error = (labels["suggested_age"] - labels["age"]).abs().to_numpy(dtype=np.float64)
-    right = np.asarray(labels["suggested_gender"] == labels["gender"], dtype=np.float64)
+    error = (labels["read_age"] - labels["age"]).abs().to_numpy(dtype=np.float64)
+    second = labels[f"read_{faces.gender_names[1]}"].to_numpy(dtype=np.float64) >= 0.5
+    right = (second == (faces.genders == 1)).astype(np.float64)
     return FacesInspection(
         title=title,
         coverage=coverage,

@@ -43,15 +43,16 @@ class FacesInspection(InspectionTables):
         The estimated share of wrong labels: ``age_rate``, ``gender_rate``.
     labels : DataFrame
         A row a picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``, ``fold``,
-        ``n_readings``, ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``, ``gender_suspicion``,
-        ``age_label_proba`` and ``gender_label_proba`` (of the label, under models that did not see it),
-        ``suggested_age``, ``age_low``, ``age_high`` (years), ``suggested_gender``, ``suggested_gender_proba``,
-        ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in words. Where a picture could not
-        be read, they are missing.
+        ``n_readings``, ``read_age`` and ``read_female`` (mean age and probability of the second gender, as models
+        gave them; named after that gender), ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``,
+        ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label, under models that did not
+        see it), ``suggested_age``, ``age_low``, ``age_high`` (years), ``suggested_gender``,
+        ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in words. Where a picture
+        could not be read, they are missing.
     pictures : DataFrame
         A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag
         ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black
-        border", "drawn"), and what was measured.
+        border", "flat"), and what was measured.
     copies : DataFrame
         A row a group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years), ``disagree``.
     near_copies : DataFrame

@@ -48,14 +48,16 @@ class Noise:
     ----------
     age_rate, gender_rate : float
         The share of age labels that belong to another picture, and of flipped genders.
-    age_temperature, age_width, gender_temperature : float
-        See `agegender.inspection._suspicion`.
+    age_temperature, age_width, age_bell, gender_temperature : float
+        The power 1 / temperature that distributions were raised to, the bell that ages were smoothed with (standard
+        deviation, years), and the bell around the mean age that made up half of them (years; None: no such bell).
     """
 
     age_rate: float
     gender_rate: float
     age_temperature: float
     age_width: float
+    age_bell: float | None
     gender_temperature: float
 
 
@@ -109,13 +111,18 @@ def label_table(
         "group": groups,
         "fold": readings.fold,
         "n_readings": readings.n_readings,
+        "read_age": readings.age_proba @ np.arange(readings.age_proba.shape[1]),
+        f"read_{faces.gender_names[1]}": readings.gender_proba,
     }
     labels = pd.DataFrame(heading).join(table)
     labels["neighbours"] = [
         row[there].tolist() for row, there in zip(neighbours.rows, neighbours.known, strict=True)
     ]
     labels["reason"] = _reasons(labels, readings, photographs)
-    noise = Noise(of_age.rate, of_gender.rate, of_age.temperature, of_age.width, of_gender.temperature)
+    shape = of_age.shape
+    noise = Noise(
+        of_age.rate, of_gender.rate, shape.temperature, shape.width, shape.bell, of_gender.temperature
+    )
     return labels, noise
 
 

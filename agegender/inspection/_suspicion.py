@@ -19,9 +19,14 @@ from scipy.stats import norm
 
 __all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "with_witnesses"]
 
-TEMPERATURES = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0)
-WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-ROUNDS = 40
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
+WIDTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+BELLS = (None, 4.0, 6.0, 8.0, 10.0, 12.0)
+"""Standard deviations, in years, of a bell around the mean age that is half of the distribution; None is no bell.
+
+Where few pictures were trained on, a model's mean tells more than the shape of its distribution."""
+
+ROUNDS = 20
 MOST_RATE = 0.4
 PRIOR_RATE, PRIOR_WEIGHT = 0.01, 100
 """What the share of wrong labels is held to be beforehand, and how many pictures that counts as."""
@@ -30,6 +35,30 @@ FLOOR = 1e-6
 OCCURRENCE_WIDTH = 2.0
 WITNESS_WIDTH = 2.0
 """Years by which two labels of the same photograph differ though neither is wrong."""
+
+
+@dataclass(frozen=True)
+class AgeShape:
+    """What is made of models' distributions over ages, so that labels are as likely as they say.
+
+    Attributes
+    ----------
+    temperature : float
+        They are raised to the power of 1 over it.
+    width : float
+        The standard deviation of the bell that they are smoothed with, years.
+    bell : float or None
+        The standard deviation of the bell around their mean that makes up half of them, years.
+    """
+
+    temperature: float
+    width: float
+    bell: float | None
+
+    def __call__(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distributions in this shape."""
+        shaped = _widened(_tempered(proba, self.temperature), self.width)
+        return shaped if self.bell is None else (shaped + _bells(proba, self.bell)) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +77,8 @@ class AgeDoubt:
         Its log-odds, which tell more than 0.99999 does.
     rate : float
         The share of labels that are wrong, as estimated.
-    temperature, width : float
-        What the models' distributions were raised to the power of 1 over, and smoothed with (years).
+    shape : AgeShape
+        What was made of the models' distributions.
     """
 
     proba: NDArray[np.float64]
@@ -57,8 +86,7 @@ class AgeDoubt:
     suspicion: NDArray[np.float64]
     log_odds: NDArray[np.float64]
     rate: float
-    temperature: float
-    width: float
+    shape: AgeShape
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +135,11 @@ def doubt_ages(
     """
     year = np.clip(np.floor(ages + 0.5), 0, age_proba.shape[1] - 1).astype(np.intp)
     occurrence = _occurrence(year, age_proba.shape[1])
-    rate, temperature, width = _fit_ages(age_proba, year, occurrence)
-    proba = _widened(_tempered(age_proba, temperature), width)
-    proba = with_witnesses(proba, year, rate, occurrence, copies)
+    rate, shape = _fit_ages(age_proba, year, occurrence)
+    proba = with_witnesses(shape(age_proba), year, rate, occurrence, copies)
     of_label = proba[np.arange(len(year)), year]
     log_odds = np.log(rate * occurrence[year]) - np.log((1 - rate) * of_label + 1e-300)
-    return AgeDoubt(proba, of_label, expit(log_odds), log_odds, rate, temperature, width)
+    return AgeDoubt(proba, of_label, expit(log_odds), log_odds, rate, shape)
 
 
 def _occurrence(year: NDArray[np.intp], n_ages: int) -> NDArray[np.float64]:
@@ -137,20 +164,32 @@ def _kernel(n_ages: int, width: float) -> NDArray[np.float64]:
     return np.asarray(bells / bells.sum(axis=0))
 
 
+def _bells(proba: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Return a bell around the mean of each distribution."""
+    years = np.arange(proba.shape[1])
+    bells = norm.pdf(years, (proba @ years)[:, np.newaxis], width) + 1e-12
+    return np.asarray(bells / bells.sum(axis=1, keepdims=True))
+
+
 def _fit_ages(
     proba: NDArray[np.float64], year: NDArray[np.intp], occurrence: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Return the rate, temperature and width under which the labels are likeliest."""
-    rows, best = np.arange(len(year)), (-np.inf, PRIOR_RATE, 1.0, 2.0)
-    # Row by row, what each width makes of a distribution at its label's year is a product with the kernel's row.
-    kernels = {width: _kernel(proba.shape[1], width) for width in WIDTHS}
+) -> tuple[float, AgeShape]:
+    """Return the rate and shape under which the labels are likeliest."""
+    best, found = -np.inf, (PRIOR_RATE, AgeShape(1.0, 2.0, None))
+    rows, wrong = np.arange(len(year)), occurrence[year]
+    kernels = {width: _kernel(proba.shape[1], width)[year] for width in WIDTHS}
+    bells = {bell: _bells(proba, bell)[rows, year] for bell in BELLS if bell is not None}
     for temperature in TEMPERATURES:
         tempered = _tempered(proba, temperature)
         for width, kernel in kernels.items():
-            of_label = np.einsum("ij,ij->i", tempered, kernel[year]) if len(rows) else np.zeros(0)
-            rate, likelihood = _rate(of_label, occurrence[year])
-            best = max(best, (likelihood, rate, temperature, width))
-    return best[1:]
+            # What smoothing makes of each distribution at its label's year alone.
+            smooth = np.einsum("ij,ij->i", tempered, kernel)
+            for bell in BELLS:
+                right = smooth if bell is None else (smooth + bells[bell]) / 2
+                rate, likelihood = _rate(right, wrong)
+                if likelihood > best:
+                    best, found = likelihood, (rate, AgeShape(temperature, width, bell))
+    return found
 
 
 def _rate(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[float, float]:
