@@ -93,8 +93,9 @@ def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[
     -------
     dict
         kind ("face crops", "photographs", "mixed", or "unknown" where no face was looked for or found), face_share
-        (median), share_with_face and its interval, template (the nearest, or None), template_distance (fractions of
-        the side), sizes (the commonest five, as text, with their counts), advice.
+        (median), n_searched, n_with_face and the interval of their share (with_face_low, with_face_high), template
+        (the nearest, or None), template_distance (fractions of the side), sizes (the commonest five, as text, with
+        their counts), n_sizes, advice.
     """
     sizes = (measures["width"].map("{:.0f}".format) + " × " + measures["height"].map("{:.0f}".format))[
         measures["width"].notna()
@@ -103,12 +104,8 @@ def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[
     searched = measures["n_faces"].dropna()
     n_with = int((searched > 0).sum())
     low, high = share_interval(n_with, len(searched))
-    found |= {
-        "n_searched": len(searched),
-        "n_with_face": n_with,
-        "with_face_low": low,
-        "with_face_high": high,
-    }
+    found |= {"n_searched": len(searched), "n_with_face": n_with}
+    found |= {"with_face_low": low, "with_face_high": high} if len(searched) else {}
     shares = measures["face_share"].dropna()
     if not len(shares):
         return found | {

@@ -43,12 +43,12 @@ class FacesInspection(InspectionTables):
         The estimated share of wrong labels: ``age_rate``, ``gender_rate``.
     labels : DataFrame
         A row a picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``, ``fold``,
-        ``n_readings``, ``read_age`` and ``read_female`` (mean age and probability of the second gender, as models
-        gave them; named after that gender), ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``,
+        ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of the second gender, whose name
+        it has, as models gave them), ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``,
         ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label, under models that did not
         see it), ``suggested_age``, ``age_low``, ``age_high`` (years), ``suggested_gender``,
-        ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in words. Where a picture
-        could not be read, they are missing.
+        ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in
+        words. Where a picture could not be read, they are missing.
     pictures : DataFrame
         A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag
         ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black

