@@ -62,7 +62,7 @@ def inspect(
     near_copy: Annotated[
         float, typer.Option(help="Cosine similarity from which two pictures are near-copies.")
     ] = 0.9,
-    shown: Annotated[
+    n_shown: Annotated[
         int, typer.Option("--shown", help="How many of the most suspicious pictures the page shows.")
     ] = 120,
     cache: CacheOption = "auto",
@@ -75,10 +75,12 @@ def inspect(
 
     Example: `agegender inspect UTKFace/ --out report/ --against test/`
     """
+    from agegender._utils.files import check_writable
     from agegender._utils.validation import optional_import
     from agegender.inspection import inspect_faces
 
     optional_import("jinja2", "inspection")
+    check_writable(out / "inspection.html")
     faces = _load(data, path, age, gender, person, corrections, quiet)
     with cache_folder(cache) as folder:
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
@@ -96,7 +98,10 @@ def inspect(
         )
         page = found.save(out, n_shown=n_shown)
     out_console.print(found)
-    say(f"Saved {shown(page)}. Edit corrections.csv beside it, and pass it to the loader: corrections=…", quiet)
+    say(
+        f"Saved {shown(page)}. Edit corrections.csv beside it, and pass it to the loader: corrections=…",
+        quiet,
+    )
 
 
 def _load(
