@@ -179,7 +179,6 @@ TREATMENTS: dict[str, dict[str, Any]] = {
     "as they are": {},
     "dropped from 0.5": {"suspicious": "drop", "min_suspicion": 0.5},
     "relabelled from 0.5": {"suspicious": "relabel", "min_suspicion": 0.5},
-    "dropped from 0.2": {"suspicious": "drop", "min_suspicion": 0.2},
 }
 
 
@@ -212,7 +211,7 @@ def corrected_fold(
     pictures, y = faces.data[train], faces.target[train]
     if noisy:
         y = plant(y, fold)[0]
-    found = inspect_faces(pictures, y, groups[train], extractor=extractor, detector=detector, verbose=1)
+    found = inspect_faces(pictures, y, groups[train], extractor=extractor, detector=detector, cv=3, verbose=1)
     records = []
     for name, treatment in TREATMENTS.items():
         rows, labels = treated(found, y, treatment)

@@ -107,7 +107,7 @@ def read_labels(
     known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     folds = _folds(faces, groups, known, cv, seed)
     classifier = clone(look.classifier)
-    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbone())
+    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbones())
     target = np.column_stack([faces.ages, faces.genders])
     return read_out_of_fold(
         classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
