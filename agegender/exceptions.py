@@ -6,6 +6,7 @@ __all__ = [
     "AgeGenderError",
     "CacheError",
     "CacheWarning",
+    "CorrectionsWarning",
     "EnvironmentWarning",
     "FramingWarning",
     "LeakageWarning",
@@ -71,6 +72,10 @@ class ModelFileError(AgeGenderError):
 
 class CacheWarning(UserWarning):
     """The cache does not work as it should; the results are still correct."""
+
+
+class CorrectionsWarning(UserWarning):
+    """Corrections of labels are for pictures that are not there, and have no effect."""
 
 
 class ModelVersionWarning(UserWarning):

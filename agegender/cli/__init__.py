@@ -17,6 +17,7 @@ from agegender.cli import (
     embed,
     evaluate,
     export,
+    inspect,
     networks,
     predict,
     quantize,
@@ -56,6 +57,7 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(inspect.inspect)
 app.command()(video.video)
 app.command()(serve.serve)
 app.command()(embed.embed)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GENDERS = ("male", "female")
+CORRECTED = ("path", "age", "gender", "given_age", "given_gender", "reason")
 
 
 def check_age_range(min_age: float, max_age: float, owner: str) -> None:
@@ -64,7 +65,16 @@ def excluded_frame(paths: Iterable[str], reasons: Iterable[str]) -> pd.DataFrame
     return frame.sort_values("path", kind="stable", ignore_index=True)
 
 
-def as_bunch(frame: pd.DataFrame, excluded: pd.DataFrame, descr: str) -> Bunch:
+def corrected_frame() -> pd.DataFrame:
+    """Return the frame of corrected labels if there are none."""
+    import pandas as pd
+
+    return pd.DataFrame({name: [] for name in CORRECTED})
+
+
+def as_bunch(
+    frame: pd.DataFrame, excluded: pd.DataFrame, descr: str, corrected: pd.DataFrame | None = None
+) -> Bunch:
     """Return the Bunch of a loader, made from its frame."""
     return Bunch(
         data=text_array(frame["path"]),
@@ -72,6 +82,7 @@ def as_bunch(frame: pd.DataFrame, excluded: pd.DataFrame, descr: str) -> Bunch:
         groups=frame["group"].to_numpy(dtype=np.int64),
         frame=frame,
         excluded=excluded,
+        corrected=corrected_frame() if corrected is None else corrected,
         target_names=["age", "gender"],
         gender_names=list(GENDERS),
         DESCR=descr,

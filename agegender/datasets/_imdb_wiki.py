@@ -23,6 +23,7 @@ from agegender.datasets._common import (
     shuffled_order,
     text_array,
 )
+from agegender.datasets._corrections import Corrections, CorrectionsSource
 from agegender.datasets._mat import Columns, read_struct
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def load_imdb_wiki(
     min_age: int = 0,
     max_age: int = 100,
     check_files: bool = False,
+    corrections: CorrectionsSource = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Bunch:
     """Load the paths and labels of IMDB-WIKI from its ``imdb.mat`` or ``wiki.mat``.
@@ -81,6 +83,10 @@ def load_imdb_wiki(
         The range of ages to keep, in years, both ends included.
     check_files : bool, default=False
         Whether to check that the pictures exist, and exclude missing ones.
+    corrections : path, DataFrame or None, default=None
+        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
+        changed on disk.
     random_state : int, RandomState instance or None, default=0
         Seed of the order. The same seed gives the same order on every machine.
 
@@ -102,7 +108,10 @@ def load_imdb_wiki(
         excluded : DataFrame
             ``path`` and ``reason``, the first of these that applies: "no path:", "unknown gender:", "unknown date
             of birth:", "unknown year of photograph:", "age outside range:", "no face:", "low face score:",
-            "second face:", "missing file:".
+            "second face:", "missing file:"; before all of these, "dropped by a correction:".
+        corrected : DataFrame
+            Pictures that `corrections` gave another label: ``path``, ``age``, ``gender``, ``given_age``,
+            ``given_gender``, ``reason``. Those that it drops are in ``excluded``.
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
@@ -146,7 +155,11 @@ def load_imdb_wiki(
     root = str(Path(image_root).expanduser())
     paths = text_array(os.path.join(root, path) if path else "" for path in columns["full_path"])
     born, age = _ages(columns["dob"], columns["photo_taken"])
+    given = age, 1 - columns["gender"].astype(np.float64)
+    change = Corrections(corrections, "load_imdb_wiki").apply(paths, columns["full_path"], *given)
+    age, columns = change.ages, columns | {"gender": 1 - change.genders}
     reasons = Reasons(len(paths))
+    reasons.add(change.dropped != "", lambda row: str(change.dropped[row]))
     _exclude_labels(reasons, columns, born, age, min_age, max_age)
     _exclude_faces(reasons, columns, min_face_score, second_face)
     if check_files:
@@ -160,7 +173,8 @@ def load_imdb_wiki(
     frame = _frame(
         {name: column[kept] for name, column in columns.items()}, paths[kept], born[kept], age[kept]
     )
-    return as_bunch(frame, excluded, _description(frame, columns, len(paths)))
+    corrected = change.corrected(paths, *given, reasons.none)
+    return as_bunch(frame, excluded, _description(frame, columns, len(paths)), corrected)
 
 
 def _read(mat_file: Path, which: str | None) -> Columns:
@@ -246,7 +260,7 @@ def _frame(
     names = columns.get("name", np.full(len(paths), "", dtype=object))
     data: dict[str, Any] = {
         "path": paths,
-        "age": age.astype(np.int64),
+        "age": age if (age % 1).any() else age.astype(np.int64),
         "gender": 1 - columns["gender"].astype(np.int64),
         "name": names,
     }

@@ -26,6 +26,7 @@ from agegender.datasets._common import (
     shuffled_order,
     text_array,
 )
+from agegender.datasets._corrections import Change, Corrections, CorrectionsSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,7 @@ def load_table(
     min_age: float = 0,
     max_age: float = 100,
     check_files: bool = False,
+    corrections: CorrectionsSource = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Bunch:
     """Load paths and labels from a CSV or Parquet file, or from a frame.
@@ -90,6 +92,10 @@ def load_table(
         The range of ages to keep, in years, both ends included; for a range, its midpoint counts.
     check_files : bool, default=False
         Whether to check that the pictures exist, and exclude missing ones.
+    corrections : path, DataFrame or None, default=None
+        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
+        changed on disk.
     random_state : int, RandomState instance or None, default=0
         Seed of the order. The same seed gives the same order on every machine.
 
@@ -108,7 +114,10 @@ def load_table(
             If a column's name is already used, "_given" is appended.
         excluded : DataFrame
             ``path`` and ``reason``, which begins with "no path:", "unknown age:", "unknown gender:", "age
-            outside range:" or "missing file:".
+            outside range:", "missing file:" or "dropped by a correction:".
+        corrected : DataFrame
+            Pictures that `corrections` gave another label: ``path``, ``age``, ``gender``, ``given_age``,
+            ``given_gender``, ``reason``. Those that it drops are in ``excluded``.
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
@@ -143,19 +152,25 @@ def load_table(
         _check_column(column, source)
     root = folder if image_root is None else str(Path(image_root).expanduser())
     rows = _rows(source, root, {"path": path, "age": age, "gender": gender, "group": group}, ages, genders)
+    paths, given = text_array(rows["path"]), (rows["age"].to_numpy(), rows["gender"].to_numpy())
+    names = text_array(map(str, source[path]))
+    change = Corrections(corrections, OWNER).apply(paths, names, *given)
+    rows = _relabelled(rows, change)
     reasons = Reasons(len(rows))
+    reasons.add(change.dropped != "", lambda row: str(change.dropped[row]))
     _exclude(reasons, rows, source[age], source[gender], min_age, max_age)
     if check_files:
-        there = present(text_array(rows["path"]), reasons.none)
+        there = present(paths, reasons.none)
         reasons.add(~there, lambda row: "missing file: not in its folder")
-    kept = shuffled_order(text_array(map(str, source[path])), random_state)
+    kept = shuffled_order(names, random_state)
     kept = kept[reasons.none[kept]]
     left_out = np.flatnonzero(~reasons.none)
     excluded = excluded_frame(rows["path"].iloc[left_out], reasons.texts[left_out])
     check_some_left(len(kept), excluded, name)
     frame = rows.iloc[kept].reset_index(drop=True)
     frame = frame.assign(gender=frame["gender"].astype(np.int64), group=group_numbers(frame["group"]))
-    return as_bunch(frame, excluded, _description(frame, name, len(rows)))
+    corrected = change.corrected(paths, *given, reasons.none)
+    return as_bunch(frame, excluded, _description(frame, name, len(rows)), corrected)
 
 
 def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
@@ -219,6 +234,14 @@ def _rows(
     own["group"] = paths if columns["group"] is None else source[columns["group"]].to_numpy()
     others = source.drop(columns=[name for name in columns.values() if name is not None])
     return pd.DataFrame(own).join(others.rename(columns={name: f"{name}_given" for name in own}))
+
+
+def _relabelled(rows: pd.DataFrame, change: Change) -> pd.DataFrame:
+    """Return the rows with corrected labels; a corrected age is no band any more."""
+    moved = change.ages != rows["age"].to_numpy()
+    moved &= change.relabelled != ""
+    ends = {name: rows[name].where(~moved, change.ages) for name in ("age_low", "age_high")}
+    return rows.assign(age=change.ages, gender=change.genders, **ends)
 
 
 def _path(root: str, value: Any) -> str:

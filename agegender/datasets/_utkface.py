@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -26,8 +26,13 @@ from agegender.datasets._common import (
     check_some_left,
     excluded_frame,
     shuffled_order,
+    text_array,
 )
+from agegender.datasets._corrections import Corrections, CorrectionsSource
 from agegender.exceptions import PictureError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RACES = ("white", "black", "asian", "indian", "other")
 SUFFIXES = (
@@ -60,7 +65,7 @@ together in every split."""
 
 @dataclass(frozen=True)
 class _Label:
-    age: int
+    age: float
     gender: int
     race: str
     taken: datetime | None
@@ -71,6 +76,7 @@ def load_utkface(
     *,
     min_age: int = 0,
     max_age: int = 100,
+    corrections: CorrectionsSource = None,
     random_state: int | np.random.RandomState | None = 0,
     check: Literal["header", "pixels"] | None = "header",
     verbose: int = 0,
@@ -87,6 +93,10 @@ def load_utkface(
         The folder with files named ``age_gender_race_datetime.jpg…``, directly or in subfolders (``part1``, …).
     min_age, max_age : int, default=0 and 100
         The range of ages to keep, in years, both ends included.
+    corrections : path, DataFrame or None, default=None
+        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
+        changed on disk.
     random_state : int, RandomState instance or None, default=0
         Seed of the order. The same seed gives the same order on every machine, whatever the order of the file
         system. Adding or removing a picture does not move the others.
@@ -110,7 +120,11 @@ def load_utkface(
             "black", "asian", "indian" or "other"), ``datetime`` (the time of collection; NaT if it cannot be
             read from the name), ``group``.
         excluded : DataFrame
-            ``path`` and ``reason``, which begins with "malformed name:", "age outside range:" or "unreadable:".
+            ``path`` and ``reason``, which begins with "malformed name:", "age outside range:", "unreadable:" or
+            "dropped by a correction:".
+        corrected : DataFrame
+            Pictures that `corrections` gave another label: ``path``, ``age``, ``gender``, ``given_age``,
+            ``given_gender``, ``reason``. Those that it drops are in ``excluded``.
         target_names, gender_names : list of str
             Names of the columns of ``target`` and of its genders.
         DESCR : str
@@ -158,9 +172,11 @@ def load_utkface(
             "Unpack UTKFace's archive and pass its folder."
         )
     names = [names[i] for i in shuffled_order(names, random_state)]
-    labels = [_label(name, min_age, max_age) for name in names]
+    labels = [_label(name) for name in names]
+    labels, corrected = _corrected(root, names, labels, Corrections(corrections, "load_utkface"))
+    labels = [_in_range(label, min_age, max_age) for label in labels]
     digests = _digests(root, names, labels, check, verbose)
-    return _bunch(root, names, labels, digests)
+    return _bunch(root, names, labels, digests, corrected)
 
 
 def _existing_folder(directory: str | os.PathLike[str]) -> Path:
@@ -192,8 +208,8 @@ def _is_picture(file: str) -> bool:
     return file.lower().endswith(SUFFIXES) or re.match("[0-9]+_[01]_", file) is not None
 
 
-def _label(name: str, min_age: int, max_age: int) -> _Label | str:
-    """Return the fields of a file's name, or the reason why the file is excluded."""
+def _label(name: str) -> _Label | str:
+    """Return the fields of a file's name, or the reason why it has none."""
     fields = name.rpartition("/")[2].split("_", 3)
     if len(fields) < 4:
         return f"malformed name: {len(fields)} of the 4 fields {FIELDS}"
@@ -203,10 +219,37 @@ def _label(name: str, min_age: int, max_age: int) -> _Label | str:
         return f"malformed name: gender {fields[1]!r} is neither 0 (male) nor 1 (female) ({FIELDS})"
     if fields[2] not in ("0", "1", "2", "3", "4"):
         return f"malformed name: race {fields[2]!r} is not one of 0…4 ({FIELDS})"
-    age = int(fields[0])
-    return age_reason(age, min_age, max_age) or _Label(
-        age, int(fields[1]), RACES[int(fields[2])], _moment(fields[3])
-    )
+    return _Label(int(fields[0]), int(fields[1]), RACES[int(fields[2])], _moment(fields[3]))
+
+
+def _corrected(
+    root: Path, names: list[str], labels: list[_Label | str], corrections: Corrections
+) -> tuple[list[_Label | str], pd.DataFrame]:
+    """Return the labels after correction, a reason for each that is dropped, and the frame of what was changed."""
+    told = [
+        (float(label.age), float(label.gender)) if isinstance(label, _Label) else None for label in labels
+    ]
+    ages, genders = np.array([pair or (np.nan, np.nan) for pair in told]).T
+    paths = text_array(str(root / name) for name in names)
+    change = corrections.apply(paths, text_array(names), ages, genders)
+    known = np.array([pair is not None for pair in told])
+    new: list[_Label | str] = []
+    for row, label in enumerate(labels):
+        if isinstance(label, _Label) and change.dropped[row]:
+            label = str(change.dropped[row])
+        elif isinstance(label, _Label) and change.relabelled[row]:
+            label = replace(label, age=_whole(change.ages[row]), gender=int(change.genders[row]))
+        new.append(label)
+    return new, change.corrected(paths, ages, genders, known)
+
+
+def _whole(age: float) -> float:
+    return int(age) if age.is_integer() else age
+
+
+def _in_range(label: _Label | str, min_age: int, max_age: int) -> _Label | str:
+    """Return the label, or why its age is left out."""
+    return label if isinstance(label, str) else age_reason(label.age, min_age, max_age) or label
 
 
 def _moment(text: str) -> datetime | None:
@@ -254,7 +297,13 @@ def _digest(path: str | None, check: str | None) -> bytes | str:
     return images.digest(content)
 
 
-def _bunch(root: Path, names: list[str], labels: list[_Label | str], digests: list[bytes | str]) -> Bunch:
+def _bunch(
+    root: Path,
+    names: list[str],
+    labels: list[_Label | str],
+    digests: list[bytes | str],
+    corrected: pd.DataFrame,
+) -> Bunch:
     import pandas as pd
 
     kept, left_out = [], []
@@ -273,4 +322,7 @@ def _bunch(root: Path, names: list[str], labels: list[_Label | str], digests: li
     frame["group"] = pd.factorize(frame["group"])[0]
     copies = len(frame) - frame["group"].nunique()
     low, high = frame["age"].min(), frame["age"].max()
-    return as_bunch(frame, excluded, _DESCR.format(n=len(frame), low=low, high=high, copies=copies))
+    corrected = corrected[corrected["path"].isin(frame["path"])].reset_index(drop=True)
+    return as_bunch(
+        frame, excluded, _DESCR.format(n=len(frame), low=low, high=high, copies=copies), corrected
+    )

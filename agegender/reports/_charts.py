@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agegender.plots import AgeCumulativeScoreDisplay, AgeErrorDisplay
 from agegender.plots._axes import BLUE, GREY, INK, VERMILION, tidy
+from agegender.reports._parts import SIZE, draw
 
 if TYPE_CHECKING:
     from agegender.reports._fields import ReportTables
 
 __all__ = ["charts"]
 
-SIZE = (5.2, 3.7)
 ROW_HEIGHT = 0.26
 
 
@@ -26,33 +24,19 @@ def charts(report: ReportTables) -> dict[str, str]:
     drawn = {}
     if len(known):
         truth, age = known["true_age"], known["age"]
-        drawn["bands"] = _draw(lambda ax: AgeErrorDisplay.from_predictions(truth, age, ax=ax))
-        drawn["errors"] = _draw(lambda ax: AgeErrorDisplay.from_predictions(truth, age, ax=ax, kind="by_age"))
-        drawn["scores"] = _draw(lambda ax: AgeCumulativeScoreDisplay.from_predictions(truth, age, ax=ax))
+        drawn["bands"] = draw(lambda ax: AgeErrorDisplay.from_predictions(truth, age, ax=ax))
+        drawn["errors"] = draw(lambda ax: AgeErrorDisplay.from_predictions(truth, age, ax=ax, kind="by_age"))
+        drawn["scores"] = draw(lambda ax: AgeCumulativeScoreDisplay.from_predictions(truth, age, ax=ax))
     if len(report.gender_calibration):
-        drawn["gender"] = _draw(lambda ax: _gender(ax, report))
+        drawn["gender"] = draw(lambda ax: _gender(ax, report))
     if len(report.age_calibration):
-        drawn["coverage"] = _draw(lambda ax: _coverage(ax, report))
-        drawn["positions"] = _draw(lambda ax: _positions(ax, report))
+        drawn["coverage"] = draw(lambda ax: _coverage(ax, report))
+        drawn["positions"] = draw(lambda ax: _positions(ax, report))
     single = report.by_group[~report.by_group["grouping"].str.contains(" × ")]
     for figure in ("age_mae", "gender_accuracy"):
         if single[figure].notna().any():
             drawn[figure] = _groups(single[single[figure].notna()], figure, report)
     return drawn
-
-
-def _draw(plot: Any, size: tuple[float, float] = SIZE) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    plot(figure.subplots())
-    content = io.BytesIO()
-    # Thousands of hexagons take less space as pixels.
-    collections: list[Any] = list(figure.axes[0].collections)
-    for collection in collections:
-        collection.set_rasterized(len(collection.get_paths()) > 1 or len(collection.get_offsets()) > 200)
-    figure.savefig(content, format="svg", dpi=160, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _gender(ax: Any, report: ReportTables) -> None:
@@ -114,4 +98,4 @@ def _groups(table: Any, figure: str, report: ReportTables) -> str:
         tidy(ax, grid="x")
         ax.tick_params(axis="y", length=0)
 
-    return _draw(plot, (SIZE[0], 1.0 + ROW_HEIGHT * (len(table) + 2)))
+    return draw(plot, (SIZE[0], 1.0 + ROW_HEIGHT * (len(table) + 2)))

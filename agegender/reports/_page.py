@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from agegender._utils.validation import optional_import
 from agegender._version import __version__
-from agegender.exceptions import PictureError
 from agegender.reports._charts import charts
+from agegender.reports._parts import environment, style, thumbnail
 from agegender.reports._words import figure_text, figure_title, figure_unit, interval_text
 
 if TYPE_CHECKING:
@@ -19,20 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
-THUMBNAIL = 144
 LISTED_GAPS = 8
 
 
 def render(report: ReportTables) -> str:
     """Return the page."""
-    jinja2 = optional_import("jinja2", "reports")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {"text": figure_text, "interval": interval_text}
-    environment.globals |= {"title_of": figure_title, "unit_of": figure_unit}
-    template = environment.from_string(files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
-    page: str = template.render(
+    page = environment("reports")
+    page.globals |= {"text": figure_text, "interval": interval_text}
+    page.globals |= {"title_of": figure_title, "unit_of": figure_unit}
+    template = page.from_string(files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
+    text: str = template.render(
+        style=style(),
         report=report,
         version=__version__,
         charts=charts(report),
@@ -45,7 +39,7 @@ def render(report: ReportTables) -> str:
         worst=_worst(report),
         isnan=lambda value: isinstance(value, float) and math.isnan(value),
     )
-    return page
+    return text
 
 
 def _groupings(report: ReportTables) -> Any:
@@ -65,21 +59,6 @@ def _worst(report: ReportTables) -> list[dict[Any, Any]]:
     records: list[dict[Any, Any]] = report.worst.to_dict("records")
     if not len(report.worst_pictures):
         return [record | {"thumbnail": None} for record in records]
-    shown = [_thumbnail(picture) for picture in report.worst_pictures]
+    shown = [thumbnail(picture) for picture in report.worst_pictures]
     found = [record | {"thumbnail": image} for record, image in zip(records, shown, strict=True) if image]
     return found or [record | {"thumbnail": None} for record in records]
-
-
-def _thumbnail(picture: Any) -> str | None:
-    from PIL import Image
-
-    from agegender.images import load
-
-    try:
-        image = Image.fromarray(load(picture))
-    except (PictureError, TypeError):
-        return None
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    content = io.BytesIO()
-    image.save(content, format="JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

@@ -259,3 +259,47 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, dra
 def test_the_help_shows_an_example_a_command(tmp_path) -> None:
     for command in ("train", "predict", "evaluate", "embed"):
         assert f"agegender {command}" in agegender(command, "--help", home=tmp_path).stdout
+
+
+def test_inspect_writes_a_report_and_corrections_that_a_loader_takes_back(
+    tmp_path: Path, tiny_onnx: Path, drawn_faces: Path
+) -> None:
+    report = tmp_path / "report"
+    options = [
+        "--backbone",
+        tiny_onnx,
+        "--detector",
+        "none",
+        "--folds",
+        2,
+        "--shown",
+        5,
+        "--near-copy",
+        0.9999,
+    ]
+    home = tmp_path / "home"
+    done = agegender("inspect", drawn_faces, "--out", report, "--against", drawn_faces, *options, home=home)
+    assert "60 pictures stand in the other set too" in " ".join(done.stdout.replace("│", " ").split())
+    assert sorted(path.name for path in report.iterdir()) == [
+        "corrections.csv",
+        "inspection.html",
+        "inspection.json",
+        "labels.csv",
+        "pictures.csv",
+    ]
+    again = agegender(
+        *("inspect", drawn_faces, "--out", report, "--corrections", report / "corrections.csv", *options),
+        home=home,
+    )
+    assert "60 pictures, 0 left out, 0 corrected" in again.stderr
+    assert (report / "corrections-new.csv").is_file()
+
+
+def test_inspect_says_what_is_missing(tmp_path: Path, tiny_onnx: Path) -> None:
+    faces = write_drawn_faces(tmp_path / "few", 10)
+    options = ["--out", tmp_path / "report", "--backbone", tiny_onnx, "--detector", "none"]
+    done = agegender("inspect", faces, *options, home=tmp_path / "home", check=False)
+    assert done.returncode == 2
+    assert "10 pictures" in done.stderr
+    assert "too few" in done.stderr
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,125 @@
+"""``agegender inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agegender.cli._options import (
+    BackboneOption,
+    BatchOption,
+    CacheOption,
+    ColorOption,
+    CropOption,
+    LayerOption,
+    MeanOption,
+    QuietOption,
+    ScaleOption,
+    cache_folder,
+    make_extractor,
+)
+from agegender.cli._output import import_tensorflow, out_console, say, shown
+
+ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
+
+
+def inspect(
+    data: Annotated[
+        Path, typer.Argument(help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for inspection.html, inspection.json, labels.csv, pictures.csv and corrections.csv."
+        ),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another set, a folder or a table: its pictures that stand here too are listed."),
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Corrections of an earlier inspection, applied before this one.")
+    ] = None,
+    path: ColumnOption = "path",
+    age: ColumnOption = "age",
+    gender: ColumnOption = "gender",
+    person: Annotated[
+        str | None, typer.Option(help="Of a table: the column that names the person shown.")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file, or none.")
+    ] = "auto",
+    backbone: BackboneOption = "arcface",
+    color: ColorOption = None,
+    mean: MeanOption = None,
+    scale: ScaleOption = None,
+    layer: LayerOption = "auto",
+    crop: CropOption = 0.0,
+    batch_size: BatchOption = 64,
+    folds: Annotated[int, typer.Option(help="Folds; each is read by a model of the others.")] = 5,
+    near_copy: Annotated[
+        float, typer.Option(help="Cosine similarity from which two pictures are near-copies.")
+    ] = 0.9,
+    n_shown: Annotated[
+        int, typer.Option("--shown", help="How many of the most suspicious pictures the page shows.")
+    ] = 120,
+    cache: CacheOption = "auto",
+    seed: Annotated[int, typer.Option(help="Random state of folds and training.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Look for wrong labels, copies, bad pictures, gaps and leaks in labelled faces.
+
+    Stopped by Ctrl-C, it goes on where it was when it is started again.
+
+    Example: `agegender inspect UTKFace/ --out report/ --against test/`
+    """
+    from agegender._utils.files import check_writable
+    from agegender._utils.validation import optional_import
+    from agegender.inspection import inspect_faces
+
+    optional_import("jinja2", "inspection")
+    check_writable(out / "inspection.html")
+    faces = _load(data, path, age, gender, person, corrections, quiet)
+    with cache_folder(cache) as folder:
+        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
+        import_tensorflow()
+        found = inspect_faces(
+            faces,
+            extractor=extractor,
+            cv=folds,
+            against=against,
+            detector=None if detector == "none" else detector,
+            near_copy=near_copy,
+            title=f"What is in {data.name}",
+            random_state=seed,
+            verbose=0 if quiet else 1,
+        )
+        page = found.save(out, n_shown=n_shown)
+    out_console.print(found)
+    say(
+        f"Saved {shown(page)}. Edit corrections.csv beside it, and pass it to the loader: corrections=…",
+        quiet,
+    )
+
+
+def _load(
+    data: Path, path: str, age: str, gender: str, person: str | None, corrections: Path | None, quiet: bool
+) -> Any:
+    from agegender.datasets import load_table, load_utkface
+
+    if data.is_dir():
+        faces = load_utkface(data, corrections=corrections, verbose=0 if quiet else 1)
+    else:
+        faces = load_table(
+            data, path=path, age=age, gender=gender, group=person, corrections=corrections, check_files=True
+        )
+        if person is not None:
+            # Pictures of one person share a group; the number stands for the name.
+            faces.frame["person"] = faces.frame["group"]
+    say(
+        f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out, {len(faces.corrected):,} corrected.",
+        quiet,
+    )
+    return faces

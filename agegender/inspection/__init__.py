@@ -1,0 +1,6 @@
+"""Look at the data first: wrong labels, copies, bad pictures, gaps and leaks in a set of labelled faces."""
+
+from agegender.inspection._inspect import inspect_faces
+from agegender.inspection._inspection import FacesInspection
+
+__all__ = ["FacesInspection", "inspect_faces"]

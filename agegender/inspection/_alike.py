@@ -1,0 +1,139 @@
+"""Which pictures are alike: pairs above a similarity, and the nearest of each, block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["cosine_pairs", "directions", "nearest", "thumbnail_correlation"]
+
+BLOCK_CELLS = 4_000_000
+"""Similarities held at a time: 16 MB of float32."""
+
+
+def directions(rows: NDArray[np.floating], centre: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
+    """Return rows from their centre, at unit length; zeros for a row with a NaN.
+
+    What all faces share points the same way in every row, and would make all of them alike.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_pictures, …)
+    centre : ndarray, default=None
+        The point that directions are taken from; None is the mean of the rows.
+
+    Returns
+    -------
+    ndarray of shape (n_pictures, n_features), float32
+    """
+    flat = np.asarray(rows, dtype=np.float32).reshape(len(rows), int(np.prod(rows.shape[1:])))
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(flat).all(axis=1))
+    middle = flat[known].mean(axis=0) if centre is None and known.any() else centre
+    shifted = np.where(known[:, np.newaxis], flat - (0.0 if middle is None else np.ravel(middle)), 0.0)
+    lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
+    return np.asarray(shifted / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def cosine_pairs(
+    first: NDArray[np.float32], second: NDArray[np.float32] | None, threshold: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Return the pairs of rows whose cosine similarity is at least `threshold`, and how similar they are.
+
+    Parameters
+    ----------
+    first : ndarray of shape (n, n_features), float32
+        Of unit length.
+    second : ndarray of shape (m, n_features), float32, or None
+        None pairs the rows of `first` with one another, each pair once.
+    threshold : float
+
+    Returns
+    -------
+    rows, others : ndarray of int
+    similarity : ndarray of float64
+
+    Examples
+    --------
+    >>> rows = np.array([[1, 0], [0, 1], [1, 0]], dtype=np.float32)
+    >>> cosine_pairs(rows, None, 0.9)[:2]
+    (array([0]), array([2]))
+    """
+    found = []
+    step = max(1, BLOCK_CELLS // max(len(first if second is None else second), 1))
+    for start in range(0, len(first), step):
+        against = first[start:] if second is None else second
+        similar = first[start : start + step] @ against.T
+        rows, others = np.nonzero(similar >= threshold)
+        later = others > rows if second is None else np.ones(len(rows), dtype=bool)
+        shift = start if second is None else 0
+        values = similar[rows[later], others[later]].astype(np.float64)
+        found.append((rows[later] + start, others[later] + shift, values))
+    if not found:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+    rows, others, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    return rows, others, values
+
+
+def nearest(
+    rows: NDArray[np.float32], groups: NDArray[np.intp], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the nearest rows of other groups.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features), float32
+        Of unit length.
+    groups : ndarray of shape (n,), int
+        A row's own group is passed over.
+    count : int
+        How many of each.
+
+    Returns
+    -------
+    others : ndarray of shape (n, count), int
+        The most similar first.
+    similarity : ndarray of shape (n, count), float64
+        -inf where there are fewer.
+    """
+    count = min(count, max(len(rows) - 1, 0))
+    others = np.zeros((len(rows), count), dtype=np.intp)
+    values = np.zeros((len(rows), count))
+    step = max(1, BLOCK_CELLS // max(len(rows), 1))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        similar = rows[part] @ rows.T
+        similar[groups[part, np.newaxis] == groups] = -np.inf
+        best = np.argpartition(-similar, count - 1, axis=1)[:, :count] if count else others[part]
+        of_best = np.take_along_axis(similar, best, axis=1)
+        order = np.argsort(-of_best, axis=1, kind="stable")
+        others[part] = np.take_along_axis(best, order, axis=1)
+        values[part] = np.take_along_axis(of_best, order, axis=1)
+    return others, values
+
+
+def thumbnail_correlation(
+    first: NDArray[np.float32], second: NDArray[np.float32], centre: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return how pairs of grey copies correlate, the second also mirrored, once what all faces share is taken away.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n_pairs, side, side), float32
+    centre : ndarray of shape (side, side), float32
+        The mean of all.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs,), float64
+        Of the two the higher.
+    """
+
+    def unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(
+            len(thumbnails), int(np.prod(thumbnails.shape[1:]))
+        )
+        return directions(flat, (centre - centre.mean()).ravel())
+
+    here = unit(first)
+    plain, mirrored = unit(second), unit(second[:, :, ::-1])
+    return np.maximum((here * plain).sum(axis=1), (here * mirrored).sum(axis=1)).astype(np.float64)

@@ -1,0 +1,188 @@
+"""What an inspection is given, brought to one form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from agegender import images
+from agegender._utils.grouping import group_numbers
+from agegender._utils.pictures import check_pictures
+from agegender._utils.target import check_target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OWNER", "LabelledFaces", "labelled_faces"]
+
+OWNER = "inspect_faces"
+FEWEST = 40
+"""Fewer pictures, each with all its copies counted once, cannot train models that read the others."""
+
+FEWEST_OF_A_GENDER = 5
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFaces:
+    """Pictures with their labels.
+
+    Attributes
+    ----------
+    pictures : sequence of pictures
+    names : ndarray of shape (n_pictures,), dtype object
+        Their paths, or "row 7" where a picture has none.
+    ages : ndarray of shape (n_pictures,), float64
+    genders : ndarray of shape (n_pictures,), int
+        0 or 1, a place in `gender_labels`.
+    gender_labels : ndarray of shape (2,)
+        The two labels as they came.
+    gender_names : tuple of str
+        What they are called.
+    groups : ndarray of shape (n_pictures,), int
+        What the caller says belongs together.
+    frame : DataFrame
+        Further columns of the data set, a row a picture; without any where there is none.
+    excluded : DataFrame
+        Pictures that a loader left out: path and reason.
+    """
+
+    pictures: Sequence[Any]
+    names: NDArray[np.object_]
+    ages: NDArray[np.float64]
+    genders: NDArray[np.intp]
+    gender_labels: NDArray[Any]
+    gender_names: tuple[str, str]
+    groups: NDArray[np.intp]
+    frame: pd.DataFrame
+    excluded: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.ages)
+
+
+def labelled_faces(
+    X: Any,
+    y: Any,
+    groups: ArrayLike | None,
+    frame: pd.DataFrame | None,
+    gender_names: Mapping[Any, str] | None,
+    max_age: int,
+) -> LabelledFaces:
+    """Return pictures with labels from whatever holds them, or say what is missing."""
+    import pandas as pd
+
+    excluded = pd.DataFrame({"path": [], "reason": []})
+    if y is None:
+        bunch = _as_bunch(X)
+        X, y, excluded = bunch["data"], bunch["target"], bunch["excluded"]
+        groups = bunch["groups"] if groups is None else groups
+        frame = bunch["frame"] if frame is None else frame
+    pictures = check_pictures(X)
+    ages, genders = check_target(y, max_age=max_age)
+    _check_lengths(len(pictures), y=len(ages), groups=groups, frame=frame)
+    labels = _gender_labels(genders)
+    known = gender_names or (
+        {0: "male", 1: "female"} if {0, 1} >= set(labels.tolist()) and labels.dtype.kind != "U" else {}
+    )
+    codes = np.searchsorted(labels, genders.astype(labels.dtype)).astype(np.intp)
+    names = [_name(picture, row) for row, picture in enumerate(pictures)]
+    return LabelledFaces(
+        pictures=pictures,
+        names=np.array(names, dtype=object),
+        ages=ages,
+        genders=codes,
+        gender_labels=labels,
+        gender_names=(str(known.get(labels[0], labels[0])), str(known.get(labels[1], labels[1]))),
+        groups=np.arange(len(ages)) if groups is None else group_numbers(np.asarray(groups)),
+        frame=pd.DataFrame(index=range(len(ages))) if frame is None else frame.reset_index(drop=True),
+        excluded=excluded,
+    )
+
+
+def _as_bunch(data: Any) -> Mapping[str, Any]:
+    """Return a loader's Bunch for a Bunch, a folder, a table's file or a frame."""
+    import pandas as pd
+
+    from agegender.datasets import load_table, load_utkface
+
+    if isinstance(data, Mapping) and {"data", "target"} <= set(data):
+        empty = pd.DataFrame({"path": [], "reason": []})
+        return {"groups": None, "frame": None, "excluded": empty} | dict(data)
+    if isinstance(data, str | os.PathLike):
+        path = Path(data).expanduser()
+        return dict(load_utkface(path) if path.is_dir() else load_table(path))
+    if isinstance(data, pd.DataFrame):
+        return dict(load_table(data))
+    raise ValueError(
+        f"{OWNER}: there are no labels (y is None), and X is a {type(data).__name__}; pass y, ages and genders of "
+        "shape (n_samples, 2), or what a loader returns, a folder named as in UTKFace, a table or a frame."
+    )
+
+
+def _check_lengths(n_pictures: int, y: int, groups: ArrayLike | None, frame: pd.DataFrame | None) -> None:
+    lengths = {"y": y}
+    lengths |= {} if groups is None else {"groups": len(np.asarray(groups))}
+    lengths |= {} if frame is None else {"frame": len(frame)}
+    for name, length in lengths.items():
+        if length != n_pictures:
+            raise ValueError(
+                f"{OWNER}: X has {n_pictures} pictures and {name} {length} rows; they should be as many."
+            )
+
+
+def _gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
+    labels = np.unique(genders)
+    if len(labels) == 1:
+        raise ValueError(
+            f"{OWNER}: all {len(genders)} pictures have the gender {labels.tolist()[0]!r}; models that read gender "
+            "need both. Inspect the set together with pictures of the other gender; agegender.datasets.describe "
+            "tells of ages alone."
+        )
+    if len(labels) != 2:
+        raise ValueError(
+            f"{OWNER}: y has {len(labels)} genders, {labels.tolist()[:5]}; keep rows of two, or merge labels that "
+            "mean the same."
+        )
+    whole = labels.dtype.kind == "f" and np.equal(np.mod(labels, 1), 0).all()
+    return labels.astype(np.int64) if whole else labels
+
+
+def _name(picture: Any, row: int) -> str:
+    return images.describe(picture) if isinstance(picture, str | os.PathLike) else f"row {row}"
+
+
+def check_enough(faces: LabelledFaces, read: NDArray[np.bool_], groups: NDArray[np.intp]) -> None:
+    """Raise a ValueError unless models can be trained on some of the pictures and read the others.
+
+    Parameters
+    ----------
+    faces : LabelledFaces
+    read : ndarray of shape (n_pictures,), bool
+        Which of them can be read.
+    groups : ndarray of shape (n_pictures,), int
+        Copies, near-copies and what the caller says belongs together.
+    """
+    n_read, n_groups = int(read.sum()), len(np.unique(groups[read]))
+    if n_groups <= n_read / 4 and n_groups < FEWEST:
+        raise ValueError(
+            f"{OWNER}: the {n_read} pictures are copies of one another: {n_groups} different ones in all, and "
+            f"{FEWEST} are needed for models that see neither a picture nor its copies."
+        )
+    if n_groups < FEWEST:
+        raise ValueError(
+            f"{OWNER}: {n_read} pictures ({n_groups} without their copies and near-copies) are too few to train "
+            f"models that tell whose label is wrong; {FEWEST} is the least, some hundreds "
+            "are of use. Look at so few yourself."
+        )
+    for code, name in enumerate(faces.gender_names):
+        n = len(np.unique(groups[read & (faces.genders == code)]))
+        if n < FEWEST_OF_A_GENDER:
+            raise ValueError(
+                f"{OWNER}: only {n} of {n_read} pictures have the gender {name!r}; {FEWEST_OF_A_GENDER} is the least."
+            )

@@ -1,0 +1,225 @@
+"""The inspection: kept as tables, written as JSON, HTML or for the terminal, and turned into corrections."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agegender._utils.files import write_whole
+from agegender._version import __version__
+from agegender.inspection._clean import actions
+from agegender.inspection._tables import InspectionTables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FacesInspection"]
+
+SCHEMA_VERSION = 1
+MOST_LISTED = 500
+TABLES = ("copies", "near_copies", "persons", "leaks", "unreadable", "excluded", "ages", "folds", "power")
+
+
+class FacesInspection(InspectionTables):
+    """What is wrong, odd or missing in a set of labelled faces. Made by `inspect_faces`.
+
+    A suspicion is the probability that a label belongs to another picture, as estimated from models that saw neither
+    the picture nor its copies. It is no proof: look before you correct.
+
+    Attributes
+    ----------
+    title : str
+    coverage : float
+        How often ``age_low`` … ``age_high`` is to hold the age.
+    gender_names : tuple of str
+    counts : dict of str to int
+        ``pictures``, ``excluded`` (by the loader), ``unreadable``, ``read`` (by models), ``suspicious`` (labels more
+        likely wrong than right), ``copies`` (pictures beyond the first of their content), ``disagreeing_copies``
+        (groups), ``near_copies`` (pairs), ``leaks`` (pairs).
+    noise : Noise
+        The estimated share of wrong labels: ``age_rate``, ``gender_rate``.
+    labels : DataFrame
+        A row a picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``, ``fold``,
+        ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of the second gender, whose name
+        it has, as models gave them), ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``,
+        ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label, under models that did not
+        see it), ``suggested_age``, ``age_low``, ``age_high`` (years), ``suggested_gender``,
+        ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in
+        words. Where a picture could not be read, they are missing.
+    pictures : DataFrame
+        A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag
+        ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black
+        border", "flat"), and what was measured.
+    copies : DataFrame
+        A row a group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years), ``disagree``.
+    near_copies : DataFrame
+        A row a pair of near-copies, with both labels, ``similarity`` and whether they are the ``same_photograph``.
+    persons : DataFrame
+        Persons with ages 30 years or more apart, or with both genders.
+    leaks : DataFrame
+        Pairs of pictures that stand in the other set too: ``kind``, ``similarity``.
+    unreadable : DataFrame
+        ``row``, ``picture``, ``reason``.
+    excluded : DataFrame
+        What the loader left out: ``path``, ``reason``.
+    framing : dict
+        Crops or photographs, sizes, the template that fits, and what to do about it.
+    ages : DataFrame
+        Pictures of each year and gender, empty years included.
+    skew : float
+        Of the ages; positive where a long tail of old ages follows many young ones.
+    empty_ages : list of int
+    heaping : dict
+        Whipple's index and the share of each last digit.
+    folds : DataFrame
+        What the test parts look like.
+    power : DataFrame
+        The least difference to all others that a group of this size can show.
+    groups : ndarray of shape (n_pictures,), int
+        Copies, near-copies and what was given: for ``AgeGenderKFold`` and ``fit``.
+    notes : list of str
+        What could not be told, and why.
+
+    See Also
+    --------
+    inspect_faces : Makes one.
+    agegender.datasets.load_utkface, agegender.datasets.load_table : Take back what `clean` makes.
+    """
+
+    def clean(
+        self,
+        *,
+        suspicious: str = "review",
+        min_suspicion: float = 0.5,
+        no_face: str = "review",
+        leaks: str = "review",
+    ) -> pd.DataFrame:
+        """Return a table of what to do about each picture, for a person to edit and a loader to take back.
+
+        Nothing is changed on disk. Save it with ``to_csv("corrections.csv", index=False)``, edit it, and pass it as
+        ``corrections=`` to a loader.
+
+        Parameters
+        ----------
+        suspicious : {"review", "relabel", "drop", "keep"}, default="review"
+            What to do about labels that are more suspicious than `min_suspicion`.
+        min_suspicion : float, default=0.5
+            The probability that a label is wrong from which it is acted on.
+        no_face : {"review", "drop", "keep"}, default="review"
+            What to do about pictures in which no face is found.
+        leaks : {"review", "drop", "keep"}, default="review"
+            What to do about pictures that stand in the other set too.
+
+        Returns
+        -------
+        DataFrame
+            A row a picture, those with something to do first: ``path``, ``action``, ``new_age``, ``new_gender`` (what
+            "relabel" will set; empty: as it is), ``age``, ``gender``, ``suspicion``, ``age_low``, ``age_high``,
+            ``reason``, ``row``. "review" changes nothing until a person makes it "relabel", "drop" or "keep".
+            Pictures that cannot be read are to be dropped; copies whose labels differ by more than five years are to
+            be reviewed.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not as described.
+        """
+        return actions(self, suspicious, min_suspicion, no_face, leaks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found as numbers, text, lists and dicts.
+
+        Returns
+        -------
+        dict
+            ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list of
+            records, and what is unknown is None. Of ``labels`` the 500 most suspicious, of ``pictures`` those with a
+            flag.
+        """
+        heading = {
+            "schema_version": SCHEMA_VERSION,
+            "agegender_version": __version__,
+            "created": self.created,
+        }
+        flagged = self.pictures[self.pictures["flagged"] != ""][["row", "picture", "flagged"]]
+        return heading | {
+            "title": self.title,
+            "coverage": self.coverage,
+            "gender_names": list(self.gender_names),
+            "counts": self.counts,
+            "noise": asdict(self.noise),
+            "framing": self.framing,
+            "skew": self.skew,
+            "empty_ages": self.empty_ages,
+            "heaping": self.heaping,
+            "notes": self.notes,
+            "suspicious": _records(self.suspicious(MOST_LISTED)),
+            "flagged": _records(flagged),
+            **{name: _records(getattr(self, name)) for name in TABLES},
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_html(self, n_shown: int = 120) -> str:
+        """Return one HTML page with plots and pictures inside; it loads nothing from anywhere.
+
+        Needs ``pip install 'agegender[inspection]'``.
+
+        Parameters
+        ----------
+        n_shown : int, default=120
+            How many of the most suspicious pictures are shown.
+
+        Returns
+        -------
+        str
+        """
+        from agegender.inspection._page import render
+
+        return render(self, n_shown)
+
+    def save(self, folder: str | os.PathLike[str], *, n_shown: int = 120) -> Path:
+        """Write ``inspection.html``, ``inspection.json``, ``labels.csv``, ``pictures.csv`` and ``corrections.csv``.
+
+        Each is written whole or not at all. A ``corrections.csv`` that lies there already is left as it is, for a
+        person may have edited it; the new one is then ``corrections-new.csv``.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it is not there.
+        n_shown : int, default=120
+            How many of the most suspicious pictures the page shows.
+
+        Returns
+        -------
+        Path
+            That of ``inspection.html``.
+        """
+        target = Path(folder).expanduser()
+        page, data = self.to_html(n_shown), self.to_json()
+        edited = target / "corrections.csv"
+        tables = {
+            "labels.csv": self.labels.assign(neighbours=self.labels["neighbours"].map(json.dumps)),
+            "pictures.csv": self.pictures,
+            "corrections-new.csv" if edited.exists() else "corrections.csv": self.clean(),
+        }
+        for name, table in tables.items():
+            write_whole(target / name, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+        write_whole(target / "inspection.json", lambda path: path.write_text(data, encoding="utf-8"))
+        return write_whole(target / "inspection.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+    def __rich__(self) -> Any:
+        from agegender.inspection._terminal import overview
+
+        return overview(self)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=10))
+    return records

@@ -1,0 +1,170 @@
+"""What looks at pictures: the detector, the network, and the heads trained on the other folds."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from agegender._utils.pictures import check_pictures
+from agegender.cache import EmbeddingCache, open_cache
+from agegender.classifier import AgeGenderClassifier
+from agegender.extractor import EmbeddingExtractor
+from agegender.faces import Detector
+from agegender.heads import with_backbone
+from agegender.inspection._inputs import OWNER, LabelledFaces
+from agegender.inspection._pictures import MeasuredPictures, measure_pictures
+from agegender.inspection._readings import Readings, read_out_of_fold
+from agegender.model_selection import AgeGenderKFold
+from agegender.pipeline import AgeGenderPipeline
+
+__all__ = ["Look", "kept_on_interrupt", "other_set", "read_labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What looks at pictures: the detector, the network, and the heads that are trained."""
+
+    given: EmbeddingExtractor | None
+    classifier: AgeGenderClassifier
+    detector: Detector | None
+    verbose: int
+
+    @property
+    def extractor(self) -> EmbeddingExtractor:
+        """The extractor for the head's layer."""
+        own = EmbeddingExtractor() if self.given is None else clone(self.given)
+        own = AgeGenderPipeline(own, self.classifier).resolve_extractor()
+        return own.set_params(on_error="nan", verbose=self.verbose)
+
+    @property
+    def cache(self) -> EmbeddingCache | None:
+        own = self.extractor
+        return open_cache(own.cache, on_error=own.on_cache_error)
+
+    @property
+    def note(self) -> str:
+        return "" if self.detector is not None else "No face was looked for: detector=None."
+
+    def measure(self, pictures: Sequence[Any]) -> MeasuredPictures:
+        return measure_pictures(
+            pictures,
+            detector=self.detector,
+            cache=self.cache,
+            n_jobs=self.extractor.n_jobs,
+            verbose=self.verbose,
+        )
+
+    def embed(
+        self, pictures: Sequence[Any], readable: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return the rows that the head reads, and those that tell faces apart; NaN where a picture has none."""
+        wanted = np.flatnonzero(readable)
+        some = [pictures[row] for row in wanted.tolist()]
+        found = []
+        for extractor in (self.extractor, self.extractor.set_params(layer="embedding", views=1)):
+            part = extractor.transform(some)
+            rows = np.full((len(pictures), *part.shape[1:]), np.nan, dtype=np.float32)
+            rows[wanted] = part
+            found.append(rows)
+        return found[0], found[1]
+
+
+@contextmanager
+def kept_on_interrupt(cached: bool) -> Iterator[None]:
+    """Say, when the work is stopped, what is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(
+            "The pictures measured and embedded and the folds evaluated so far are in the cache; the same call goes "
+            "on from there."
+            if cached
+            else "Nothing was kept, for the extractor has no cache."
+        )
+        raise
+
+
+def read_labels(
+    look: Look,
+    faces: LabelledFaces,
+    rows: NDArray[np.floating],
+    digests: list[bytes],
+    groups: NDArray[np.intp],
+    readable: NDArray[np.bool_],
+    cv: Any,
+    seed: int,
+) -> Readings:
+    """Return what models say of pictures whose folds they were not trained on."""
+    known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    folds = _folds(faces, groups, known, cv, seed)
+    classifier = clone(look.classifier)
+    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbones())
+    target = np.column_stack([faces.ages, faces.genders])
+    return read_out_of_fold(
+        classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
+    )
+
+
+def _folds(
+    faces: LabelledFaces, groups: NDArray[np.intp], known: NDArray[np.bool_], cv: Any, seed: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return the rows of each fold, those of pictures that were embedded."""
+    where = np.flatnonzero(known)
+    if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
+        cv = AgeGenderKFold(5 if cv is None else int(cv), random_state=seed)
+    if hasattr(cv, "split"):
+        target = np.column_stack([faces.ages, faces.genders])[where]
+        folds = [(where[train], where[test]) for train, test in cv.split(where, target, groups[where])]
+    else:
+        folds = [tuple(np.asarray(part)[known[np.asarray(part)]] for part in fold) for fold in cv]
+    times = (
+        np.bincount(np.concatenate([test for _, test in folds]), minlength=len(known)) if folds else known * 0
+    )
+    if (times[where] == 0).any():
+        row = int(where[np.argmax(times[where] == 0)])
+        raise ValueError(
+            f"{OWNER}: row {row} is in no test part of cv; every row should be in one at least, as in AgeGenderKFold."
+        )
+    for train, test in folds:
+        if np.isin(groups[test], groups[train]).any():
+            row = int(test[np.isin(groups[test], groups[train])][0])
+            warnings.warn(
+                f"{OWNER}: cv puts a copy or near-copy of row {row}, or what belongs to its group, on the other "
+                "side; labels are judged by models that saw them. Pass the splitter itself: "
+                "AgeGenderKFold(5).",
+                UserWarning,
+                stacklevel=4,
+            )
+            break
+    return folds
+
+
+def other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
+    """Return the pictures of a set whose labels do not matter, and their names."""
+    import pandas as pd
+
+    from agegender.datasets import load_table
+    from agegender.images import SUFFIXES, describe
+
+    if isinstance(against, Mapping) and "data" in against:
+        pictures = check_pictures(against["data"])
+    elif isinstance(against, str | os.PathLike) and Path(against).expanduser().is_dir():
+        folder = Path(against).expanduser()
+        pictures = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not pictures:
+            raise ValueError(f"{OWNER}: there is no picture in {str(folder)!r}.")
+    elif isinstance(against, str | os.PathLike | pd.DataFrame):
+        pictures = check_pictures(load_table(against)["data"])
+    else:
+        pictures = check_pictures(against)
+    named = (str, os.PathLike)
+    return pictures, [describe(p) if isinstance(p, named) else f"row {row}" for row, p in enumerate(pictures)]

@@ -1,0 +1,297 @@
+"""A whole set looked at: small drawings whose age is their brightness and whose gender is their colour."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_drawn_faces
+from PIL import Image
+from rich.console import Console
+
+from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
+from agegender.datasets import load_table, load_utkface
+from agegender.inspection import FacesInspection, inspect_faces
+from agegender.model_selection import AgeGenderKFold
+
+N = 160
+COPIED, CHANGED, FLIPPED, BROKEN = 5, 30, 50, 70
+
+
+class CountingClassifier(AgeGenderClassifier):
+    """Counts how often it is trained, and stops as a person would by Ctrl-C."""
+
+    fits = 0
+    stop_at: int | None = None
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        if CountingClassifier.fits == CountingClassifier.stop_at:
+            raise KeyboardInterrupt
+        CountingClassifier.fits += 1
+        return super().fit(X, y, sample_weight=sample_weight, groups=groups)
+
+
+def quick(kind=AgeGenderClassifier):
+    return kind(DenseHead(units=(32,)), epochs=60, learning_rate=0.02, batch_size=32, calibration_fraction=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """160 drawings: one copied under another age, one labelled 60 years off, one of the other gender, one cut off."""
+    folder = write_drawn_faces(tmp_path_factory.mktemp("set") / "faces", N)
+    paths = sorted(folder.iterdir(), key=lambda path: path.name.split("_")[3])
+    shutil.copy(paths[COPIED], folder / "90_0_0_20180101000000000.jpg.chip.jpg")
+    content = paths[BROKEN].read_bytes()
+    paths[BROKEN].write_bytes(content[: len(content) // 3])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(folder: Path):
+    faces = load_utkface(folder, check=None)
+    numbers = [Path(path).name.split("_")[3][6:17] for path in faces.data]
+    place = {int(number): row for row, number in enumerate(numbers) if number.isdigit()}
+    y = faces.target.copy()
+    y[place[CHANGED], 0] = (y[place[CHANGED], 0] + 60) % 101
+    y[place[FLIPPED], 1] = 1 - y[place[FLIPPED], 1]
+    return faces, y, place
+
+
+@pytest.fixture(scope="module")
+def found(planted, backbone, tmp_path_factory) -> FacesInspection:
+    faces, y, _ = planted
+    cache = tmp_path_factory.mktemp("cache")
+    return inspect_faces(
+        faces.data,
+        y,
+        frame=faces.frame,
+        extractor=EmbeddingExtractor(backbone, cache=cache),
+        classifier=quick(),
+        detector=None,
+        title="A <b>set</b>",
+    )
+
+
+def test_a_changed_age_and_a_flipped_gender_are_the_most_suspicious(found, planted) -> None:
+    place = planted[2]
+    labels = found.labels
+    assert labels["age_suspicion"].rank(ascending=False)[place[CHANGED]] <= 3
+    assert labels["gender_suspicion"].rank(ascending=False)[place[FLIPPED]] <= 3
+    row = labels.loc[place[CHANGED]]
+    assert row["suspicion"] > 0.5
+    assert not row["age_low"] <= row["age"] <= row["age_high"]
+    assert re.match(rf"labelled {row['age']:g}, read as \d+–\d+ by a model that saw neither", row["reason"])
+    assert "read as" in labels["reason"][place[FLIPPED]]
+
+
+def test_an_unreadable_picture_is_told_and_has_no_reading(found, planted) -> None:
+    row = planted[2][BROKEN]
+    assert found.unreadable["row"].tolist() == [row]
+    assert found.counts["unreadable"] == 1
+    assert np.isnan(found.labels["suspicion"][row])
+    assert found.clean().set_index("row")["action"][row] == "drop"
+
+
+def test_copies_stay_together_and_their_labels_are_compared(found, planted) -> None:
+    record = found.copies.to_dict("records")[0]
+    rows = record["rows"]
+    assert planted[2][COPIED] in rows
+    assert record["disagree"]
+    assert len(set(found.groups[rows])) == len(set(found.labels["fold"][rows])) == 1
+    assert len(set(found.groups)) == N
+    assert "elsewhere" in found.labels["reason"][rows[0]]
+
+
+def test_neighbours_are_of_other_groups(found) -> None:
+    for row, near in enumerate(found.labels["neighbours"]):
+        assert not set(found.groups[near]) & {found.groups[row]}
+
+
+def test_the_same_call_gives_the_same_inspection(found, planted, backbone) -> None:
+    faces, y, _ = planted
+    again = inspect_faces(
+        faces.data, y, extractor=EmbeddingExtractor(backbone, cache=None), classifier=quick(), detector=None
+    )
+    pd.testing.assert_series_equal(again.labels["suspicion"], found.labels["suspicion"], rtol=1e-3)
+
+
+def test_an_interrupted_inspection_goes_on_where_it_stopped(planted, backbone, tmp_path: Path) -> None:
+    faces, y, _ = planted
+    options = {"extractor": EmbeddingExtractor(backbone, cache=tmp_path), "detector": None}
+    classifier = quick(CountingClassifier).set_params(epochs=2)
+    CountingClassifier.fits, CountingClassifier.stop_at = 0, 3
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        inspect_faces(faces.data, y, classifier=classifier, **options)
+    assert "goes on from there" in stopped.value.__notes__[0]
+    CountingClassifier.stop_at = None
+    inspect_faces(faces.data, y, classifier=classifier, **options)
+    assert CountingClassifier.fits == 5
+    inspect_faces(faces.data, y, classifier=classifier, **options)
+    assert CountingClassifier.fits == 5
+    y = y.copy()
+    y[0, 0] += 1
+    inspect_faces(faces.data, y, classifier=classifier, **options)
+    assert CountingClassifier.fits >= 9
+
+
+def test_several_readings_are_averaged_and_counted(planted, backbone) -> None:
+    faces, y, place = planted
+    groups = np.arange(len(y))
+    splits = [fold for seed in (0, 1) for fold in AgeGenderKFold(3, random_state=seed).split(y, y, groups)]
+    with pytest.warns(UserWarning, match="cv puts a copy"):
+        twice = inspect_faces(
+            faces.data,
+            y,
+            groups,
+            extractor=EmbeddingExtractor(backbone, cache=None),
+            classifier=quick(),
+            cv=splits,
+            detector=None,
+        )
+    assert set(twice.labels["n_readings"]) == {0, 2}
+    assert "2 models" in twice.labels["reason"][place[CHANGED]]
+
+
+def test_what_clean_says_is_taken_back_by_the_loader(found, planted, folder: Path, tmp_path: Path) -> None:
+    faces, _, place = planted
+    found.clean(suspicious="relabel").to_csv(tmp_path / "corrections.csv", index=False)
+    again = load_utkface(folder, check=None, corrections=tmp_path / "corrections.csv")
+    assert faces.data[place[BROKEN]] in set(again.excluded["path"])
+    changed = again.corrected.set_index("path")
+    suggested = round(found.labels["suggested_age"][place[CHANGED]])
+    assert changed["age"][faces.data[place[CHANGED]]] == suggested
+    assert faces.data[place[CHANGED]] in set(changed.index)
+
+
+def test_nothing_is_changed_before_a_person_decides(found) -> None:
+    table = found.clean()
+    assert set(table["action"]) == {"keep", "review", "drop"}
+    assert (table["action"] == "keep").to_numpy().nonzero()[0].min() > (table["action"] != "keep").sum() - 1
+    assert len(table) == len(found.labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"suspicious": "delete"}, "suspicious='delete' is not one of 'review', 'drop', 'keep', 'relabel'"),
+        ({"no_face": "relabel"}, "no_face='relabel' is not one of"),
+        ({"min_suspicion": 50}, "min_suspicion=50 should be above 0 and at most 1"),
+    ],
+)
+def test_clean_refuses_what_it_does_not_know(found, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        found.clean(**options)
+
+
+def test_the_json_can_be_read_and_holds_no_nan(found) -> None:
+    data = json.loads(found.to_json())
+    assert data["schema_version"] == 1
+    assert data["counts"]["pictures"] == N + 1
+    assert data["suspicious"][0]["rank"] == 1
+
+
+def test_the_page_loads_nothing_and_escapes_what_it_shows(found) -> None:
+    page = found.to_html(n_shown=7)
+    assert page.count('data-suspicion="') == 7
+    assert "A &lt;b&gt;set&lt;/b&gt;" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    script = re.search(r"<script>(.*?)</script>", page, re.S)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_save_leaves_edited_corrections_as_they_are(found, tmp_path: Path) -> None:
+    page = found.save(tmp_path, n_shown=3)
+    names = {"inspection.html", "inspection.json", "labels.csv", "pictures.csv", "corrections.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    (tmp_path / "corrections.csv").write_text("edited")
+    assert found.save(tmp_path, n_shown=3) == page
+    assert (tmp_path / "corrections.csv").read_text() == "edited"
+    assert (tmp_path / "corrections-new.csv").is_file()
+
+
+def test_the_terminal_names_the_worst(found) -> None:
+    console = Console(width=200, record=True)
+    console.print(found)
+    text = console.export_text()
+    assert "more likely wrong than right" in text
+    assert "1 pictures are copies" in text
+
+
+def test_leaks_into_another_set_are_listed(planted, backbone, folder: Path, tmp_path: Path) -> None:
+    faces, y, place = planted
+    rng = np.random.default_rng(0)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(faces.data[place[3]], other / "copy.jpg")
+    pattern = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(pattern).save(other / "new.png")
+    found = inspect_faces(
+        faces.data,
+        y,
+        extractor=EmbeddingExtractor(backbone, cache=None),
+        classifier=quick().set_params(epochs=1),
+        detector=None,
+        against=other,
+        near_copy=0.9999,
+    )
+    copies = found.leaks[found.leaks["kind"] == "copy"]
+    assert copies["row"].tolist() == [place[3]]
+    assert copies["other_picture"].str.endswith("copy.jpg").all()
+    assert found.clean(leaks="drop").set_index("row")["action"][place[3]] == "drop"
+
+
+def test_a_table_and_persons_are_inspected(folder: Path, backbone, tmp_path: Path) -> None:
+    faces = load_utkface(folder, check=None)
+    table = pd.DataFrame(
+        {"path": faces.data, "age": faces.target[:, 0], "gender": faces.target[:, 1].astype(int)}
+    )
+    table["person"] = [f"p{i // 2}" for i in range(len(table))]
+    table.loc[[0, 1], "age"] = [10, 60]
+    found = inspect_faces(
+        table,
+        extractor=EmbeddingExtractor(backbone, cache=tmp_path),
+        classifier=quick().set_params(epochs=1),
+        detector=None,
+    )
+    shuffled = load_table(table).data.tolist()
+    assert found.labels["picture"].tolist() == shuffled
+    first = found.persons.set_index("person").loc["p0"]
+    assert first["age_spread"] == 50
+    assert {shuffled[row] for row in first["rows"]} == set(table["path"][:2])
+    assert len(set(found.labels["fold"][first["rows"]])) == 1
+
+
+BAD = {
+    "no labels": (lambda faces: (faces.data, None), "there are no labels"),
+    "one gender only": (
+        lambda faces: (faces.data, np.column_stack([faces.target[:, 0], np.ones(len(faces.data))])),
+        "have the gender 1.0; models that read gender need both",
+    ),
+    "ten pictures": (lambda faces: (faces.data[:10], faces.target[:10]), "10 pictures .* are too few"),
+    "all copies": (
+        lambda faces: (list(faces.data[:2]) * 60, np.tile([[20, 0], [30, 1]], (60, 1))),
+        "are copies of one another",
+    ),
+    "every picture unreadable": (
+        lambda faces: ([b"none"] * 60, np.column_stack([np.arange(60), np.arange(60) % 2])),
+        "none of the 60 pictures can be read",
+    ),
+    "other lengths": (lambda faces: (faces.data, faces.target[:-1]), "X has 60 pictures and y 59 rows"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_each_bad_input_has_its_own_sentence(what: str, faces, backbone) -> None:
+    make, message = BAD[what]
+    X, y = make(faces)
+    with pytest.raises(ValueError, match=message):
+        inspect_faces(X, y, extractor=EmbeddingExtractor(backbone, cache=None), detector=None)
