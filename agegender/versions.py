@@ -17,9 +17,9 @@ __all__ = ["installation", "show_versions"]
 
 _NOT_FOR_USERS = ("dev", "docs", "test")
 _SETTINGS = (
-    *("AGEGENDER_", "CUDA_VISIBLE_DEVICES", "DEEPFACE_HOME", "KERAS_", "LOKY_", "OMP_", "OPENCV_", "TF_CPP_"),
-    *("TF_ENABLE_", "TF_FORCE_", "TF_NUM_", "TF_USE_", "XLA_"),
-)
+    "AGEGENDER_", "CUDA_VISIBLE_DEVICES", "DEEPFACE_HOME", "KERAS_", "LOKY_", "OMP_", "OPENCV_", "TF_CPP_",
+    "TF_ENABLE_", "TF_FORCE_", "TF_NUM_", "TF_USE_", "XLA_",
+)  # fmt: skip
 
 # Each runs in a process of its own: an engine that is broken may end the process instead of raising an error.
 _ENGINES = {

@@ -26,7 +26,7 @@ from hypothesis.extra import numpy as hnp
 from unprivileged import not_root
 
 from agegender._cache import file as cache_file
-from agegender._cache import statements as statements
+from agegender._cache import statements
 from agegender.cache import EmbeddingCache, Recipe, open_cache
 from agegender.exceptions import CacheError, CacheWarning
 

@@ -14,13 +14,11 @@ from agegender.exceptions import WeightsError
 __all__ = ["CHANNELS_FIRST", "OnnxGraph", "ancestors", "attribute", "dims_of", "node_inputs"]
 
 # Operators that take (n, c, h, w) and give (n, c, h, w), whatever stands around them.
-CHANNELS_FIRST = frozenset(
-    [
-        *("AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace"),
-        *("GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool"),
-        *("QLinearConv", "SpaceToDepth", "Upsample"),
-    ]
-)
+CHANNELS_FIRST = frozenset((
+    "AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace",
+    "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool",
+    "QLinearConv", "SpaceToDepth", "Upsample",
+))  # fmt: skip
 # Operators whose result has other axes than what they take.
 _NEW_AXES = frozenset(["Einsum", "Expand", "Flatten", "Gather", "MatMul", "Reshape", "Squeeze", "Unsqueeze"])
 # What these give does not depend on the pixels, only on the number of pictures.

@@ -33,20 +33,9 @@ COVERAGE = 99.995
 _MOST_VALUES = 2**17
 _OPSET = 13  # the first whose weights have a scale for each channel
 _KINDS = [
-    *(
-        "Conv",
-        "Gemm",
-        "MatMul",
-        "Add",
-        "Mul",
-        "Relu",
-        "Concat",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-    ),
-    *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"),
-]
+    "Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool",
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze",
+]  # fmt: skip
 _QUANTIZED = frozenset(
     ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"]
 )

@@ -303,7 +303,8 @@ def _measure_shapes(graph: OnnxGraph, source: str) -> OnnxGraph:
     shapes, types = dict(graph.shapes), dict(graph.types)
     for name, value in zip(unknown, found, strict=True):
         if isinstance(value, np.ndarray):
-            first = () if not value.ndim else (None if len(value) == 3 else len(value),)
+            n_first = None if value.ndim and len(value) == 3 else len(np.atleast_1d(value))
+            first = (n_first,) if value.ndim else ()
             shapes[name] = (*first, *value.shape[1:])
             types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
     return OnnxGraph(graph.model, graph.input, graph.layouts[graph.input], graph.input_size, shapes, types)

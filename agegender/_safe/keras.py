@@ -16,31 +16,20 @@ _WEIGHTS = "model.weights.h5"
 _MEMBERS = ("config.json", "metadata.json", _WEIGHTS)
 
 # Layers that compute from their inputs and weights alone: none that holds code, opens files or calls other programs.
-_LAYERS = frozenset(
-    [
-        *("Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention"),
-        *("Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "CenterCrop"),
-        *(
-            "Concatenate",
-            "Conv1D",
-            "Conv1DTranspose",
-            "Conv2D",
-            "Conv2DTranspose",
-            "Cropping1D",
-            "Cropping2D",
-        ),
-        *("Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding"),
-        *("Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D"),
-        *("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization"),
-        *("GroupQueryAttention", "Identity", "InputLayer", "LayerNormalization", "LeakyReLU"),
-        *("MaxPooling1D", "MaxPooling2D", "Maximum", "Minimum", "MultiHeadAttention", "Multiply"),
-        *("Normalization", "PReLU", "Permute", "RMSNormalization", "RandomBrightness", "RandomContrast"),
-        *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "ReLU", "RepeatVector"),
-        *("Rescaling", "Reshape", "Resizing", "SeparableConv1D", "SeparableConv2D", "Softmax"),
-        *("SpatialDropout1D", "SpatialDropout2D", "SpectralNormalization", "Subtract"),
-        *("UnitNormalization", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D"),
-    ]
-)
+_LAYERS = frozenset((
+    "Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention",
+    "Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "CenterCrop", "Concatenate",
+    "Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Cropping1D", "Cropping2D", "Dense",
+    "DepthwiseConv1D", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding", "Flatten",
+    "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization", "GroupQueryAttention", "Identity",
+    "InputLayer", "LayerNormalization", "LeakyReLU", "MaxPooling1D", "MaxPooling2D", "Maximum", "Minimum",
+    "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute", "RMSNormalization",
+    "RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
+    "ReLU", "RepeatVector", "Rescaling", "Reshape", "Resizing", "SeparableConv1D", "SeparableConv2D",
+    "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpectralNormalization", "Subtract",
+    "UnitNormalization", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D",
+))  # fmt: skip
 _MODELS = frozenset(["Functional", "Sequential"])
 _MODEL_MODULES = ("keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential")
 _POLICIES = frozenset(["DTypePolicy"])
