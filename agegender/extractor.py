@@ -81,10 +81,10 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Fraction trimmed from every side: of the picture if it is a face crop, of the template's square if the
         face is aligned. If negative, more is shown: more of a photograph, or a black border around a face crop.
     draft : float, default=None
-        JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the pixels along
-        a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this halves the time to find
-        and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989 to 0.999 with that of the whole
-        photograph (``docs/speed.md``); therefore the default is None, decoding the whole photograph.
+        JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the pixels
+        along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this halves the time
+        to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989 to 0.999 with that of the
+        whole photograph (``docs/speed.md``); therefore the default is None, decoding the whole photograph.
     views : int, str, View or tuple of str and View, default=1
         Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see
         :mod:`agegender.views`. A number n means the first n of `agegender.views.ORDER`. A tuple, or a number
@@ -621,8 +621,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             raise ValueError(f"{owner}: batch_size={self.batch_size!r} is not an integer of at least 1.")
         if self.draft is not None and not (isinstance(self.draft, Real) and 1 <= self.draft < np.inf):
             raise ValueError(
-                f"{owner}: draft={self.draft!r} is neither None nor a number of at least 1: how many times the pixels "
-                "that the network takes a face keeps, along a side."
+                f"{owner}: draft={self.draft!r} is neither None nor a number of at least 1: how many times the "
+                "pixels that the network takes a face keeps, along a side."
             )
         if not -1 <= self.crop < 0.5:
             raise ValueError(

@@ -284,8 +284,8 @@ def decode(content: Content, *, max_pixels: int | None = None, shrink: int = 1) 
         The largest number of pixels, width × height, that the header of encoded bytes may claim; it is checked
         before memory is allocated. If None, see `pixel_cap`.
     shrink : {1, 2, 4, 8}, default=1
-        A JPEG file is decoded at this fraction of its sides, which takes less time and memory; other formats are decoded
-        whole. See :func:`shrink_factor`.
+        A JPEG file is decoded at this fraction of its sides, which takes less time and memory; other formats are
+        decoded whole. See :func:`shrink_factor`.
 
     Returns
     -------

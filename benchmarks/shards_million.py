@@ -238,7 +238,8 @@ def main() -> None:
         near = similar_face_groups(block, threshold, method="approximate")
         print(
             f"{len(block):,} rows at {threshold}: exact {seconds_exact:.0f} s, "
-            f"{np.mean(np.bincount(exact)[exact] > 1):.1%} of pictures linked, recall of these {recall(exact, near):.4%}"
+            f"{np.mean(np.bincount(exact)[exact] > 1):.1%} of pictures linked, "
+            f"recall of these {recall(exact, near):.4%}"
         )
     print("\n| step | seconds | of a processor | peak, GB |\n|---|---|---|---|")
     for name, seconds_of, cpu, memory in table_of:
