@@ -104,6 +104,75 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         self.classifier = classifier
         self.memory_limit = memory_limit
 
+    @classmethod
+    def from_parts(
+        cls,
+        extractor: EmbeddingExtractor,
+        classifier: AgeGenderClassifier,
+        *,
+        pictures: Any = None,
+        memory_limit: int | str | None = "2GB",
+    ) -> Self:
+        """Return a fitted pipeline, made of an extractor and a classifier that was trained on its rows.
+
+        What :func:`agegender.shards.open_shards` and :meth:`EmbeddingExtractor.transform` give is trained on without
+        the pictures; this joins the two again. Which pictures these were it does not know: ``seen_in_training`` and
+        the warning of ``score`` see none of them.
+
+        Parameters
+        ----------
+        extractor : EmbeddingExtractor
+            What computed the rows; its layer and the network are up to you where no footer describes them.
+        classifier : AgeGenderClassifier
+            Fitted.
+        pictures : sequence of pictures, default=None
+            Some of the face crops that the rows are of, to find out how they are framed (see
+            :meth:`EmbeddingExtractor.measure_framing`). Without them, where `faces` and `framing` are None,
+            ``predict(faces="auto")`` cannot show faces in that framing, and warns.
+        memory_limit : int, str or None, default="2GB"
+            As in the constructor.
+
+        Returns
+        -------
+        AgeGenderPipeline
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If the extractor's rows have another shape than those that the classifier was trained on.
+
+        See Also
+        --------
+        agegender.shards.shard_extractor : The extractor that shards describe.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+        >>> extractor = EmbeddingExtractor("compact", layer="pooled")
+        >>> rows = np.random.default_rng(0).normal(size=(60, *extractor.row_shape()))
+        >>> labels = np.column_stack([np.arange(60) + 20, np.arange(60) % 2])
+        >>> head = AgeGenderClassifier(epochs=1, random_state=0).fit(rows, labels)
+        >>> AgeGenderPipeline.from_parts(extractor, head).predict([np.zeros((112, 112, 3), np.uint8)]).shape
+        (1, 2)
+        """
+        check_is_fitted(classifier)
+        model = cls(clone(extractor), clone(classifier), memory_limit=memory_limit)
+        fitted = model.resolve_extractor().fit()
+        shape, trained = fitted.row_shape(), classifier._row_shape
+        if trained not in (shape, shape[1:]):
+            raise ValueError(
+                f"The extractor gives rows of shape {shape}, but the classifier was fitted on rows of {trained}: "
+                "another layer or network."
+            )
+        if fitted.faces is None and fitted.framing is None:
+            fitted.measure_framing(pictures)
+        model.extractor_, model.classifier_ = fitted, classifier
+        model.trained_on_ = short_digests([])
+        return model
+
     def fit(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Self:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from agegender._extraction.crops import SeenCrops
@@ -43,6 +44,7 @@ class Asked:
     crop: float
     views: Any
     dtype: str
+    draft: float | None
 
     @classmethod
     def of(cls, extractor: Any) -> Asked:
@@ -107,6 +109,8 @@ class Resolved:
     dtype : {"float32", "float16"}
     crops : SeenCrops or None
         What the face crops looked like that a head was trained on.
+    draft : float or None
+        How many times the pixels that a network takes a face keeps at least, if JPEG files are decoded smaller.
     """
 
     sources: tuple[Source, ...]
@@ -118,6 +122,7 @@ class Resolved:
     detector: Detector | RecordedDetector | None
     dtype: str
     crops: SeenCrops | None = None
+    draft: float | None = None
 
     _safe: ClassVar[SafeState] = SafeState()
 
@@ -212,6 +217,8 @@ class Resolved:
             self.crops, SeenCrops | None
         ):
             raise ModelFileError("what it finds faces with is not what it should be")
+        if self.draft is not None and not (isinstance(self.draft, float) and 1 <= self.draft < math.inf):
+            raise ModelFileError(f"its draft is {str(self.draft)[:80]!r}")
         if self.framing not in (None, *FRAMINGS) or self.dtype not in ("float32", "float16"):
             raise ModelFileError(
                 f"its framing is {str(self.framing)[:80]!r}, its dtype {str(self.dtype)[:80]!r}"
@@ -260,6 +267,7 @@ def resolve(
         finds_faces=asked.faces is not None,
         detector=detector,
         dtype=asked.dtype,
+        draft=float(asked.draft) if isinstance(asked.draft, Real) else asked.draft,
         crops=None if known is None else known.crops,
     )
 

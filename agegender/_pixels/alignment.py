@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from agegender._utils.validation import check_choice
 
-__all__ = ["FRAMINGS", "TEMPLATES", "Template", "cut_out", "reframe", "template_key", "usual_framing"]
+__all__ = [
+    "FRAMINGS",
+    "TEMPLATES",
+    "Template",
+    "cut_out",
+    "oversampling",
+    "reframe",
+    "template_key",
+    "usual_framing",
+]
 
 Matrix: TypeAlias = NDArray[np.float64]
 Template: TypeAlias = str | Matrix
@@ -46,6 +55,14 @@ def cut_out(
     return _warp(
         pixels, _similarity(landmarks, _place(_points(template), input_size, min, margin)), input_size
     )
+
+
+def oversampling(
+    landmarks: Matrix, input_size: tuple[int, int], template: Template, margin: float = 0.0
+) -> float:
+    """Return how many pixels of the picture `cut_out` makes one pixel of, along a side."""
+    matrix = _similarity(landmarks, _place(_points(template), input_size, min, margin))
+    return 1 / max(1e-9, float(np.hypot(*matrix[:, 0])))
 
 
 def reframe(

@@ -272,7 +272,8 @@ def test_faces_are_alike_by_direction_and_not_by_length():
 
 
 def test_faces_are_joined_through_others_across_blocks(monkeypatch):
-    monkeypatch.setattr("agegender.model_selection._groups.BLOCK_CELLS", 100)
+    monkeypatch.setattr("agegender.model_selection._similar.BLOCK_ROWS", 10)
+    monkeypatch.setattr("agegender.model_selection._similar.COMPARED_ROWS", 3)
     angles = np.linspace(0, np.pi / 2, 41)
     around = np.column_stack([np.cos(angles), np.sin(angles)])
     order = np.random.RandomState(0).permutation(41)
