@@ -263,8 +263,8 @@ def test_no_prediction_comes_from_weights_that_were_not_loaded(openface, tmp_pat
     from deepface.commons import weight_utils
 
     content, name, message = {
-        "truncated": (openface[: len(openface) // 2], "openface", "does not hold the weights of openface"),
-        "another network's": (openface, "facenet", "does not hold the weights of facenet"),
+        "truncated": (openface[: len(openface) // 2], "openface", "does not contain the weights of openface"),
+        "another network's": (openface, "facenet", "does not contain the weights of facenet"),
         "nan": (damaged_by_nan(openface, tmp_path), "openface", "damaged"),
     }[damage]
     file = put(f"{name}_weights.h5", content)

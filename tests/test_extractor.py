@@ -232,7 +232,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_or_the_run(backbone, pat
     (tmp_path / "file").write_text("in the way")
     expected = EmbeddingExtractor(backbone, cache=None).transform(paths)
     extractor = EmbeddingExtractor(backbone, cache=tmp_path / "file", batch_size=7)
-    with pytest.warns(CacheWarning, match="goes on without it") as caught:
+    with pytest.warns(CacheWarning, match="continues without it") as caught:
         rows = extractor.transform(paths)
     assert len(caught) == 1
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)

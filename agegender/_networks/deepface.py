@@ -19,12 +19,12 @@ from agegender.exceptions import WeightsError
 
 __all__ = ["build_keras"]
 
-# deepface is given our file by putting a function of ours in place of its own: one at a time.
+# A function of deepface is replaced temporarily so that it loads our file, by one thread at a time.
 _BUILDING = threading.Lock()
 
 
 def build_keras(published: Published, path: Path) -> Any:
-    """Build a network through deepface's own functions, with the weights of one given file in it.
+    """Build a network with deepface's functions and the weights of a given file.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def test_a_network_in_keras_form_needs_a_gpu_that_tensorflow_sees() -> None:
         2,
         4,
     )
-    with pytest.raises(RuntimeError, match=r"TensorFlow sees no GPU.*tensorflow\[and-cuda\]"):
+    with pytest.raises(RuntimeError, match=r"TensorFlow finds no GPU.*tensorflow\[and-cuda\]"):
         open_network(backbone, "embedding", device="cuda")
 
 
