@@ -37,7 +37,7 @@ def show_versions() -> None:
 
     See Also
     --------
-    installation : The same as a dictionary.
+    agegender.versions.installation : The same as a dictionary.
     sklearn.show_versions : What scikit-learn itself is installed with.
 
     Examples
@@ -67,7 +67,7 @@ def installation() -> dict[str, dict[str, str]]:
 
     See Also
     --------
-    show_versions : The same as text.
+    agegender.show_versions : The same as text.
 
     Examples
     --------
