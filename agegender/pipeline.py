@@ -331,7 +331,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
             frames.append(self.classifier_.predict_frame(rows, **options))
         if not frames:
-            # The head takes no empty array; one made-up row gives the columns their types.
+            # The head accepts no empty array; an artificial row gives the columns their dtypes.
             none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
             frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])

@@ -45,7 +45,7 @@ PUBLISHED = Published(
     licence="MIT (ShiqiYu/libfacedetection)",
     known={".onnx": ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", 232_589)},
 )
-"""The file that deepface's YuNet uses, from where deepface takes it."""
+"""The file and addresses of deepface's YuNet."""
 
 
 class YuNet:
@@ -173,6 +173,6 @@ def _not_found(why: str) -> WeightsNotFoundError:
     urls = "".join(f"\n  {url}" for url in PUBLISHED.urls(".onnx"))
     return WeightsNotFoundError(
         f"The face detector YuNet is not on this machine, and {why}.\n"
-        f"Put {_FILE} into {weights_folder()} (DEEPFACE_HOME moves it), from one of{urls}\n"
-        'or pass the path of the file in place of "yunet", or use "mtcnn", whose weights are always here.'
+        f"Put {_FILE} into {weights_folder()} (DEEPFACE_HOME changes the folder), from one of{urls}\n"
+        'or pass the path of the file instead of "yunet", or use "mtcnn", whose weights are always installed.'
     )

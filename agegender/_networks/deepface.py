@@ -93,7 +93,7 @@ def _not_its_weights(published: Published, path: Path, error: BaseException) -> 
     size = f" and {known[1]:,} bytes" if known and known[1] else ""
     right = f" The right file has sha256 {known[0]}{size}." if known else ""
     return WeightsError(
-        f"{path} ({path.stat().st_size:,} bytes) does not hold the weights of {published.name}, or only a part of "
+        f"{path} ({path.stat().st_size:,} bytes) does not contain the weights of {published.name}, or only a part of "
         f"them ({reason}). Delete it and fetch {published.files[path.suffix]} from "
         f"{' or '.join(published.urls(path.suffix))}.{right}"
     )

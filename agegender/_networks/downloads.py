@@ -39,7 +39,7 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
     WeightsNotFoundError
         If it does not exist and could not be downloaded.
     WeightsError
-        If what is here, or was downloaded, is not a weights file.
+        If the existing or downloaded file is not a weights file.
     ValueError
         If the network has no form that the engine runs.
     """
@@ -48,7 +48,7 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
         if (path := published.path(suffix)).is_file():
             return _check_present(path, published)
     if offline():
-        raise _not_found(published, engine, "AGEGENDER_OFFLINE forbids to download them")
+        raise _not_found(published, engine, "AGEGENDER_OFFLINE forbids downloads")
     failures = []
     for suffix in suffixes:
         try:
@@ -109,7 +109,7 @@ def download(published: Published, suffix: str) -> Path:
         try:
             weight_utils.download_weights_if_necessary(file_name=str(arriving), source_url=urls)
             if not arriving.is_file():
-                raise WeightsError(f"no file came from {urls[0]}")
+                raise WeightsError(f"{urls[0]} gave no file")
             if kind == ".zip":
                 return _unpack(arriving, path, published)
             check_file(arriving, urls, expected=published.known.get(suffix))
@@ -153,7 +153,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def check_file(path: Path, urls: list[str], *, expected: tuple[str, int | None] | None = None) -> Path:
-    """Raise an error unless a file begins as its kind does and, where that is known, is the published one."""
+    """Raise an error if the first bytes of a file are wrong, or if it differs from the known published file."""
     with path.open("rb") as file:
         start = file.read(512)
     remedy = "Delete it and download it again" + (f" from {' or '.join(urls)}." if urls else ".")
@@ -185,5 +185,5 @@ def _not_found(published: Published, engine: Engine, why: str) -> WeightsNotFoun
     return WeightsNotFoundError(
         f"The weights of {published.name} are not on this machine, and {why}.\n"
         f"Put {files} into {published.folder} ({moved[published.project]} moves it), from one of{urls}\n"
-        f"or name the file with weights=…{left}, or use another network: Backbone.from_onnx(path)."
+        f"or pass the file with weights=…{left}, or use another network: Backbone.from_onnx(path)."
     )

@@ -13,13 +13,13 @@ from agegender.exceptions import WeightsError
 
 __all__ = ["CHANNELS_FIRST", "OnnxGraph", "ancestors", "attribute", "dims_of", "node_inputs"]
 
-# Operators that take (n, c, h, w) and give (n, c, h, w), whatever stands around them.
+# Operators whose input and output are always (n, c, h, w).
 CHANNELS_FIRST = frozenset((
     "AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace",
     "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool",
     "QLinearConv", "SpaceToDepth", "Upsample",
 ))  # fmt: skip
-# Operators whose result has other axes than what they take.
+# Operators whose output has other axes than their input.
 _NEW_AXES = frozenset(["Einsum", "Expand", "Flatten", "Gather", "MatMul", "Reshape", "Squeeze", "Unsqueeze"])
 # The output of these depends only on the number of pictures, not on the pixels.
 _SIZES = frozenset(["Shape", "Size"])

@@ -110,7 +110,7 @@ class KerasGraph:
 
 
 def keras_layers(model: Any) -> Layers:
-    """Find the layers of a functional model that have names of their own, from its structure alone."""
+    """Find the named layers of a functional model from its structure."""
     made_by, shapes = _made_by(model), _shapes(model)
     by_name = {op.name: op for op in made_by.values()}
     embedding = _embedding(model, made_by, shapes)
@@ -145,9 +145,9 @@ def keras_path(model: Any) -> list[str]:
 def name_layers_by_order(model: Any) -> None:
     """Number layers without an explicit name from the start of the model.
 
-    Keras numbers them by what else the process has made before, so that the same layer would have another name, and
-    other cached rows, from one run to the next. A layer that took the place of one of another kind, and its name, is
-    numbered too.
+    Keras numbers them over all models of the process, so that the same layer would have another name, and other
+    cached rows, in the next run. A layer that took the place of one of another kind, and its name, is numbered
+    too.
     """
     kinds = [_kind(layer) for layer in model.layers]
     numbered = re.compile(rf"({'|'.join(set(kinds))})(_\d+)?")

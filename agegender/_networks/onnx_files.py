@@ -112,9 +112,7 @@ def _parse(content: bytes, source: str) -> Any:
             f"{source} is not an ONNX network, or only a part of one ({_first_line(error)}). Download it again."
         ) from error
     if not model.graph.node:
-        raise WeightsError(
-            f"{source} holds no ONNX network: there is not one operation in it. Fetch it again."
-        )
+        raise WeightsError(f"{source} contains no ONNX network: it has no operations. Download it again.")
     if (description := described(model)) is not None:
         raise WeightsError(
             f"{source} {what_it_is(description)}. It cannot be the network of another model: take the one that "

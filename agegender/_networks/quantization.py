@@ -86,7 +86,7 @@ def _converted(backbone: Description) -> OnnxGraph:
 
 @contextmanager
 def quiet_converter() -> Iterator[None]:
-    """Keep converters from logging advice that is not the user's to follow."""
+    """Suppress log messages of converters."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
