@@ -327,7 +327,7 @@ def shrink_factor(content: Content, least_side: float, *, longer: bool = False) 
     Parameters
     ----------
     content : bytes or ndarray
-        What `read` returned.
+        The result of `read`.
     least_side : float
         Pixels that the shorter side has at least afterwards.
     longer : bool, default=False
@@ -342,6 +342,10 @@ def shrink_factor(content: Content, least_side: float, *, longer: bool = False) 
     ------
     PictureError
         If the bytes are no picture.
+
+    See Also
+    --------
+    agegender.images.decode : Decode a picture.
 
     Examples
     --------

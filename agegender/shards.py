@@ -360,6 +360,10 @@ def shard_extractor(
         If the footers disagree, or no extractor of this version gives such rows: another network, another version of
         the preprocessing, a detector of one's own.
 
+    See Also
+    --------
+    agegender.shards.open_shards : Read the rows of all shards.
+
     Examples
     --------
     >>> shard_extractor("embeddings/").layer  # doctest: +SKIP

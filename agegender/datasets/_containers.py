@@ -60,6 +60,10 @@ def open_pictures(
     ValueError
         If it is of no such kind, compressed, or holds no pictures.
 
+    See Also
+    --------
+    agegender.datasets.load_table : Load your own table.
+
     Examples
     --------
     >>> import io, tarfile, tempfile

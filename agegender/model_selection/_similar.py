@@ -67,6 +67,11 @@ def similar_face_groups(
     ModuleNotFoundError
         If `method` is "approximate" and FAISS is not installed.
 
+    See Also
+    --------
+    agegender.model_selection.duplicate_groups : Group equal pictures.
+    agegender.model_selection.connected_groups : Join several groupings.
+
     Notes
     -----
     What a threshold means depends on the network and on the alignment. With a MobileFaceNet trained with the
