@@ -146,12 +146,14 @@ def _devices() -> dict[str, str]:
 
 
 def _detectors() -> dict[str, str]:
+    from agegender._detectors.scrfd import find_scrfd
     from agegender._detectors.yunet import find_yunet
     from agegender._machine.installation import opencv_wheels
 
     wheels = opencv_wheels()
     return {
         "yunet": _file(find_yunet()),
+        "scrfd": _file(find_scrfd()),
         "mtcnn": f"mtcnn {_version('mtcnn')}, with its weights" if _version("mtcnn") else "not installed",
         "OpenCV wheels": ", ".join(wheels) + (" (they overwrite each other)" if len(wheels) > 1 else ""),
     }

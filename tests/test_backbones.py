@@ -500,7 +500,7 @@ def test_numbers_of_an_array_are_those_of_a_tuple(path) -> None:
     backbone = Backbone.from_onnx(path, mean=mean, scale=np.float32(0.5))
     assert backbone.mean == tuple(mean)
     assert backbone == Backbone.from_onnx(path, mean=tuple(mean), scale=0.5)
-    with pytest.raises(ValueError, match=r"mean=array\(\[1., 2.\]\) should be one number or three"):
+    with pytest.raises(ValueError, match=r"mean=array\(\[1., 2.\]\) should be one number, or three"):
         Backbone.from_onnx(path, mean=np.array([1.0, 2.0]))
 
 
