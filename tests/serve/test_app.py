@@ -344,6 +344,7 @@ def test_the_model_says_what_it_is(model: Any) -> None:
     assert {name: told[name] for name in settings} == settings
     network = model.extractor_.backbone_
     assert (told["networks"][0]["sha256"], told["networks"][0]["terms"]) == (network.sha256, network.licence)
+    assert told["n_training_pictures"] == len(model.trained_on_)
     assert told["genders"] == [{"label": 0, "word": "male"}, {"label": 1, "word": "female"}]
     assert told["faces"]["auto"]["sha256"] == load_detector("mtcnn").sha256
     assert told["limits"]["max_pictures"] == 32
