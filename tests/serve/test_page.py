@@ -19,7 +19,8 @@ from PIL import Image
 from serving import Served, beside, blank, encode, serve
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
-Page, expect = sync_api.Page, sync_api.expect
+expect = sync_api.expect
+expect.set_options(timeout=20_000)
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
