@@ -64,6 +64,7 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "ensemble": (Integral, 1, np.inf),
 }
 CHECKED_ROWS = 16
+PREDICTED_ROWS = 65_536
 # With fewer pictures, calibration is worse than the raw distribution.
 LEAST_CALIBRATED = 20
 _SORTED = (
@@ -433,7 +434,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             Mean age in years and the more probable gender: float64, or objects if labels are strings. Both are
             NaN for a row that contains NaN.
         """
-        ages, genders = self._distributions(X)
+        rows = self._checked_rows(X)
+        # The distributions of very many rows take more than what is read off them.
+        starts = range(0, len(rows), PREDICTED_ROWS)
+        return np.concatenate([self._read_off(rows[start : start + PREDICTED_ROWS]) for start in starts])
+
+    def _read_off(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the mean age and the more probable gender for rows that were checked."""
+        ages, genders = self._scaled(rows)
         labels = likelier_labels(genders, self.classes_[1])
         text = labels.dtype.kind in "OUS"
         predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
@@ -463,6 +471,15 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return self._distributions(X)
 
     def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
+        return self._scaled(self._checked_rows(X))
+
+    def _scaled(self, rows: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return the calibrated probabilities for rows that were checked."""
+        ages, genders = self._probabilities(rows)
+        return [ages, scale_genders(genders, self.calibration_.temperature)]
+
+    def _checked_rows(self, X: Any) -> NDArray[Any]:
+        """Return X as an array of rows that the head reads."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         has_views = X.shape[2:] == self._row_shape
@@ -471,8 +488,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
                 f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
                 f"{self._row_shape}, or several views of them; extract the same layer."
             )
-        ages, genders = self._probabilities(X)
-        return [ages, scale_genders(genders, self.calibration_.temperature)]
+        return X
 
     def _probabilities(self, X: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Return the probabilities for rows that were checked."""

@@ -81,10 +81,18 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Fraction trimmed from every side: of the picture if it is a face crop, of the template's square if the
         face is aligned. If negative, more is shown: more of a photograph, or a black border around a face crop.
     draft : float, default=None
+<<<<<<< HEAD
         JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the pixels
         along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this halves the
         time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989 to 0.999 with that
         of the whole photograph (``docs/speed.md``); therefore the default is None, decoding the whole photograph.
+=======
+        JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the
+        pixels along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this
+        halves the time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989
+        to 0.999 with that of the whole photograph (``docs/speed.md``); therefore the default is None, decoding
+        the whole photograph.
+>>>>>>> a4e6a47 (Shards written to URLs; docs, changelog, benchmarks of containers and drafts)
     views : int, str, View or tuple of str and View, default=1
         Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see
         :mod:`agegender.views`. A number n means the first n of `agegender.views.ORDER`. A tuple, or a number

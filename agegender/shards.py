@@ -24,8 +24,8 @@ from agegender._shards.description import described_extractor
 from agegender._shards.files import ShardFolder
 from agegender._shards.listing import listed, unsigned
 from agegender._shards.reading import read_rows
-from agegender._utils.files import write_whole
-from agegender._utils.urls import is_url, join
+from agegender._utils.stores import StoreError, exists, open_place, put_whole
+from agegender._utils.urls import is_url, join, public
 from agegender._utils.validation import did_you_mean, optional_import
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ShardReport:
 
     Attributes
     ----------
-    path : pathlib.Path
+    path : pathlib.Path or str
     n_images : int
         Number of rows.
     n_failures : int
@@ -143,7 +143,7 @@ class ShardReport:
     agegender.shards.write_shard : Embed one part of a list into a Parquet file.
     """
 
-    path: Path
+    path: Path | str
     n_images: int
     n_failures: int
     skipped: bool
@@ -207,8 +207,9 @@ def write_shard(
     ----------
     source : path, or sequence of str
         As in :func:`list_pictures`; every machine must see the same list.
-    folder : path
-        The folder of the file. It can be shared by all machines, or each machine can have its own.
+    folder : path or URL
+        The folder of the file. It can be shared by all machines, or each machine can have its own. For a URL the file
+        is written to a temporary folder first, and stored when it is complete.
     extractor : EmbeddingExtractor
         Its `on_error` is treated as "nan". With ``cache=None``, an interrupted shard starts again; finished
         files are kept.
@@ -245,7 +246,7 @@ def write_shard(
     part = parse_shard(shard) if isinstance(shard, str) else shard
     root, listed = list_pictures(source, column=column)
     names = list(part.of(listed))
-    path = Path(folder).expanduser() / part.file_name
+    path = join(folder, part.file_name) if is_url(folder) else Path(folder).expanduser() / part.file_name
     made_of = _description(extractor, part, names)
     n_failures = _failures_of_finished(path, made_of)
     skipped = n_failures is not None
@@ -390,17 +391,20 @@ def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -
     }
 
 
-def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
+def _failures_of_finished(path: Path | str, made_of: dict[str, Any]) -> int | None:
     """Return the number of failures in a finished file, or None if there is no file; refuse other content."""
-    if not path.is_file():
+    if not exists(str(path)):
         return None
     parquet = optional_import("pyarrow.parquet", "parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            n_rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
-            errors = file.read(columns=["error"])
-    except (OSError, ValueError, KeyError):  # pyarrow raises these errors
-        return None
+    with open_place(str(path)) as opened:
+        try:
+            with parquet.ParquetFile(opened) as file:
+                n_rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
+                errors = file.read(columns=["error"])
+        except StoreError:
+            raise
+        except (OSError, ValueError, KeyError):  # pyarrow raises these errors
+            return None
     found = json.loads(metadata.get(KEY, b"{}"))
     found.pop("version", None)
     if n_rows != found.get("n_rows"):
@@ -408,15 +412,15 @@ def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
     other = [name for name, value in made_of.items() if found.get(name) != value]
     if other:
         raise ValueError(
-            f"{path} has other content ({', '.join(other)} differ): another network or setting, or another list "
-            "of pictures. Write to another folder, or delete it."
+            f"{public(str(path))} has other content ({', '.join(other)} differ): another network or setting, or "
+            "another list of pictures. Write to another folder, or delete it."
         )
     return n_rows - errors["error"].null_count
 
 
 def _write(
     pa: Any,
-    path: Path,
+    path: Path | str,
     names: list[str],
     pictures: list[str],
     extractor: EmbeddingExtractor,
@@ -443,7 +447,7 @@ def _write(
                 writer.write_table(_table(pa, schema, names[start:stop], rows, failed, start))
                 start = stop
 
-    write_whole(path, write)
+    put_whole(str(path), write)
     return len(failed)
 
 

@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--no-groups", action="store_true", help="leave the near-copies out")
     arguments = parser.parse_args()
     file, mean, scale, layer = arguments.network.split(":", 3)
     network = Backbone.from_onnx(file, mean=float(mean), scale=float(scale))
@@ -197,21 +198,24 @@ def main() -> None:
     spent[0] = processor_seconds()
 
     started = time.perf_counter()
-    write_all(folder, listed, arguments.shards, network, layer, str(source))
+    if len(list(folder.glob("part-*"))) < arguments.shards:
+        write_all(folder, listed, arguments.shards, network, layer, str(source))
     started = step(f"write {arguments.shards} shards, two processes, one killed and started again", started)
     rows = open_shards(folder, table)
     print(rows.DESCR.splitlines()[0])
     sample = np.random.default_rng(1).choice(arguments.rows, 2000, replace=False)
     np.testing.assert_array_equal(rows.data[np.sort(sample)], draw(np.sort(sample))[0])
     started = step("open: join labels, write the rows in order", started)
-    near = similar_face_groups(rows.data, THRESHOLD, method="approximate")
-    groups = connected_groups(rows.groups, near)
-    started = step("group near-copies (approximate)", started)
-    found = near[numbers[numbers % 50 == 1]] == near[numbers[numbers % 50 == 1] - 1]
-    print(
-        f"near-copies found: {found.mean():.4%}; groups: {len(np.unique(near)):,}, "
-        f"the largest {np.bincount(near).max()}"
-    )
+    groups = rows.groups
+    if not arguments.no_groups:
+        near = similar_face_groups(rows.data, THRESHOLD, method="approximate")
+        groups = connected_groups(rows.groups, near)
+        started = step("group near-copies (approximate)", started)
+        found = near[numbers[numbers % 50 == 1]] == near[numbers[numbers % 50 == 1] - 1]
+        print(
+            f"near-copies found: {found.mean():.4%}; groups: {len(np.unique(near)):,}, "
+            f"the largest {np.bincount(near).max()}"
+        )
     spent[0], started = processor_seconds(), time.perf_counter()
     training, test = grouped_split(rows.target, groups, test_size=0.1, random_state=0)
     weights = np.zeros(arguments.rows)
@@ -231,7 +235,7 @@ def main() -> None:
     print(model)
 
     block = np.array(rows.data[:CHECKED])
-    for threshold in (THRESHOLD, 0.95):
+    for threshold in () if arguments.no_groups else (THRESHOLD, 0.95):
         started = time.perf_counter()
         exact = similar_face_groups(block, threshold)
         seconds_exact = time.perf_counter() - started

@@ -204,6 +204,18 @@ def test_rows_are_kept_in_a_file_that_is_whole(folder, labels, tmp_path) -> None
         open_shards(folder, rows_file=tmp_path / "rows.bin")
 
 
+def test_shards_are_written_to_a_store(extractor, drawn_faces, folder) -> None:
+    for number in range(1, 8):
+        report = write_shard(drawn_faces, "memory://written", extractor, f"{number}/7")
+        assert report.path == f"memory://written/part-00000{number}-of-000007.parquet"
+        assert not report.skipped
+    assert write_shard(drawn_faces, "memory://written", extractor, "2/7").skipped
+    np.testing.assert_array_equal(open_shards("memory://written").data, open_shards(folder).data)
+    with pytest.raises(ValueError, match=r"memory://written/part-000002-of-000007.parquet has other content"):
+        write_shard(drawn_faces, "memory://written", extractor.set_params(crop=0.1), "2/7")
+    fsspec.filesystem("memory").rm("/written", recursive=True)
+
+
 def test_shards_in_a_store(folder, labels) -> None:
     system = fsspec.filesystem("memory")
     for path in folder.iterdir():

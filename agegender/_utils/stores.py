@@ -159,7 +159,10 @@ def exists(place: str) -> bool:
     """Tell whether a file is there."""
     if not is_url(place):
         return Path(place).is_file()
-    return tried(place, lambda system, path: bool(system.isfile(path)))
+    try:
+        return tried(place, lambda system, path: bool(system.isfile(path)))
+    except StoreError as error:
+        raise StoreError(f"{public(place)} {error}") from None
 
 
 def find(url: str) -> Iterator[str]:

@@ -40,7 +40,11 @@ def embed(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="An .npz file with the arrays embeddings and paths; with --shard a folder.")
+        Path,
+        typer.Option(
+            parser=place,
+            help="An .npz file with the arrays embeddings and paths; with --shard a folder, or its URL.",
+        ),
     ],
     backbone: BackboneOption = "arcface",
     color: ColorOption = None,
@@ -68,7 +72,12 @@ def embed(
     """
     import numpy as np
 
-    check_writable(out if shard is None else out / "part.parquet")
+    if isinstance(out, Path):
+        check_writable(out if shard is None else out / "part.parquet")
+    elif shard is None:
+        raise ValueError(
+            f"--out {public(out)} is a URL, which goes with --shard alone; write to a file here."
+        )
     if shard is not None:
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, "none", quiet)
         _write_shard(source, out, extractor.set_params(cache=None), shard, column, quiet)

@@ -86,6 +86,7 @@ def _of_tars(places: list[str], path: str) -> pd.DataFrame:
 
 def _of_parquet(place: str, path: str) -> pd.DataFrame | None:
     """Return a Parquet file's frame where its column of pictures holds bytes; None where it holds paths."""
+    optional_import("pyarrow", "parquet")
     parquet = optional_import("pyarrow.parquet", "parquet")
     with open_place(place) as opened, parquet.ParquetFile(opened) as file:
         schema = file.schema_arrow
