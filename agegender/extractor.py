@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from agegender._extraction.every_face import EveryFace
 from agegender._extraction.framing import FaceFinder, Framing
 from agegender._extraction.one_pass import OnePass
 from agegender._extraction.report import ExtractionReport, Failure
-from agegender._extraction.resolved import Asked, FacesParameter, Resolved, resolve, same_networks
+from agegender._extraction.resolved import Asked, FacesParameter, Resolved, carried_names, resolve
 from agegender._extraction.task import Task
 from agegender._machine.devices import DEVICES
 from agegender._machine.installation import check_opencv
@@ -633,8 +634,10 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             return self
         carried = self.resolved_.carried()
         # One network, one object: its file stands in a pickle once, and a refit or a clone finds it there too.
-        other = self.with_parameters(backbone=same_networks(self.backbone, carried.backbones))
-        other._keep(carried)
+        fitted = self._asked.backbone
+        other = self.with_parameters(backbone=carried_names(self.backbone, fitted, carried.backbones))
+        other.resolved_ = carried
+        other._asked = replace(self._asked, backbone=carried_names(fitted, fitted, carried.backbones))
         if "report_" in vars(self):
             other.report_ = self.report_
         return other
@@ -646,8 +649,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         """Check the content of a safe file."""
         if self.cache not in ("auto", None):
             raise ModelFileError("it names a folder for the cache")
-        named = self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
-        if not all(isinstance(one, Backbone | str) for one in named):
+        named = self.backbone if isinstance(self.backbone, (tuple, list)) else (self.backbone,)
+        if not all(isinstance(one, Backbone | str | os.PathLike) for one in named):
             raise ModelFileError("its backbone is neither a name nor a network")
         if "resolved_" in vars(self):
             if not isinstance(self.resolved_, Resolved):

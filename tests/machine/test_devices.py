@@ -84,7 +84,9 @@ def test_where_a_gpu_cannot_be_used_auto_runs_the_graph_made_for_the_processor(a
     rewritten: list[bool] = []
     runnable = rewrite.runnable
     monkeypatch.setattr(
-        rewrite, "runnable", lambda *args, **options: rewritten.append(options["rewrite"]) or runnable(*args, **options)
+        rewrite,
+        "runnable",
+        lambda *args, **options: rewritten.append(options["rewrite"]) or runnable(*args, **options),
     )
     has(monkeypatch, *CUDA)
     asked.gpu_is_usable = False
