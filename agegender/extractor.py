@@ -87,10 +87,6 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         halves the time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989
         to 0.999 with that of the whole photograph (``docs/speed.md``); therefore the default is None, decoding
         the whole photograph.
-        JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the pixels
-        along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this halves the
-        time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989 to 0.999 with that
-        of the whole photograph (``docs/speed.md``); therefore the default is None, decoding the whole photograph.
     views : int, str, View or tuple of str and View, default=1
         Fixed changes of each picture, such as ``("plain", "mirror", "mirror+zoom")``: see
         :mod:`agegender.views`. A number n means the first n of `agegender.views.ORDER`. A tuple, or a number

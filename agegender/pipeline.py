@@ -498,7 +498,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         if "extractor_" not in vars(self):
             return self
         other = type(self)(memory_limit=self.memory_limit)
-        vars(other).update(vars(self))
+        other.__dict__ |= vars(self)
         other.extractor_ = self.extractor_.carrying()
         if self.extractor is not None:
             named, fitted = self.extractor.backbone, self.extractor_.backbone
