@@ -1,4 +1,4 @@
-"""What is installed and what of it works: the answer to the first question of every bug report."""
+"""What is installed and which parts of it work, for bug reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTINGS = (
     "TF_ENABLE_", "TF_FORCE_", "TF_NUM_", "TF_USE_", "XLA_",
 )  # fmt: skip
 
-# Each runs in a process of its own: an engine that is broken may end the process instead of raising an error.
+# Each runs in its own process, because a broken engine may end the process instead of raising an error.
 _ENGINES = {
     "ONNX Runtime": "import onnxruntime as o; print(o.__version__, ', '.join(o.get_available_providers()))",
     "TensorFlow": "import tensorflow as t; print(t.__version__, t.config.list_physical_devices('GPU') or 'no GPU')",
@@ -121,7 +121,7 @@ def _version(package: str) -> str:
 
 
 def _engine(script: str) -> str:
-    """Return what an engine says of itself, or the last line of its error."""
+    """Return the version and devices of an engine, or the last line of its error."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(

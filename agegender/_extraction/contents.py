@@ -1,4 +1,4 @@
-"""The pictures of one call: read, told apart by their content, and read again unchanged."""
+"""The pictures of one call: read, identified by content, and read again with a check."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def _versions() -> dict[str, str]:
 
 
 def _free_memory() -> float | None:
-    """Return the memory that is to be had, in bytes; None where the system does not say."""
+    """Return the available memory in bytes; None if it is unknown."""
     try:
         said = Path("/proc/meminfo").read_text(encoding="ascii")
     except (OSError, ValueError):

@@ -72,10 +72,11 @@ def reframe(
     *,
     margin: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Bring a crop of a known framing into ArcFace's framing, without detecting anything.
+    """Bring a crop with a known framing into ArcFace's framing, without detection.
 
-    UTKFace's crops are tighter than what :func:`agegender.faces.align` cuts out. Training on the one and predicting
-    on the other costs accuracy; this similarity, the same for all of its crops, takes the difference away.
+    UTKFace's crops are tighter than those of :func:`agegender.faces.align`. Training on one framing and
+    predicting on the other reduces accuracy; this similarity transform, which is the same for all crops,
+    removes the difference.
 
     Parameters
     ----------

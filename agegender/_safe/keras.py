@@ -1,4 +1,4 @@
-"""Keras files looked through before Keras sees them: known layers only, weights that are there and are numbers."""
+"""Checks of Keras files before loading: known layers only, and complete, finite weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_hdf5", "check_keras_file"]
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = ("config.json", "metadata.json", _WEIGHTS)
 
-# Layers that compute from their inputs and weights alone: none that holds code, opens files or calls other programs.
+# Layers that only compute from their inputs and weights; none contains code, opens files or calls other programs.
 _LAYERS = frozenset((
     "Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention",
     "Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "CenterCrop", "Concatenate",
@@ -42,7 +42,7 @@ _OWN = frozenset(["agegender>FixedBatchNormalization", "agegender>FusedPReLU", "
 
 
 def check_keras_file(content: bytes, source: str) -> None:
-    """Raise an error unless a ``.keras`` file is made of known layers and of weights that are numbers.
+    """Raise an error if a ``.keras`` file has unknown layers or weights that are not finite.
 
     Neither Keras nor TensorFlow is imported, and nothing in the file is run.
 

@@ -1,4 +1,4 @@
-"""What X may be where an estimator takes pictures."""
+"""Checking X for estimators that take pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_pictures", "table_index"]
 
 
 def check_pictures(X: Any) -> Sequence[Any]:
-    """Return X as a sequence of pictures, or say what it is instead.
+    """Return X as a sequence of pictures, or raise an error that says what it is.
 
     Parameters
     ----------

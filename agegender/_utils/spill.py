@@ -1,4 +1,4 @@
-"""Room for rows that are more than memory should hold: a memory map on a file without a name."""
+"""Storage for rows that are larger than the memory limit: a memory map of a temporary file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[A
     Raises
     ------
     OSError
-        If the disk has no room for it.
+        If the disk has not enough space.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def reserve(file: IO[bytes], n_bytes: int) -> None:
     Raises
     ------
     OSError
-        If the disk has no room for it.
+        If the disk has not enough space.
     """
     try:
         if hasattr(os, "posix_fallocate"):
