@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -22,7 +21,7 @@ from agegender._extraction.every_face import EveryFace
 from agegender._extraction.framing import FaceFinder, Framing
 from agegender._extraction.one_pass import OnePass
 from agegender._extraction.report import ExtractionReport, Failure
-from agegender._extraction.resolved import Asked, FacesParameter, Resolved, carried_names, resolve
+from agegender._extraction.resolved import Asked, FacesParameter, Resolved, resolve, same_networks
 from agegender._extraction.task import Task
 from agegender._machine.devices import DEVICES
 from agegender._machine.installation import check_opencv
@@ -82,11 +81,6 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         Fraction trimmed from every side: of the picture if it is a face crop, of the template's square if the
         face is aligned. If negative, more is shown: more of a photograph, or a black border around a face crop.
     draft : float, default=None
-        JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the
-        pixels along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this
-        halves the time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989
-        to 0.999 with that of the whole photograph (``docs/speed.md``); therefore the default is None, decoding
-        the whole photograph.
         JPEG files are decoded at 1/2, 1/4 or 1/8 of their sides if a face then still has this many times the pixels
         along a side that the network takes; 2.0 is a good value. For a photograph of 45 megapixels this halves the
         time to find and embed the faces and saves 220 MB. The embedding then has a cosine of 0.989 to 0.999 with that
@@ -657,10 +651,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             return self
         carried = self.resolved_.carried()
         # One network, one object: its file stands in a pickle once, and a refit or a clone finds it there too.
-        fitted = self._asked.backbone
-        other = self.with_parameters(backbone=carried_names(self.backbone, fitted, carried.backbones))
-        other.resolved_ = carried
-        other._asked = replace(self._asked, backbone=carried_names(fitted, fitted, carried.backbones))
+        other = self.with_parameters(backbone=same_networks(self.backbone, carried.backbones))
+        other._keep(carried)
         if "report_" in vars(self):
             other.report_ = self.report_
         return other
@@ -672,8 +664,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         """Check the content of a safe file."""
         if self.cache not in ("auto", None):
             raise ModelFileError("it names a folder for the cache")
-        named = self.backbone if isinstance(self.backbone, (tuple, list)) else (self.backbone,)
-        if not all(isinstance(one, Backbone | str | os.PathLike) for one in named):
+        named = self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
+        if not all(isinstance(one, Backbone | str) for one in named):
             raise ModelFileError("its backbone is neither a name nor a network")
         if "resolved_" in vars(self):
             if not isinstance(self.resolved_, Resolved):

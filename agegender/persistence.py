@@ -86,7 +86,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     DenseHead(units=(64,))
     """
     writer = _Writer()
-    entry = writer.encode(model.carrying() if hasattr(model, "carrying") else model)
+    entry = writer.encode(model)
     if not isinstance(entry, dict) or entry.get("class") not in _TOP:
         raise ModelFileError(f"save_model takes {', '.join(_TOP)}, not {type(model).__name__}.")
     text = json.dumps(entry, indent=1, allow_nan=False).encode()

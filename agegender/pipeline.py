@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from agegender._extraction.contents import digests_of
-from agegender._extraction.resolved import carried_names
+from agegender._extraction.resolved import same_networks
 from agegender._networks.shipped import SHIPPED, Shipped
 from agegender._safe.declaration import SafeState
 from agegender._utils.pictures import check_pictures, table_index
@@ -479,35 +479,21 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
         """Yield rows in blocks of at most memory_limit."""
         check_is_fitted(self, "classifier_")
-        pictures = check_pictures(X)
         if isinstance(faces, str) and faces == "own":
-            self.extractor_.check_pictures_are_crops(pictures)
-        return self.extractor_.embed_blocks(pictures, self._limit(), faces=faces)
+            self.extractor_.check_pictures_are_crops(X)
+        return self.extractor_.embed_blocks(X, self._limit(), faces=faces)
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
 
-    def carrying(self) -> AgeGenderPipeline:
-        """Return a fitted pipeline with the files of small networks inside, to be taken to another machine.
-
-        Returns
-        -------
-        AgeGenderPipeline
-            It can be refitted and cloned there too.
-        """
-        if "extractor_" not in vars(self):
-            return self
-        other = type(self)(memory_limit=self.memory_limit)
-        vars(other).update(vars(self))
-        other.extractor_ = self.extractor_.carrying()
-        if self.extractor is not None:
-            named, fitted = self.extractor.backbone, self.extractor_.backbone
-            networks = carried_names(named, fitted, other.extractor_.backbones_)
-            other.extractor = clone(self.extractor).set_params(backbone=networks)
-        return other
-
     def __getstate__(self) -> dict[str, Any]:
-        return dict(VersionedState.__getstate__(self.carrying()))
+        state = dict(super().__getstate__())
+        if "extractor_" in state and state["extractor"] is not None:
+            # A refit and a clone find the network's file in the same place as a prediction.
+            state["extractor_"] = fitted = state["extractor_"].carrying()
+            named = same_networks(state["extractor"].backbone, fitted.backbones_)
+            state["extractor"] = clone(state["extractor"]).set_params(backbone=named)
+        return state
 
     def _check_safe(self) -> None:
         """Check the content of a safe file."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from agegender._extraction.crops import SeenCrops
 from agegender._safe.declaration import SafeState
-from agegender.backbones import Backbone, known_backbones
+from agegender.backbones import Backbone
 from agegender.exceptions import FramingWarning, ModelFileError, WeightsError
 from agegender.faces import (
     DETECTORS,
@@ -26,7 +26,7 @@ from agegender.faces import (
 from agegender.heads import DenseHead, head_layer
 from agegender.views import View, resolve_views, view_axis
 
-__all__ = ["Asked", "FacesParameter", "Resolved", "Source", "carried_names", "resolve"]
+__all__ = ["Asked", "FacesParameter", "Resolved", "Source", "resolve", "same_networks"]
 
 FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
 
@@ -339,33 +339,13 @@ def _detector(faces: FacesParameter, decide_auto: bool) -> Detector | None:
         return None
 
 
-def carried_names(named: Any, fitted: Any, networks: Sequence[Backbone]) -> Any:
-    """Put networks in the place of what names them, so that they are found wherever a model goes.
-
-    Parameters
-    ----------
-    named : str, path, Backbone, or tuple or list of them
-        A parameter.
-    fitted : as `named`
-        The same parameter when the networks were found.
-    networks : sequence of Backbone
-
-    Returns
-    -------
-    as `named`
-        A known name stays, because every machine knows it; so does what was changed since the networks were found.
-    """
+def same_networks(named: Any, networks: Sequence[Backbone]) -> Any:
+    """Put the objects of `networks` in the place of equal ones among what a parameter names."""
     if not isinstance(named, (tuple, list)):
-        return networks[0] if len(networks) == 1 and _names_file_of(named, fitted) else named
-    if not isinstance(fitted, (tuple, list)) or not len(named) == len(fitted) == len(networks):
+        return networks[0] if isinstance(named, Backbone) and named == networks[0] else named
+    if len(named) != len(networks):
         return named
+    pairs = zip(named, networks, strict=True)
     return type(named)(
-        network if _names_file_of(one, earlier) else one
-        for one, earlier, network in zip(named, fitted, networks, strict=True)
-    )
-
-
-def _names_file_of(named: Any, fitted: Any) -> bool:
-    return bool(named == fitted) and (
-        isinstance(named, Backbone) or os.fspath(named) not in known_backbones()
+        network if isinstance(one, Backbone) and one == network else one for one, network in pairs
     )

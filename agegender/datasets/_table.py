@@ -79,19 +79,11 @@ def load_table(
     ----------
     table : path, URL, DataFrame, or Hugging Face data set
         A ``.csv`` (comma), ``.tsv`` (tab) or ``.parquet`` file, CSV and TSV compressed or not; or a frame of
-<<<<<<< HEAD
         pandas or polars. Parquet needs pyarrow (``pip install 'agegender[parquet]'``). If the pictures are stored
         beside their labels, ``data`` contains their places, and each picture is read when it is needed: a Hugging
         Face data set with a column of pictures (``path="image"``), a Parquet file with a column of bytes, a ``.tar``
         file of WebDataset or a list of such files (the labels are the fields of each picture's ``.json``, and its
         ``.cls``, ``.txt``, ``.age`` and ``.gender``).
-=======
-        pandas or polars. Parquet needs pyarrow (``pip install 'agegender[parquet]'``). If the pictures are
-        stored beside their labels, ``data`` contains their places, and each picture is read when it is needed:
-        a Hugging Face data set with a column of pictures (``path="image"``), a Parquet file with a column of
-        bytes, a ``.tar`` file of WebDataset or a list of such files (the labels are the fields of each
-        picture's ``.json``, and its ``.cls``, ``.txt``, ``.age`` and ``.gender``).
->>>>>>> a4e6a47 (Shards written to URLs; docs, changelog, benchmarks of containers and drafts)
     path, age, gender : str
         Names of the columns. An age is a number of years, or a range such as "25-32" or "(25, 32)", of which
         the midpoint is used.

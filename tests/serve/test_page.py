@@ -19,8 +19,7 @@ from PIL import Image
 from serving import Served, beside, blank, encode, serve
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
-expect = sync_api.expect
-expect.set_options(timeout=20_000)
+Page, expect = sync_api.Page, sync_api.expect
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
