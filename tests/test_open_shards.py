@@ -108,7 +108,7 @@ def test_a_pipeline_of_shards_predicts_what_one_of_pictures_does(
     loaded = load_model(tmp_path / "model.agegender")
     np.testing.assert_allclose(loaded.predict(pictures), whole.predict(pictures), atol=1e-4)
     model.set_params(extractor__on_error="nan").extractor_.set_params(on_error="nan")
-    with pytest.warns(FramingWarning, match="not known"):
+    with pytest.warns(FramingWarning, match="unknown"):
         model.predict(pictures[:1], faces="mtcnn")
     again = AgeGenderPipeline.from_parts(extractor, head, pictures=pictures)
     assert again.set_params(classifier__epochs=1).classifier.epochs == 1
