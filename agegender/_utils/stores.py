@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from agegender._machine.fork import after_fork
 from agegender._utils.files import write_whole
 from agegender._utils.urls import is_url, public, redacted
 from agegender._utils.validation import optional_import
@@ -29,6 +30,15 @@ _ARCHIVES = ("zip://", "tar://")
 _MOST_ARCHIVES = 8
 _archives: dict[str, tuple[Any, Any]] = {}
 _tar_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _tar_lock
+    _tar_lock = threading.Lock()
+    _archives.clear()  # a parent and its children would move one place in one open file
+
+
+after_fork(_after_fork)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _CLIENTS = frozenset(
     {"aiohttp", "aiobotocore", "azure", "botocore", "fsspec", "gcsfs", "google", "httpcore", "httpx"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import multiprocessing
+import os
+import sys
 import tarfile
 import traceback
 import zipfile
@@ -166,6 +169,29 @@ def test_unknown_stores_and_paths_that_were_urls() -> None:
         images.read("nowhere://bucket/anna.jpg")
     with pytest.raises(PictureError, match="pass it as text"):
         images.read(Path("s3://bucket/anna.jpg"))
+
+
+def test_what_to_install_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(PictureError, match=r"pip install 'agegender\[remote\]'"):
+        images.read("memory://faces/anna.jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX processes")
+def test_a_forked_process_opens_archives_for_itself(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("anna.jpg", jpeg())
+    url = f"zip://anna.jpg::{tmp_path / 'faces.zip'}"
+    images.read(url)
+    process = multiprocessing.get_context("fork").Process(target=_reads_for_itself, args=(url,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def _reads_for_itself(url: str) -> None:
+    assert not stores._archives
+    assert images.read(url) == jpeg()
 
 
 @pytest.fixture(scope="module")
