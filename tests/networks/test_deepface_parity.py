@@ -77,7 +77,7 @@ def test_embeddings_of_large_networks_equal_those_of_represent(name, tmp_path) -
 def test_the_h5_form_of_deepface_s_own_predictors_gives_their_numbers(name, tmp_path) -> None:
     found = run_apart(tmp_path, name)
     assert max(found["h5"][name].values()) <= TOLERANCE
-    assert found["spread"][name] >= 1e-3
+    assert found["spread"][name] >= 0.01
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -150,7 +150,10 @@ def _measure_predictor(name: str, files: dict[str, str], found: dict) -> None:
     from agegender.backbones import Backbone
 
     PUBLISHED[name].known.clear()
-    deepface_networks.save(deepface_networks.build(name), PUBLISHED[name].path(".h5"))
+    model = deepface_networks.build(name)
+    kernel = model.get_layer("predictions").kernel
+    kernel.assign(300 * kernel)  # drawn weights alone leave every probability the same
+    deepface_networks.save(model, PUBLISHED[name].path(".h5"))
     backbone = Backbone.load(name)
     batch = np.stack([images.letterbox(images.load(file), backbone.input_size) for file in files.values()])
     rows = _on_keras(backbone, "embedding", batch)
