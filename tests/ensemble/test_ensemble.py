@@ -21,11 +21,12 @@ from agegender import (
     load_model,
     save_model,
 )
+from agegender.cli._models import load
 from agegender.datasets import load_utkface
 from agegender.ensemble import AgeGenderEnsemble
 from agegender.ensemble._passes import passes_of
 from agegender.ensemble._weights import mixture_weights
-from agegender.exceptions import LeakageWarning
+from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.runtime import images_passed
 
 
@@ -112,6 +113,8 @@ def test_it_travels_as_one_safe_file_and_as_a_pickle(ensemble, held_out, tmp_pat
     with zipfile.ZipFile(file) as archive:
         networks = [name for name in archive.namelist() if name.startswith("network")]
     assert len(networks) == 2  # of three models
+    with pytest.raises(ModelFileError, match=r"AgeGenderEnsemble; commands take .* save one of its models_"):
+        load(file)
 
 
 def test_fit_holds_out_pictures_that_no_model_is_trained_on(backbone, other, held_out) -> None:
