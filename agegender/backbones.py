@@ -142,10 +142,10 @@ mean 'arcface'?
 
         check_choice("engine", engine, ("auto", "onnx", "keras"), "Backbone.load")
         name = os.fspath(name_or_path)
-        if (own := registered(name, cls)) is not None:
-            return _load_registered(name, own, weights)
         if (found := find_by_name(name, weights, engine)) is not None:
             return cls(**found)
+        if not name.endswith(".onnx") and (own := registered(name, cls)) is not None:
+            return _load_registered(name, own, weights)
         path, terms = find_in_file(name, weights, engine)
         return cls.from_onnx(path, **terms)
 
@@ -361,7 +361,7 @@ mean 'arcface'?
 
     @property
     def format(self) -> Literal["onnx", "keras"]:
-        """What runs it: ``"onnx"`` (ONNX Runtime) or ``"keras"`` (Keras on TensorFlow)."""
+        """The form of its file: ``"onnx"`` or ``"keras"``; an ``.h5`` file runs in the ONNX form made of it."""
         return "onnx" if self.suffix == ".onnx" else "keras"
 
     @property

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._cache import statements as statements
+from agegender._cache import statements
 from agegender._cache.file import CacheFile, tell
 from agegender._utils.validation import check_choice, home
 

@@ -44,7 +44,7 @@ from agegender.exceptions import ModelFileError, PictureWarning, TrainingWarning
 from agegender.heads import HEADS, Head, make_head
 from agegender.losses import AGE_LOSSES
 from agegender.metrics import age_mae, expected_age
-from agegender.training import SCHEDULES, Settings, TrainingData, split_pictures, train
+from agegender.training import SCHEDULES, Settings, TrainingData, split_samples, train
 
 __all__ = ["AgeGenderClassifier"]
 
@@ -64,6 +64,7 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "ensemble": (Integral, 1, np.inf),
 }
 CHECKED_ROWS = 16
+PREDICTED_ROWS = 65_536
 # With fewer pictures, calibration is worse than the raw distribution.
 LEAST_CALIBRATED = 20
 _SORTED = (
@@ -301,7 +302,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self._warn_of(data)
         *seeds, last = check_random_state(self.random_state).randint(2**31 - 1, size=self.ensemble + 1)
         kept, aside = self._set_aside(data, int(last))
-        data = replace(data, pictures=kept)
+        data = replace(data, samples=kept)
         self.history_: list[dict[str, Any]] = []
         with self._recorder() as record, single_precision():
             members = [
@@ -314,18 +315,18 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     def _keep(self, model: Any, data: TrainingData) -> None:
         """Keep a trained head in both of its forms."""
-        sample = data.rows[data.pictures[:CHECKED_ROWS] * data.n_views].astype(np.float32)
+        sample = data.rows[data.samples[:CHECKED_ROWS] * data.n_views].astype(np.float32)
         self._keras = onnx_head.to_keras_bytes(model)
         self._onnx = onnx_head.to_onnx(model, sample)
 
     def _warn_of(self, data: TrainingData) -> None:
         """Say what in the rows themselves keeps them from being trained or tested as they should be."""
-        if _is_fold_of_neighbours(data.ages[data.pictures]):
+        if _is_fold_of_neighbours(data.ages[data.samples]):
             warn_once(_SORTED, TrainingWarning)
         asked = {"early stopping": self.validation_fraction, "calibration": self.calibration_fraction}
         off = " and ".join(name for name, fraction in asked.items() if fraction)
-        n_rows = len(data.pictures)
-        if off and n_rows > 1 and len(np.unique(data.groups[data.pictures])) == 1:
+        n_rows = len(data.samples)
+        if off and n_rows > 1 and len(np.unique(data.groups[data.samples])) == 1:
             verb = "are" if " and " in off else "is"
             warnings.warn(
                 f"All {n_rows} rows are one group (equal groups, or equal rows), and a group is never divided: "
@@ -349,9 +350,9 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     def _set_aside(self, data: TrainingData, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the pictures for training and early stopping, and those for calibration."""
-        if self.calibration_fraction * len(data.pictures) < LEAST_CALIBRATED:
-            return data.pictures, data.pictures[:0]
-        return split_pictures(data, self.calibration_fraction, np.random.default_rng(seed))
+        if self.calibration_fraction * len(data.samples) < LEAST_CALIBRATED:
+            return data.samples, data.samples[:0]
+        return split_samples(data, self.calibration_fraction, np.random.default_rng(seed))
 
     def _calibrate(self, X: NDArray[Any], data: TrainingData, aside: NDArray[np.int64]) -> Calibration:
         parts = []
@@ -395,16 +396,16 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         if len(ages) != len(X):
             raise ValueError(f"X has {len(X)} rows and y has {len(ages)}: inconsistent numbers of samples.")
         weights = _check_weights(sample_weight, len(X))
-        pictures = _present_rows(X, weights)
-        self.classes_ = [np.arange(self.max_age + 1), gender_labels(genders[pictures])]
+        samples = _present_rows(X, weights)
+        self.classes_ = [np.arange(self.max_age + 1), gender_labels(genders[samples])]
         return TrainingData(
             rows=X.reshape(-1, *self._row_shape),
             n_views=n_views,
             ages=ages.astype(np.float32),
             genders=(genders == self.classes_[1][1]).astype(np.int32),
-            weights=(weights / weights[pictures].mean()).astype(np.float32),
+            weights=(weights / weights[samples].mean()).astype(np.float32),
             groups=row_groups(X, groups),
-            pictures=pictures,
+            samples=samples,
         )
 
     @contextmanager
@@ -433,7 +434,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             Mean age in years and the more probable gender: float64, or objects if labels are strings. Both are
             NaN for a row that contains NaN.
         """
-        ages, genders = self._distributions(X)
+        rows = self._checked_rows(X)
+        # The distributions of very many rows take more than what is read off them.
+        starts = range(0, len(rows), PREDICTED_ROWS)
+        return np.concatenate([self._read_off(rows[start : start + PREDICTED_ROWS]) for start in starts])
+
+    def _read_off(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the mean age and the more probable gender for rows that were checked."""
+        ages, genders = self._scaled(rows)
         labels = likelier_labels(genders, self.classes_[1])
         text = labels.dtype.kind in "OUS"
         predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
@@ -463,6 +471,15 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         return self._distributions(X)
 
     def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
+        return self._scaled(self._checked_rows(X))
+
+    def _scaled(self, rows: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return the calibrated probabilities for rows that were checked."""
+        ages, genders = self._probabilities(rows)
+        return [ages, scale_genders(genders, self.calibration_.temperature)]
+
+    def _checked_rows(self, X: Any) -> NDArray[Any]:
+        """Return X as an array of rows that the head reads."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         has_views = X.shape[2:] == self._row_shape
@@ -471,8 +488,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
                 f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
                 f"{self._row_shape}, or several views of them; extract the same layer."
             )
-        ages, genders = self._probabilities(X)
-        return [ages, scale_genders(genders, self.calibration_.temperature)]
+        return X
 
     def _probabilities(self, X: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Return the probabilities for rows that were checked."""

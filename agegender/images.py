@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from agegender._pixels.decoding import check_header, decode_bytes, open_image, to_pixels
+from agegender._pixels.decoding import check_header, decode_bytes, jpeg_size, open_image, to_pixels
 from agegender._pixels.formats import FORMATS, Unreadable
 from agegender._pixels.reading import MAX_FILE_BYTES, read_file
+from agegender._pixels.remote import read_url
 from agegender._pixels.turns import turn_of
+from agegender._utils.stored import StoredPicture
+from agegender._utils.urls import is_url, public
 from agegender.exceptions import PictureError
 
 __all__ = [
@@ -36,10 +39,11 @@ __all__ = [
     "load",
     "pixel_cap",
     "read",
+    "shrink_factor",
     "trim",
 ]
 
-Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+Picture: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | StoredPicture
 Content: TypeAlias = bytes | NDArray[np.uint8]
 
 PREPROCESSING_VERSION = 1
@@ -134,8 +138,11 @@ def describe(picture: object) -> str:
     """
     if isinstance(picture, (str, os.PathLike)):
         path = str(os.fspath(picture))
+        path = public(path) if is_url(path) else path
         name = path if path.isprintable() else repr(path)[1:-1]
         return name if len(name) <= 300 else f"{name[:148]} … {name[-149:]}"
+    if isinstance(picture, StoredPicture):
+        return describe(str(picture))
     if isinstance(picture, bytes):
         return f"bytes ({len(picture)})"
     if isinstance(picture, np.ndarray):
@@ -151,7 +158,8 @@ def read(picture: Picture) -> Content:
     Parameters
     ----------
     picture : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w, 3) or (h, w), uint8
-        A file's path, an encoded picture, or pixels.
+        A file's path or URL, an encoded picture, or pixels. URLs are opened by fsspec (``agegender[remote]``), with
+        the store's own credentials, and tried again where the store fails for a time.
 
     Returns
     -------
@@ -163,7 +171,8 @@ def read(picture: Picture) -> Content:
     ------
     PictureError
         If the file does not exist, cannot be read, is not a regular file, is empty or larger than
-        `MAX_FILE_BYTES`, or changes while it is read, or if it is not clear how to use the pixels.
+        `MAX_FILE_BYTES`, or changes while it is read, if its store fails every time, or if it is not clear how to use
+        the pixels.
 
     See Also
     --------
@@ -172,9 +181,11 @@ def read(picture: Picture) -> Content:
     """
     if isinstance(picture, bytes):
         return picture
+    if isinstance(picture, StoredPicture):
+        return _read_stored(picture)
     if isinstance(picture, (str, os.PathLike)):
         with _naming(picture):
-            return read_file(os.fspath(picture))
+            return read_url(picture) if is_url(picture) else read_file(os.fspath(picture))
     if isinstance(picture, np.ndarray):
         return _check_array(picture)
     if isinstance(picture, Image.Image):
@@ -187,6 +198,17 @@ def read(picture: Picture) -> Content:
         describe(picture),
         "is not a picture; pass a path, the bytes of a file, a PIL image or an array of RGB uint8 pixels",
     )
+
+
+def _read_stored(picture: StoredPicture) -> Content:
+    """Read a picture out of its container, with errors that name its place there."""
+    try:
+        return read(picture.read())
+    except PictureError as error:
+        raise PictureError(describe(picture), error.reason) from error.__cause__
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"[:200]
+        raise PictureError(describe(picture), f"cannot be read from where it is stored ({said})") from error
 
 
 def digest(content: Content) -> bytes:
@@ -251,7 +273,7 @@ def check(content: Content, *, max_pixels: int | None = None, full: bool = False
             open_image(content, max_pixels)
 
 
-def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+def decode(content: Content, *, max_pixels: int | None = None, shrink: int = 1) -> NDArray[np.uint8]:
     """Decode a picture to upright RGB pixels.
 
     Parameters
@@ -261,6 +283,9 @@ def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uin
     max_pixels : int, default=None
         The largest number of pixels, width × height, that the header of encoded bytes may claim; it is checked
         before memory is allocated. If None, see `pixel_cap`.
+    shrink : {1, 2, 4, 8}, default=1
+        A JPEG file is decoded at this fraction of its sides, which takes less time and memory; other formats are
+        decoded whole. See :func:`shrink_factor`.
 
     Returns
     -------
@@ -293,7 +318,52 @@ def decode(content: Content, *, max_pixels: int | None = None) -> NDArray[np.uin
         return _check_array(content)
     max_pixels = pixel_cap() if max_pixels is None else max_pixels
     with _naming(content):
-        return decode_bytes(content, max_pixels)
+        return decode_bytes(content, max_pixels, shrink)
+
+
+def shrink_factor(content: Content, least_side: float, *, longer: bool = False) -> int:
+    """Return how far a JPEG file can be shrunk by its decoder, so that a side keeps a number of pixels.
+
+    Parameters
+    ----------
+    content : bytes or ndarray
+        The result of `read`.
+    least_side : float
+        Pixels that the shorter side has at least afterwards.
+    longer : bool, default=False
+        Whether it is the longer side instead.
+
+    Returns
+    -------
+    int
+        1, 2, 4 or 8; 1 of anything but a JPEG file.
+
+    Raises
+    ------
+    PictureError
+        If the bytes are no picture.
+
+    See Also
+    --------
+    agegender.images.decode : Decode a picture.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (4000, 3000), 200).save(file, "JPEG")
+    >>> factor = shrink_factor(file.getvalue(), 600)
+    >>> factor, decode(file.getvalue(), shrink=factor).shape
+    (4, (750, 1000, 3))
+    """
+    if isinstance(content, np.ndarray):
+        return 1
+    with _naming(content):
+        size = jpeg_size(content)
+    if size is None:
+        return 1
+    side = max(size) if longer else min(size)
+    return next((factor for factor in (8, 4, 2) if side / factor >= least_side), 1)
 
 
 def load(picture: Picture, *, max_pixels: int | None = None) -> NDArray[np.uint8]:

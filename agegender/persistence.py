@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agegender._extraction.resolved import Asked, Resolved
-from agegender._extraction.upgrade import FITTED_BEFORE, upgraded
+from agegender._extraction.upgrade import FITTED_BEFORE, RENAMED, upgraded
 from agegender._networks.exported import described_file, what_it_is
 from agegender._networks.location import existing_file
+from agegender._safe.absent_head import AbsentHead
 from agegender._safe.archive import pack, parse_json, unpack
 from agegender._safe.declaration import SafeState
-from agegender._safe.described_head import DescribedHead
 from agegender._safe.keras import check_keras_file
 from agegender._safe.networks import decode_network, encode_network
 from agegender._safe.values import Members, Values
@@ -87,7 +87,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     DenseHead(units=(64,))
     """
     writer = _Writer()
-    entry = writer.encode(model)
+    entry = writer.encode(model.carrying() if hasattr(model, "carrying") else model)
     if not isinstance(entry, dict) or entry.get("class") not in _TOP:
         raise ModelFileError(f"save_model takes {', '.join(_TOP)}, not {type(model).__name__}.")
     text = json.dumps(entry, indent=1, allow_nan=False).encode()
@@ -158,7 +158,7 @@ _CLASSES = {
     "ConvHead": "heads",
     "FineTuneHead": "fine_tuning",
     "Augmentation": "fine_tuning",
-    "DescribedHead": "_safe.described_head",
+    "AbsentHead": "_safe.absent_head",
     "Calibration": "calibration",
     "View": "views",
     "Resolved": "_extraction.resolved",
@@ -252,7 +252,7 @@ def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
     changed = dict(parameters)
     head = parameters.get("head")
     if callable(head) and not _may_be_kept(head):
-        changed["head"] = DescribedHead(_describe(head))
+        changed["head"] = AbsentHead(_describe(head))
     if parameters.get("cache") is not None:
         changed["cache"] = "auto"
     return changed
@@ -314,6 +314,8 @@ class _Reader(Values):
     def object(self, entry: Any, allowed: Collection[str]) -> Any:
         """Return an object of one of the allowed classes."""
         name = entry.get("class") if isinstance(entry, dict) else None
+        if self._format == 1:
+            name = RENAMED.get(name, name)
         if not isinstance(name, str) or name not in allowed:
             raise ModelFileError(f"it contains {str(name)[:80]!r}; allowed are {', '.join(allowed)}")
         kind = getattr(importlib.import_module(f"agegender.{_CLASSES[name]}"), name)

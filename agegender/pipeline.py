@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from agegender._exporting.tuned import check_same, tuned_network
 from agegender._extraction.contents import digests_of
-from agegender._extraction.resolved import same_networks
+from agegender._extraction.resolved import carried_names
 from agegender._networks.opening import pictures_of_training
 from agegender._networks.shipped import SHIPPED
 from agegender._safe.declaration import SafeState
@@ -107,6 +107,75 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         self.extractor = extractor
         self.classifier = classifier
         self.memory_limit = memory_limit
+
+    @classmethod
+    def from_parts(
+        cls,
+        extractor: EmbeddingExtractor,
+        classifier: AgeGenderClassifier,
+        *,
+        pictures: Any = None,
+        memory_limit: int | str | None = "2GB",
+    ) -> Self:
+        """Return a fitted pipeline, made of an extractor and a classifier that was trained on its rows.
+
+        What :func:`agegender.shards.open_shards` and :meth:`EmbeddingExtractor.transform` give is trained on without
+        the pictures; this joins the two again. Which pictures these were it does not know: ``seen_in_training`` and
+        the warning of ``score`` see none of them.
+
+        Parameters
+        ----------
+        extractor : EmbeddingExtractor
+            What computed the rows; its layer and the network are up to you where no footer describes them.
+        classifier : AgeGenderClassifier
+            Fitted.
+        pictures : sequence of pictures, default=None
+            Some of the face crops that the rows are of, to find out how they are framed (see
+            :meth:`EmbeddingExtractor.measure_framing`). Without them, where `faces` and `framing` are None,
+            ``predict(faces="auto")`` cannot show faces in that framing, and warns.
+        memory_limit : int, str or None, default="2GB"
+            As in the constructor.
+
+        Returns
+        -------
+        AgeGenderPipeline
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If the extractor's rows have another shape than those that the classifier was trained on.
+
+        See Also
+        --------
+        agegender.shards.shard_extractor : The extractor that shards describe.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+        >>> extractor = EmbeddingExtractor("compact", layer="pooled")
+        >>> rows = np.random.default_rng(0).normal(size=(60, *extractor.row_shape()))
+        >>> labels = np.column_stack([np.arange(60) + 20, np.arange(60) % 2])
+        >>> head = AgeGenderClassifier(epochs=1, random_state=0).fit(rows, labels)
+        >>> AgeGenderPipeline.from_parts(extractor, head).predict([np.zeros((112, 112, 3), np.uint8)]).shape
+        (1, 2)
+        """
+        check_is_fitted(classifier)
+        model = cls(clone(extractor), clone(classifier), memory_limit=memory_limit)
+        fitted = model.resolve_extractor().fit()
+        shape, trained = fitted.row_shape(), classifier._row_shape
+        if trained not in (shape, shape[1:]):
+            raise ValueError(
+                f"The extractor gives rows of shape {shape}, but the classifier was fitted on rows of {trained}: "
+                "another layer or network."
+            )
+        if fitted.faces is None and fitted.framing is None:
+            fitted.measure_framing(pictures)
+        model.extractor_, model.classifier_ = fitted, classifier
+        model.trained_on_ = short_digests([])
+        return model
 
     def fit(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
@@ -266,7 +335,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
             frames.append(self.classifier_.predict_frame(rows, **options))
         if not frames:
-            # The head takes no empty array; one made-up row gives the columns their types.
+            # The head accepts no empty array; an artificial row gives the columns their dtypes.
             none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
             frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
@@ -480,21 +549,35 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
         """Yield rows in blocks of at most memory_limit."""
         check_is_fitted(self, "classifier_")
+        pictures = check_pictures(X)
         if isinstance(faces, str) and faces == "own":
-            self.extractor_.check_pictures_are_crops(X)
-        return self.extractor_.embed_blocks(X, self._limit(), faces=faces)
+            self.extractor_.check_pictures_are_crops(pictures)
+        return self.extractor_.embed_blocks(pictures, self._limit(), faces=faces)
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
 
+    def carrying(self) -> AgeGenderPipeline:
+        """Return a fitted pipeline with the files of small networks inside, to be taken to another machine.
+
+        Returns
+        -------
+        AgeGenderPipeline
+            It can be refitted and cloned there too.
+        """
+        if "extractor_" not in vars(self):
+            return self
+        other = type(self)(memory_limit=self.memory_limit)
+        other.__dict__ |= vars(self)
+        other.extractor_ = self.extractor_.carrying()
+        if self.extractor is not None:
+            named, fitted = self.extractor.backbone, self.extractor_.backbone
+            networks = carried_names(named, fitted, other.extractor_.backbones_)
+            other.extractor = clone(self.extractor).set_params(backbone=networks)
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "extractor_" in state and state["extractor"] is not None:
-            # A refit and a clone find the network's file in the same place as a prediction.
-            state["extractor_"] = fitted = state["extractor_"].carrying()
-            named = same_networks(state["extractor"].backbone, fitted.backbones_)
-            state["extractor"] = clone(state["extractor"]).set_params(backbone=named)
-        return state
+        return dict(VersionedState.__getstate__(self.carrying()))
 
     def _check_safe(self) -> None:
         """Check the content of a safe file."""

@@ -7,7 +7,6 @@ pandas can read them.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
@@ -19,22 +18,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from sklearn.utils import Bunch
 
-from agegender._utils.files import write_whole
-from agegender._utils.validation import optional_import
-from agegender.images import SUFFIXES
+from agegender._shards.description import described_extractor
+from agegender._shards.files import ShardFolder
+from agegender._shards.listing import listed, unsigned
+from agegender._shards.reading import read_rows
+from agegender._utils.stores import StoreError, exists, open_place, put_whole
+from agegender._utils.urls import is_url, join, public
+from agegender._utils.validation import did_you_mean, optional_import
 
 if TYPE_CHECKING:
+    from agegender.backbones import Backbone
     from agegender.extractor import EmbeddingExtractor
 
-__all__ = ["Shard", "ShardReport", "list_pictures", "parse_shard", "write_shard"]
+__all__ = [
+    "Shard",
+    "ShardReport",
+    "list_pictures",
+    "open_shards",
+    "parse_shard",
+    "shard_extractor",
+    "write_shard",
+]
 
 Source: TypeAlias = str | os.PathLike[str] | Sequence[str]
 
 KEY = b"agegender"
 FORMAT = 1
 BLOCK_BYTES = 64 * 2**20
-_TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_COLUMNS = frozenset({"path", "age", "gender", "group", "ages", "genders", "min_age", "max_age"})
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,7 @@ class ShardReport:
 
     Attributes
     ----------
-    path : pathlib.Path
+    path : pathlib.Path or str
     n_images : int
         Number of rows.
     n_failures : int
@@ -130,29 +143,30 @@ class ShardReport:
     agegender.shards.write_shard : Embed one part of a list into a Parquet file.
     """
 
-    path: Path
+    path: Path | str
     n_images: int
     n_failures: int
     skipped: bool
     seconds: float
 
 
-def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None, Iterator[str]]:
+def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | str | None, Iterator[str]]:
     """List pictures, in an order that is the same on every machine.
 
     Parameters
     ----------
-    source : path, or sequence of str
+    source : path, URL, or sequence of str
         A folder, searched with its subfolders in the order of names (links to a folder above are not followed);
-        a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, with one path per line; or the paths
-        themselves.
+        a ``.csv``, ``.tsv`` or ``.parquet`` file; any other file as text, with one path or URL per line; or the paths
+        themselves. A URL that ends neither like a table nor in ``.txt``, ``.lst`` or ``.list`` is that of a folder.
     column : str, default="path"
         Column of a table.
 
     Returns
     -------
-    folder : pathlib.Path or None
-        The folder to which paths are relative: the folder itself, or that of the file. None for a sequence.
+    folder : pathlib.Path, str or None
+        The folder to which paths are relative: the folder itself, or that of the file; text for a URL. None for a
+        sequence.
     pictures : iterator of str
         Paths as in the list; for a folder, relative to it.
 
@@ -161,24 +175,18 @@ def list_pictures(source: Source, *, column: str = "path") -> tuple[Path | None,
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a table has no such column.
+        If a table has no such column, or a URL in the list contains a password or a query.
 
     See Also
     --------
     agegender.shards.write_shard : Embed one part of a list into a Parquet file.
+    agegender.shards.open_shards : Read the rows of all parts.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return None, (os.fspath(picture) for picture in source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return path, _walk(path, "")
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no folder and no list {str(path)!r}.")
-    if path.suffix == ".parquet":
-        return path.parent, _parquet_column(path, column)
-    if path.suffix in _TABLES:
-        return path.parent, _csv_column(path, _TABLES[path.suffix], column)
-    return path.parent, _lines(path)
+        return None, unsigned(os.fspath(picture) for picture in source)
+    place = source if is_url(source) else str(Path(source).expanduser())
+    folder, pictures = listed(place, column)
+    return folder if is_url(folder) else Path(folder), pictures
 
 
 def write_shard(
@@ -199,8 +207,9 @@ def write_shard(
     ----------
     source : path, or sequence of str
         As in :func:`list_pictures`; every machine must see the same list.
-    folder : path
-        The folder of the file. It can be shared by all machines, or each machine can have its own.
+    folder : path or URL
+        The folder of the file. It can be shared by all machines, or each machine can have its own. For a URL the file
+        is written to a temporary folder first, and stored when it is complete.
     extractor : EmbeddingExtractor
         Its `on_error` is treated as "nan". With ``cache=None``, an interrupted shard starts again; finished
         files are kept.
@@ -237,14 +246,132 @@ def write_shard(
     part = parse_shard(shard) if isinstance(shard, str) else shard
     root, listed = list_pictures(source, column=column)
     names = list(part.of(listed))
-    path = Path(folder).expanduser() / part.file_name
+    path = join(folder, part.file_name) if is_url(folder) else Path(folder).expanduser() / part.file_name
     made_of = _description(extractor, part, names)
     n_failures = _failures_of_finished(path, made_of)
     skipped = n_failures is not None
     if n_failures is None:
-        pictures = names if root is None else [os.path.join(root, name) for name in names]
+        pictures = names if root is None else [join(str(root), name) for name in names]
         n_failures = _write(pa, path, names, pictures, extractor, made_of)
     return ShardReport(path, len(names), n_failures, skipped, time.perf_counter() - started)
+
+
+def open_shards(
+    folder: str | os.PathLike[str],
+    labels: Any = None,
+    *,
+    rows_file: str | os.PathLike[str] | None = None,
+    allow_missing: bool = False,
+    verbose: int = 0,
+    **columns: Any,
+) -> Bunch:
+    """Read the rows of all shards of a list, in the list's order, and join a table of labels to them.
+
+    The rows are written once into one file that is mapped into memory: :meth:`AgeGenderClassifier.fit` trains on it
+    from disk, whatever its size. Every picture of the list and of the table ends either in ``frame`` or in
+    ``excluded``.
+
+    Parameters
+    ----------
+    folder : path or URL
+        Where :func:`write_shard` wrote all parts of one list.
+    labels : path, URL or DataFrame, default=None
+        A table of labels as in :func:`agegender.datasets.load_table`, with the pictures named as they stand in the
+        list. None reads rows alone.
+    rows_file : path, default=None
+        An ``.npy`` file to write the rows to; one that lies there is replaced. None takes a temporary file without a
+        name (in ``TMPDIR``), which is gone when the rows are.
+    allow_missing : bool, default=False
+        Whether to go on where some parts are missing.
+    verbose : int, default=0
+        1 shows a progress bar.
+    **columns
+        ``path``, ``age``, ``gender``, ``group``, ``ages``, ``genders``, ``min_age`` and ``max_age`` of
+        :func:`agegender.datasets.load_table`.
+
+    Returns
+    -------
+    rows : :class:`~sklearn.utils.Bunch`
+        data : memmap of shape (n_pictures, ...)
+            Rows, in the list's order.
+        target : ndarray of shape (n_pictures, 2) or None
+            Age in years, and gender (0 male, 1 female).
+        groups : ndarray of shape (n_pictures,), int
+            Pictures that belong together share a number: by the column `group`, else by name.
+        frame : DataFrame
+            One row a picture in the order of ``data``: ``path``, the labels, and ``place``, its number in the list.
+        excluded : DataFrame
+            ``path`` and ``reason``, which begins with "failed:", "no label:", "no row:", or as in ``load_table``.
+        made_of : dict
+            What the shards' footers say of the network and the preparation of pictures.
+        target_names, gender_names : list of str
+        DESCR : str
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no shards.
+    ValueError
+        If shards are missing, damaged or of different makings, the labels contradict each other, or nothing is left.
+
+    See Also
+    --------
+    shard_extractor : What computes such rows of new pictures.
+    agegender.AgeGenderPipeline.from_parts : The two joined to a whole predictor.
+
+    Examples
+    --------
+    >>> from agegender import AgeGenderClassifier, AgeGenderPipeline
+    >>> rows = open_shards("embeddings/", labels="table.csv")  # doctest: +SKIP
+    >>> head = AgeGenderClassifier().fit(rows.data, rows.target, groups=rows.groups)  # doctest: +SKIP
+    >>> model = AgeGenderPipeline.from_parts(shard_extractor(rows), head)  # doctest: +SKIP
+    """
+    if strange := sorted(set(columns) - _COLUMNS):
+        raise TypeError(
+            f"open_shards has no parameter {strange[0]!r}.{did_you_mean(strange[0], _COLUMNS)} Those of load_table "
+            f"that it takes are {', '.join(sorted(_COLUMNS))}."
+        )
+    target = None if rows_file is None else Path(rows_file).expanduser()
+    if target is not None and target.suffix != ".npy":
+        raise ValueError(f"rows_file={str(target)!r} should end in .npy.")
+    return read_rows(ShardFolder(folder, allow_missing=allow_missing), labels, columns, target, verbose)
+
+
+def shard_extractor(
+    shards: str | os.PathLike[str] | Bunch, backbone: str | Backbone | Sequence[str | Backbone] | None = None
+) -> EmbeddingExtractor:
+    """Return the extractor that computes such rows as shards hold, as their footers describe it.
+
+    Parameters
+    ----------
+    shards : path, URL or Bunch
+        The folder, or what :func:`open_shards` returned.
+    backbone : str, Backbone, or tuple of these, default=None
+        The network, or networks in their order, if a name in the footers is none that can be loaded: of a file of
+        one's own.
+
+    Returns
+    -------
+    EmbeddingExtractor
+        Its `recipes` are those of the shards, to the last bit.
+
+    Raises
+    ------
+    ValueError
+        If the footers disagree, or no extractor of this version gives such rows: another network, another version of
+        the preprocessing, a detector of one's own.
+
+    See Also
+    --------
+    agegender.shards.open_shards : Read the rows of all shards.
+
+    Examples
+    --------
+    >>> shard_extractor("embeddings/").layer  # doctest: +SKIP
+    'conv_6dw7_7_batchnorm'
+    """
+    made_of = shards.made_of if isinstance(shards, Bunch) else ShardFolder(shards, allow_missing=True).made_of
+    return described_extractor(made_of, backbone)
 
 
 def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -> dict[str, Any]:
@@ -264,17 +391,20 @@ def _description(extractor: EmbeddingExtractor, part: Shard, names: list[str]) -
     }
 
 
-def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
+def _failures_of_finished(path: Path | str, made_of: dict[str, Any]) -> int | None:
     """Return the number of failures in a finished file, or None if there is no file; refuse other content."""
-    if not path.is_file():
+    if not exists(str(path)):
         return None
     parquet = optional_import("pyarrow.parquet", "parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            n_rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
-            errors = file.read(columns=["error"])
-    except (OSError, ValueError, KeyError):  # pyarrow raises these errors
-        return None
+    with open_place(str(path)) as opened:
+        try:
+            with parquet.ParquetFile(opened) as file:
+                n_rows, metadata = file.metadata.num_rows, file.schema_arrow.metadata or {}
+                errors = file.read(columns=["error"])
+        except StoreError:
+            raise
+        except (OSError, ValueError, KeyError):  # pyarrow raises these errors
+            return None
     found = json.loads(metadata.get(KEY, b"{}"))
     found.pop("version", None)
     if n_rows != found.get("n_rows"):
@@ -282,15 +412,15 @@ def _failures_of_finished(path: Path, made_of: dict[str, Any]) -> int | None:
     other = [name for name, value in made_of.items() if found.get(name) != value]
     if other:
         raise ValueError(
-            f"{path} has other content ({', '.join(other)} differ): another network or setting, or another list "
-            "of pictures. Write to another folder, or delete it."
+            f"{public(str(path))} has other content ({', '.join(other)} differ): another network or setting, or "
+            "another list of pictures. Write to another folder, or delete it."
         )
     return n_rows - errors["error"].null_count
 
 
 def _write(
     pa: Any,
-    path: Path,
+    path: Path | str,
     names: list[str],
     pictures: list[str],
     extractor: EmbeddingExtractor,
@@ -317,7 +447,7 @@ def _write(
                 writer.write_table(_table(pa, schema, names[start:stop], rows, failed, start))
                 start = stop
 
-    write_whole(path, write)
+    put_whole(str(path), write)
     return len(failed)
 
 
@@ -329,58 +459,3 @@ def _table(pa: Any, schema: Any, names: list[str], rows: Any, failed: dict[int, 
     embeddings = pa.FixedSizeListArray.from_arrays(values, type=kind, mask=mask)
     shown = [name.encode("utf-8", "replace").decode() for name in names]
     return pa.Table.from_arrays([pa.array(shown), embeddings, pa.array(errors, pa.string())], schema=schema)
-
-
-def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Yield the pictures of a folder in the order of names, with one folder in memory at a time."""
-    place = os.stat(folder / below)
-    inside = (*above, (place.st_dev, place.st_ino))
-    with os.scandir(folder / below) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        name = f"{below}{entry.name}"
-        if _is_folder(entry):
-            status = entry.stat()
-            # A link back to a folder that this one lies in would be followed for ever.
-            if (status.st_dev, status.st_ino) not in inside:
-                yield from _walk(folder, f"{name}/", inside)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-            yield name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            name = line.rstrip("\r\n")
-            if name:
-                yield name
-
-
-def _csv_column(path: Path, separator: str, column: str) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=separator)
-        place = _place(column, next(rows, []), path)
-        for row in rows:
-            if row:
-                yield row[place]
-
-
-def _parquet_column(path: Path, column: str) -> Iterator[str]:
-    parquet = optional_import("pyarrow.parquet", "parquet")
-    with parquet.ParquetFile(path) as file:
-        _place(column, file.schema_arrow.names, path)
-        for batch in file.iter_batches(columns=[column]):
-            yield from map(str, batch.column(0).to_pylist())
-
-
-def _place(column: str, names: Sequence[str], path: Path) -> int:
-    if column not in names:
-        raise ValueError(f"{path} has no column {column!r}; it has {', '.join(map(repr, names))}.")
-    return list(names).index(column)

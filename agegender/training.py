@@ -25,7 +25,7 @@ from agegender._machine.threads import limit_tensorflow
 from agegender._utils.rows import moments, take
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
-__all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_pictures", "train"]
+__all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_samples", "train"]
 
 # Up to this size, all rows are kept in one tensor; otherwise they are read in chunks, with two chunks in memory.
 HELD_BYTES = 512 * 2**20
@@ -63,7 +63,7 @@ class TrainingData:
     """Rows and their labels.
 
     ``rows`` is (n · n_views, ...), the views of a picture one after the other; ``ages`` float32, ``genders`` int32
-    class indices, ``weights`` float32 and ``groups`` int64 (rows that belong together) are (n,). Only ``pictures``,
+    class indices, ``weights`` float32 and ``groups`` int64 (rows that belong together) are (n,). Only ``samples``,
     row numbers in ascending order, are trained on.
 
     See Also
@@ -77,7 +77,7 @@ class TrainingData:
     genders: NDArray[np.int32]
     weights: NDArray[np.float32]
     groups: NDArray[np.int64]
-    pictures: NDArray[np.int64]
+    samples: NDArray[np.int64]
 
 
 def train(
@@ -108,11 +108,11 @@ def train(
     """
     _prepare_tensorflow()
     rng = np.random.default_rng(seed)
-    training, validation = split_pictures(data, settings.validation_fraction, rng)
+    training, validation = split_samples(data, settings.validation_fraction, rng)
     trainer = Trainer(_build(head, data, training, settings, seed), data, settings)
     for number in range(1, settings.rounds + 1):
         if number > 1:
-            training, validation = split_pictures(data, settings.validation_fraction, rng)
+            training, validation = split_samples(data, settings.validation_fraction, rng)
         weights = data.weights[training] * balance_weights(data.ages[training], settings.balance, rng)
         kept = weights > 0
         trainer.run(training[kept], validation, weights[kept], rng, partial(_number, report, number))
@@ -136,7 +136,7 @@ def _prepare_tensorflow() -> None:
     limit_tensorflow()
 
 
-def split_pictures(
+def split_samples(
     data: TrainingData, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Hold out a fraction of the pictures, stratified by age and gender, with groups kept together.
@@ -146,10 +146,10 @@ def split_pictures(
     agegender.training.train : Train a head through all rounds.
     agegender.model_selection.grouped_split : One split that keeps groups together.
     """
-    groups = np.unique(data.groups[data.pictures], return_inverse=True)[1]
-    ages, genders = data.ages[data.pictures], data.genders[data.pictures]
+    groups = np.unique(data.groups[data.samples], return_inverse=True)[1]
+    ages, genders = data.ages[data.samples], data.genders[data.samples]
     training, validation = split(ages, genders, groups, fraction, rng)
-    return data.pictures[training], data.pictures[validation]
+    return data.samples[training], data.samples[validation]
 
 
 def _build(head: Any, data: TrainingData, training: NDArray[np.int64], settings: Settings, seed: int) -> Any:
@@ -266,15 +266,15 @@ class Trainer:
 
     def _train_epoch(
         self,
-        pictures: NDArray[np.int64],
+        samples: NDArray[np.int64],
         weights: NDArray[np.floating],
         rate: float,
         rng: np.random.Generator,
     ) -> float:
         self._optimizer.learning_rate.assign(rate)
         data = self.data
-        order = rng.permutation(len(pictures))
-        shuffled = pictures[order]
+        order = rng.permutation(len(samples))
+        shuffled = samples[order]
         rows = shuffled * data.n_views + rng.integers(data.n_views, size=len(shuffled))
         total = 0.0
         for values, picks, part in self._chunks(rows):
@@ -286,13 +286,13 @@ class Trainer:
             total += float(
                 self._train_steps(values, *map(_tensor, (picks.astype(np.int32), *labels, bounds)))
             )
-        return total / len(pictures)
+        return total / len(samples)
 
-    def _validate(self, pictures: NDArray[np.int64]) -> tuple[float, float]:
-        if not len(pictures):
+    def _validate(self, samples: NDArray[np.int64]) -> tuple[float, float]:
+        if not len(samples):
             return math.nan, math.nan
         data = self.data
-        rows = (pictures[:, None] * data.n_views + np.arange(data.n_views)).ravel()
+        rows = (samples[:, None] * data.n_views + np.arange(data.n_views)).ravel()
         ages, genders = [], []
         for values, picks, _ in self._chunks(rows):
             size = max(1, EVALUATED_BYTES // (4 * math.prod(data.rows.shape[1:])))
@@ -300,11 +300,11 @@ class Trainer:
                 age, gender = self._evaluate(values, _tensor(picks[start : start + size].astype(np.int32)))
                 ages.append(age.numpy())
                 genders.append(gender.numpy())
-        age = np.concatenate(ages).reshape(len(pictures), -1).mean(axis=1)
-        gender = np.concatenate(genders).reshape(len(pictures), data.n_views, -1).mean(axis=1)
-        weights = data.weights[pictures]
-        right = gender.argmax(axis=1) == data.genders[pictures]
-        error = np.average(np.abs(age - data.ages[pictures]), weights=weights)
+        age = np.concatenate(ages).reshape(len(samples), -1).mean(axis=1)
+        gender = np.concatenate(genders).reshape(len(samples), data.n_views, -1).mean(axis=1)
+        weights = data.weights[samples]
+        right = gender.argmax(axis=1) == data.genders[samples]
+        error = np.average(np.abs(age - data.ages[samples]), weights=weights)
         return float(error), float(np.average(right, weights=weights))
 
     def _chunks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64], slice]]:

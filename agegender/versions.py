@@ -1,4 +1,4 @@
-"""What is installed and what of it works: the answer to the first question of every bug report."""
+"""What is installed and which parts of it work, for bug reports."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["installation", "show_versions"]
 
 _NOT_FOR_USERS = ("dev", "docs", "test")
 _SETTINGS = (
-    *("AGEGENDER_", "CUDA_VISIBLE_DEVICES", "DEEPFACE_HOME", "KERAS_", "LOKY_", "OMP_", "OPENCV_", "TF_CPP_"),
-    *("TF_ENABLE_", "TF_FORCE_", "TF_NUM_", "TF_USE_", "XLA_"),
-)
+    "AGEGENDER_", "CUDA_VISIBLE_DEVICES", "DEEPFACE_HOME", "KERAS_", "LOKY_", "OMP_", "OPENCV_", "TF_CPP_",
+    "TF_ENABLE_", "TF_FORCE_", "TF_NUM_", "TF_USE_", "XLA_",
+)  # fmt: skip
 
-# Each runs in a process of its own: an engine that is broken may end the process instead of raising an error.
+# Each runs in its own process, because a broken engine may end the process instead of raising an error.
 _ENGINES = {
     "ONNX Runtime": "import onnxruntime as o; print(o.__version__, ', '.join(o.get_available_providers()))",
     "TensorFlow": "import tensorflow as t; print(t.__version__, t.config.list_physical_devices('GPU') or 'no GPU')",
@@ -37,7 +37,7 @@ def show_versions() -> None:
 
     See Also
     --------
-    installation : The same as a dictionary.
+    agegender.versions.installation : The same as a dictionary.
     sklearn.show_versions : What scikit-learn itself is installed with.
 
     Examples
@@ -67,7 +67,7 @@ def installation() -> dict[str, dict[str, str]]:
 
     See Also
     --------
-    show_versions : The same as text.
+    agegender.show_versions : The same as text.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def _version(package: str) -> str:
 
 
 def _engine(script: str) -> str:
-    """Return what an engine says of itself, or the last line of its error."""
+    """Return the version and devices of an engine, or the last line of its error."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(
@@ -146,12 +146,14 @@ def _devices() -> dict[str, str]:
 
 
 def _detectors() -> dict[str, str]:
+    from agegender._detectors.scrfd import find_scrfd
     from agegender._detectors.yunet import find_yunet
     from agegender._machine.installation import opencv_wheels
 
     wheels = opencv_wheels()
     return {
         "yunet": _file(find_yunet()),
+        "scrfd": _file(find_scrfd()),
         "mtcnn": f"mtcnn {_version('mtcnn')}, with its weights" if _version("mtcnn") else "not installed",
         "OpenCV wheels": ", ".join(wheels) + (" (they overwrite each other)" if len(wheels) > 1 else ""),
     }

@@ -29,6 +29,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("AGEGENDER_HOME", str(home / "agegender"))
     monkeypatch.setenv("DEEPFACE_HOME", str(home))
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(home / "insightface"))
+    monkeypatch.setenv("UNIFACE_CACHE_DIR", str(home / "uniface"))
     return home
 
 

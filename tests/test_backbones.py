@@ -263,8 +263,8 @@ def test_no_prediction_comes_from_weights_that_were_not_loaded(openface, tmp_pat
     from deepface.commons import weight_utils
 
     content, name, message = {
-        "truncated": (openface[: len(openface) // 2], "openface", "does not hold the weights of openface"),
-        "another network's": (openface, "facenet", "does not hold the weights of facenet"),
+        "truncated": (openface[: len(openface) // 2], "openface", "does not contain the weights of openface"),
+        "another network's": (openface, "facenet", "does not contain the weights of facenet"),
         "nan": (damaged_by_nan(openface, tmp_path), "openface", "damaged"),
     }[damage]
     file = put(f"{name}_weights.h5", content)
@@ -500,7 +500,7 @@ def test_numbers_of_an_array_are_those_of_a_tuple(path) -> None:
     backbone = Backbone.from_onnx(path, mean=mean, scale=np.float32(0.5))
     assert backbone.mean == tuple(mean)
     assert backbone == Backbone.from_onnx(path, mean=tuple(mean), scale=0.5)
-    with pytest.raises(ValueError, match=r"mean=array\(\[1., 2.\]\) should be one number or three"):
+    with pytest.raises(ValueError, match=r"mean=array\(\[1., 2.\]\) should be one number, or three"):
         Backbone.from_onnx(path, mean=np.array([1.0, 2.0]))
 
 

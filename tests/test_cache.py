@@ -26,7 +26,7 @@ from hypothesis.extra import numpy as hnp
 from unprivileged import not_root
 
 from agegender._cache import file as cache_file
-from agegender._cache import statements as statements
+from agegender._cache import statements
 from agegender.cache import EmbeddingCache, Recipe, open_cache
 from agegender.exceptions import CacheError, CacheWarning
 
@@ -324,7 +324,7 @@ def test_somebody_elses_database_is_left_alone(cache) -> None:
     db = sqlite3.connect(cache.path)
     db.execute("CREATE TABLE theirs (x)")
     db.close()
-    with pytest.raises(CacheError, match="not agegender's"):
+    with pytest.raises(CacheError, match="of another application"):
         fill(cache, 1)
     assert os.listdir(cache.directory) == ["embeddings.sqlite"]
 
@@ -513,7 +513,7 @@ def test_verifying_a_file_of_damaged_structure_sets_it_aside(cache) -> None:
     fill(cache)
     cache.close()
     damage(cache.path, 3 * 16384, b"\xff" * 64)
-    with pytest.warns(CacheWarning, match="is damaged.*set aside"):
+    with pytest.warns(CacheWarning, match="is damaged.*renamed to"):
         assert cache.verify() == 0
     assert cache.info().n_rows == 0
 
@@ -639,7 +639,7 @@ def test_a_file_that_is_no_database_is_set_aside_and_said_aloud(cache) -> None:
     cache.directory.mkdir()
     cache.path.write_bytes(b"<html>" * 1000)
     with pytest.warns(
-        CacheWarning, match="is damaged .*file is not a database.* set aside as embeddings"
+        CacheWarning, match="is damaged .*file is not a database.* renamed to embeddings"
     ) as caught:
         contents = fill(cache, 20)
     assert len(caught) == 1
@@ -689,7 +689,7 @@ def test_a_file_deleted_under_an_open_cache_is_begun_anew(cache) -> None:
 def test_a_directory_that_cannot_be_made_costs_one_warning(tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = EmbeddingCache(tmp_path / "file" / "cache")
-    with pytest.warns(CacheWarning, match=r"cannot be written.*cache=None.*goes on without it") as caught:
+    with pytest.warns(CacheWarning, match=r"cannot be written.*cache=None.*continues without it") as caught:
         contents = fill(cache, 200)
     assert len(caught) == 1
     assert check_never_wrong(cache, contents) == 0
@@ -792,7 +792,7 @@ def test_a_directory_that_may_not_be_written_serves_its_rows_and_takes_none(publ
         with not_root():
             assert check_never_wrong(cache, contents) == 20
             with pytest.warns(
-                CacheWarning, match=r"cannot be written.*cache=None.*goes on without it"
+                CacheWarning, match=r"cannot be written.*cache=None.*continues without it"
             ) as caught:
                 assert [cache.store(RECIPE, [name(i)], rows_of([name(i)])) for i in (98, 99)] == [False] * 2
             assert len(caught) == 1

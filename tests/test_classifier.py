@@ -419,3 +419,19 @@ def test_progress_is_shown_only_when_asked_for(capsys):
     assert capsys.readouterr().err == ""
     quick(epochs=2, verbose=1).fit(X, y)
     assert "age MAE" in capsys.readouterr().err
+
+
+def test_many_rows_are_read_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agegender import classifier
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5)).astype(np.float32)
+    X[[3, 199]] = np.nan
+    y = np.column_stack([rng.integers(20, 60, 200), rng.integers(0, 2, 200)])
+    model = AgeGenderClassifier(epochs=1, random_state=0)
+    with pytest.warns(PictureWarning):
+        model.fit(X, y)
+    whole = model.predict(X)
+    monkeypatch.setattr(classifier, "PREDICTED_ROWS", 7)
+    np.testing.assert_array_equal(model.predict(X), whole)
+    assert np.isnan(whole[:, 0]).nonzero()[0].tolist() == [3, 199]

@@ -20,6 +20,7 @@ from agegender import EmbeddingExtractor
 from agegender.backbones import Backbone
 from agegender.cache import open_cache
 from agegender.exceptions import CacheError, CacheWarning, PictureError, WeightsNotFoundError
+from agegender.persistence import load_model, save_model
 
 
 def test_rows_are_those_of_the_network_run_by_hand(backbone, tiny_onnx, paths) -> None:
@@ -232,7 +233,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_or_the_run(backbone, pat
     (tmp_path / "file").write_text("in the way")
     expected = EmbeddingExtractor(backbone, cache=None).transform(paths)
     extractor = EmbeddingExtractor(backbone, cache=tmp_path / "file", batch_size=7)
-    with pytest.warns(CacheWarning, match="goes on without it") as caught:
+    with pytest.warns(CacheWarning, match="continues without it") as caught:
         rows = extractor.transform(paths)
     assert len(caught) == 1
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
@@ -536,3 +537,18 @@ def test_progress_is_shown_while_pictures_are_hashed(backbone, paths, capsys) ->
     said = capsys.readouterr().err
     assert "reading: 100%" in said
     assert f"{len(paths)}/{len(paths)}" in said
+
+
+def test_parameters_set_after_fit_count_in_a_pickle_too(backbone, paths) -> None:
+    extractor = EmbeddingExtractor(backbone, cache=None).fit().set_params(crop=0.3)
+    expected = EmbeddingExtractor(backbone, cache=None, crop=0.3).transform(paths)
+    np.testing.assert_array_equal(extractor.transform(paths), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(extractor)).transform(paths), expected)
+
+
+def test_a_safe_file_takes_a_list_of_networks_and_paths(tiny_onnx, backbone, paths, tmp_path) -> None:
+    extractor = EmbeddingExtractor([backbone, tiny_onnx], layer="embedding", cache=None)
+    expected = extractor.transform(paths)
+    for model in (clone(extractor), extractor.fit()):
+        loaded = load_model(save_model(model, tmp_path / "extractor.agegender"))
+        np.testing.assert_array_equal(loaded.transform(paths), expected)

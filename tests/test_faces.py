@@ -117,7 +117,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     [
         ({"min_score": 1.5}, "not from 0 to 1"),
         ({"max_side": 8}, "below 32"),
-        ({"detector": 3}, "is no detector"),
+        ({"detector": 3}, "is not a detector"),
     ],
 )
 def test_a_parameter_out_of_range_is_refused(

@@ -367,7 +367,9 @@ def test_a_network_whose_output_is_its_pooled_map_is_trained_to_its_end(tmp_path
     np.testing.assert_allclose(rows, open_network(pooled, "embedding")(faces[0]), atol=1e-4)
     trained = fitted(FineTuneHead("before", backbone=pooled), X, faces[1], epochs=2, learning_rate=0.01)
     assert np.abs(inner(trained.keras_model_, "tail")(X) - rows).max() > 1e-4
-    with pytest.raises(ValueError, match="there is no layer 'penultimate', for there is no dense layer"):
+    with pytest.raises(
+        ValueError, match="there is no layer 'penultimate', because the network has no dense layer"
+    ):
         FineTuneHead("before", reads="penultimate", backbone=pooled)((4, 4, 16), 101, 2)
 
 

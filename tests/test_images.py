@@ -492,7 +492,10 @@ FILES = {
     "Link in a circle": (link_in_a_circle, "leads round in a circle"),
     "Name too long": (lambda folder: folder / ("a" * 5000), "longer than the file system allows"),
     "Name with a zero byte": (lambda folder: "a\0b.jpg", "no possible file name"),
-    "Name that is a URL": (lambda folder: "https://example.org/anna.jpg", "is a URL; download it"),
+    "Name that is a URL of nothing": (
+        lambda folder: "memory://nowhere/anna.jpg",
+        "does not exist in its store",
+    ),
     "Name that is a data URL": (lambda folder: "data:image/jpeg;base64,/9j/" + "A" * 9000, "data URL"),
     "Name that begins with ~": (lambda folder: "~/missing.jpg", "os.path.expanduser"),
     "File too large": (huge_file, "536,870,913 bytes"),
@@ -842,3 +845,27 @@ def test_one_image_object_may_be_read_by_many_threads() -> None:
             image = Image.open(io.BytesIO(content))
             for pixels in pool.map(images.read, [image] * 8):
                 np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_jpeg_is_decoded_at_a_fraction_of_its_sides() -> None:
+    def as_file(pixels: np.ndarray, kind: str) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind)
+        return file.getvalue()
+
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 255, (30, 40, 3), np.uint8)).resize((800, 600)))
+    content = as_file(smooth, "JPEG")
+    whole = images.decode(content)
+    for factor in (2, 4, 8):
+        small = images.decode(content, shrink=factor)
+        assert small.shape == (600 // factor, 800 // factor, 3)
+        averaged = whole.reshape(600 // factor, factor, 800 // factor, factor, 3).mean(axis=(1, 3))
+        assert np.abs(small - averaged).mean() < 2
+    assert images.decode(as_file(smooth, "PNG"), shrink=4).shape == (600, 800, 3)
+    assert images.shrink_factor(content, 150) == 4
+    assert images.shrink_factor(content, 151) == 2
+    assert images.shrink_factor(content, 200, longer=True) == 4
+    assert images.shrink_factor(content, 601) == 1
+    assert images.shrink_factor(as_file(smooth, "PNG"), 10) == 1
+    assert images.shrink_factor(smooth, 10) == 1

@@ -36,7 +36,7 @@ from agegender import (
     load_model,
     save_model,
 )
-from agegender._safe.described_head import DescribedHead
+from agegender._safe.absent_head import AbsentHead
 from agegender.exceptions import ModelFileError, ModelVersionWarning
 from agegender.fine_tuning import Augmentation
 from agegender.views import View
@@ -247,7 +247,7 @@ def test_a_head_of_ones_own_predicts_and_says_that_it_cannot_be_trained(
     model = AgeGenderClassifier(own_head, epochs=1, random_state=0).fit(rows, target)
     loaded = load_model(save_model(model, tmp_path / "model.agegender"))
     assert loaded.predict(rows).tobytes() == model.predict(rows).tobytes()
-    assert loaded.head == DescribedHead(f"{__name__}.own_head")
+    assert loaded.head == AbsentHead(f"{__name__}.own_head")
     with pytest.raises(ModelFileError, match=r"own_head.*set_params\(head=…\)"):
         loaded.fit(rows, target)
     assert loaded.set_params(head=own_head).fit(rows, target).n_epochs_ == 1

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -23,7 +26,9 @@ from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
 from agegender.exceptions import FramingWarning, LeakageWarning, PictureWarning
 from agegender.metrics import SCORERS
-from agegender.model_selection import AgeGenderKFold
+from agegender.model_selection import AgeGenderKFold, cross_val_predict_frame
+from agegender.persistence import load_model, save_model
+from agegender.runtime import close_networks
 
 
 def small(backbone: Backbone, head="dense", **params) -> AgeGenderPipeline:
@@ -335,3 +340,86 @@ def test_failures_in_later_blocks_keep_their_place(backbone, faces, tmp_path) ->
 def test_a_bad_memory_limit_is_refused(backbone, faces, limit) -> None:
     with pytest.raises(ValueError, match=r"memory_limit=.*'2GB'"):
         small(backbone).set_params(memory_limit=limit).fit(faces.data, faces.target)
+
+
+# What a model knows of its training
+
+
+@pytest.mark.parametrize("kept", ["joblib", "safe"])
+def test_a_saved_model_knows_the_pictures_that_it_was_trained_on(backbone, faces, tmp_path, kept) -> None:
+    model = small(backbone).set_params(extractor__framing="utkface").fit(faces.data[:40], faces.target[:40])
+    if kept == "joblib":
+        joblib.dump(model, tmp_path / "model")
+        loaded = joblib.load(tmp_path / "model")
+    else:
+        loaded = load_model(save_model(model, tmp_path / "model"))
+    assert loaded.trained_on_.dtype == np.uint64
+    np.testing.assert_array_equal(loaded.trained_on_, model.trained_on_)
+    copies = [Path(path).read_bytes() for path in faces.data]
+    assert loaded.seen_in_training(copies).tolist() == [True] * 40 + [False] * 20
+    with pytest.warns(LeakageWarning, match="5 of 25 pictures"):
+        loaded.score(faces.data[35:], faces.target[35:])
+    loaded.score(faces.data[40:], faces.target[40:])
+
+
+# Tables, generators and settings
+
+
+def test_predictions_stand_under_the_index_of_X(backbone, faces) -> None:
+    model = small(backbone).fit(faces.data, faces.target)
+    X = pd.Series(faces.data[:5], index=[40, 10, 30, 10, 20])
+    plain = model.predict_frame(faces.data[:5])
+    for given in (X, X.to_frame("path")):
+        frame = model.predict_frame(given)
+        assert list(frame.index) == [40, 10, 30, 10, 20]
+        pd.testing.assert_frame_equal(frame.reset_index(drop=True), plain)
+    out_of_fold = cross_val_predict_frame(model, X, faces.target[:5], cv=KFold(2))
+    assert list(out_of_fold.index) == [40, 10, 30, 10, 20]
+    assert out_of_fold["true_age"].tolist() == faces.target[:5, 0].tolist()
+
+
+def test_a_generator_is_used_up_once(backbone, faces) -> None:
+    def given() -> Iterator[str]:
+        return iter(faces.data[:30])
+
+    model = small(backbone).fit(given(), faces.target[:30])
+    expected = model.predict(faces.data[:30])
+    np.testing.assert_array_equal(model.predict(given()), expected)
+    np.testing.assert_array_equal(model.predict_frame(given())["age"], expected[:, 0])
+    assert model.seen_in_training(given()).all()
+    with pytest.warns(LeakageWarning, match="30 of 30"):
+        model.score(given(), faces.target[:30])
+
+
+@pytest.mark.parametrize("head", [DenseHead(), ConvHead()])
+def test_output_set_to_pandas_hinders_no_model(backbone, faces, head) -> None:
+    plain = small(backbone, head).fit(faces.data, faces.target)
+    with sklearn.config_context(transform_output="pandas"):
+        model = small(backbone, head).fit(faces.data, faces.target)
+        np.testing.assert_array_equal(model.predict(faces.data), plain.predict(faces.data))
+        pd.testing.assert_frame_equal(model.predict_frame(faces.data), plain.predict_frame(faces.data))
+
+
+# Taken to another machine
+
+
+@pytest.mark.parametrize("named", ["network", "path", "list"])
+def test_a_loaded_model_is_refitted_and_cloned_without_the_networks_file(
+    tiny_onnx, faces, tmp_path, named
+) -> None:
+    file = Path(shutil.copy(tiny_onnx, tmp_path / "moved.onnx"))
+    given = {"network": Backbone.from_onnx(file), "path": str(file), "list": [file, Backbone.from_onnx(file)]}
+    model = small(given[named]).set_params(extractor__framing="utkface", extractor__cache=None)
+    expected = model.fit(faces.data, faces.target).predict(faces.data)
+    joblib.dump(model, tmp_path / "model.joblib")
+    save_model(model, tmp_path / "model.agegender")
+    file.unlink()
+    close_networks()
+    for loaded in (joblib.load(tmp_path / "model.joblib"), load_model(tmp_path / "model.agegender")):
+        np.testing.assert_array_equal(loaded.predict(faces.data), expected)
+        for again in (clone(loaded), loaded):
+            np.testing.assert_allclose(
+                again.fit(faces.data, faces.target).predict(faces.data), expected, rtol=1e-5
+            )
+        cropped = clone(loaded).set_params(extractor__crop=0.1).fit(faces.data, faces.target)
+        assert cropped.predict(faces.data) != pytest.approx(expected)

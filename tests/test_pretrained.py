@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agegender import Backbone, EmbeddingExtractor, load_pretrained
+from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, EmbeddingExtractor, load_pretrained
 from agegender._networks.shipped import SHIPPED
 from agegender._networks.source import NetworkFile
 from agegender.datasets import load_utkface, make_faces
-from agegender.exceptions import WeightsError
+from agegender.exceptions import LeakageWarning, WeightsError
 from agegender.pretrained import kept_out_names
 from agegender.runtime import open_network
 
@@ -132,3 +132,23 @@ def test_an_unknown_model_is_answered_with_those_there_are() -> None:
         load_pretrained("large")
     with pytest.raises(ValueError, match="compact"):
         kept_out_names("large")
+
+
+def test_pictures_that_taught_the_network_are_warned_of_in_fit_and_score(shared) -> None:
+    faces = load_utkface(shared / "data" / "utkface_mini")
+    honest = np.array([Path(path).name in kept_out_names() for path in faces.data])
+    pretrained = load_pretrained()
+    np.testing.assert_array_equal(pretrained.seen_in_training(faces.data), ~honest)
+    known, unknown = np.flatnonzero(~honest)[:6], np.flatnonzero(honest)[:18]
+    with pytest.warns(LeakageWarning, match="6 of 24 pictures"):
+        pretrained.score(faces.data[[*known, *unknown]], faces.target[[*known, *unknown]])
+    pretrained.score(faces.data[unknown], faces.target[unknown])
+
+    classifier = AgeGenderClassifier(epochs=1, random_state=0)
+    model = AgeGenderPipeline(EmbeddingExtractor("compact", framing="utkface"), classifier)
+    copies = [Path(path).read_bytes() for path in faces.data[[*known, *unknown]]]
+    with pytest.warns(LeakageWarning, match=r"6 of 24 pictures.*train.*'compact'.*kept_out_names"):
+        model.fit(copies, faces.target[[*known, *unknown]])
+    model.fit(faces.data[unknown], faces.target[unknown])
+    with pytest.warns(LeakageWarning, match="6 of 6 pictures"):
+        model.score(faces.data[known], faces.target[known])

@@ -161,7 +161,7 @@ def test_weights_say_how_much_a_picture_counts():
     rows = data(200)
     rows.ages[100:] = 80 - rows.ages[100:]
     rows.weights[100:] = 1e-6
-    lonely = replace(rows, pictures=np.arange(100))
+    lonely = replace(rows, samples=np.arange(100))
     _, records = run(DenseHead(), rows, epochs=10, validation_fraction=0.0)
     _, expected = run(DenseHead(), lonely, epochs=10, validation_fraction=0.0, batch_size=16)
     assert 2 * records[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=0.1)

@@ -1,1 +1,1 @@
-"""The file under the cache of embeddings, and the statements that move rows in and out of it."""
+"""The SQLite file of the cache, and the statements that read and write rows."""

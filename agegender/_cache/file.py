@@ -1,4 +1,4 @@
-"""The file under the cache: opened late, shared by processes and threads, set aside when damaged."""
+"""The file of the cache: opened at first use, shared by processes and threads, renamed if it is damaged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "afp", "beegfs", "ceph", "cifs", "davfs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"}
     | {"glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "smb2", "smb3", "smbfs"}
 )
-REMEDY = "Free the disk or the lock, give another directory (cache=… or AGEGENDER_HOME), or do without (cache=None)."
+REMEDY = (
+    "Free the disk or the lock, use another directory (cache=… or AGEGENDER_HOME), or no cache (cache=None)."
+)
 T = TypeVar("T")
 
 _alive: weakref.WeakSet[CacheFile] = weakref.WeakSet()
@@ -35,7 +37,7 @@ _told_of_network: set[Path] = set()
 
 
 class CacheFile:
-    """One connection to the file, made at first use, and what to do when something goes wrong with it.
+    """A connection to the file, opened at first use, with error handling.
 
     Parameters
     ----------
@@ -59,24 +61,25 @@ class CacheFile:
             self.close()
 
     def attempt(self, purpose: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do some work on the file, on a new one if this one is damaged.
+        """Do some work on the file, or on a new file if this one is damaged.
 
         Parameters
         ----------
         purpose : str
-            ``"read"`` or ``"written"``: given up with one warning where that is allowed. Anything else raises.
+            ``"read"`` or ``"written"``: if it fails, one warning is issued if `on_error` allows it. Otherwise
+            an error is raised.
         work : callable
-            Takes the connection; all or nothing, for it may be called again.
+            Takes the connection; it must do everything or nothing, because it may be called again.
 
         Returns
         -------
         object
-            What `work` returned, None when it was given up.
+            The result of `work`; None if it failed with a warning.
 
         Raises
         ------
         CacheError
-            If it failed and a warning is not enough.
+            If it failed and `on_error` requires an error.
         """
         with self._lock:
             if purpose in self._given_up:
@@ -87,30 +90,30 @@ class CacheFile:
                 except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
                     raise
                 except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-                    problem = error  # Python cannot decode what SQLite says of some damaged files
+                    problem = error  # Python cannot decode SQLite's error message for some damaged files
                 if isinstance(problem, OSError) or is_outside(problem) or not self._set_aside(problem):
                     break
             self._give_up(purpose, problem)
             return None
 
     def close(self) -> None:
-        """Close the connection; the next use makes another."""
+        """Close the connection; the next use opens it again."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
             self._db = None
 
     def n_bytes(self) -> int:
-        """Return the size of the database and its log; the log's index goes when the last process closes."""
+        """Return the size of the database and its log, without the log's index, which is temporary."""
         files = (Path(f"{self.path}{suffix}") for suffix in SUFFIXES if suffix != "-shm")
         return sum(file.stat().st_size for file in files if file.exists())
 
     def set_aside(self) -> list[Path]:
-        """Return the damaged files of earlier days."""
+        """Return the damaged files that were renamed earlier."""
         return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
 
     def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Try again where SQLite does not wait for a lock by itself (recovery, change of journal mode)."""
+        """Try again, because SQLite does not always wait for a lock (recovery, change of journal mode)."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -122,9 +125,9 @@ class CacheFile:
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is not None and self._identity != _identity(self.path):
-            self.close()  # deleted, or set aside by another process
+            self.close()  # deleted, or renamed by another process
         db = self._db if self._db is not None else self._open()
-        if db.in_transaction:  # Ctrl-C struck between two statements
+        if db.in_transaction:  # Ctrl-C was pressed between two statements
             db.execute("ROLLBACK")
         return db
 
@@ -137,7 +140,7 @@ class CacheFile:
             except sqlite3.OperationalError:
                 if not self._is_read_only():
                     raise
-                # WAL needs to write beside the file, unless SQLite is told that nobody does.
+                # WAL must write next to the file, unless the file is opened as immutable.
                 address = f"{self.path.absolute().as_uri()}?immutable=1"
                 self._db = self._connect(address, shared_memory=True)
         if network is not None:
@@ -168,7 +171,7 @@ class CacheFile:
         return self.path.exists() and not os.access(self.path.parent, os.W_OK) and not wal.exists()
 
     def _set_aside(self, problem: Exception) -> bool:
-        """Rename a damaged file, unless another process did; say whether a new one may be begun."""
+        """Rename a damaged file, unless another process did; return whether a new one may be created."""
         self.close()
         stamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S%f")
         aside = f"{self.path}.damaged-{stamp}"
@@ -176,7 +179,7 @@ class CacheFile:
             if self._identity != _identity(self.path):
                 return True
             try:
-                # The database first: SQLite drops a log that it finds beside an empty database.
+                # The database first, because SQLite deletes a log next to an empty database.
                 os.rename(self.path, aside)
                 for suffix in SUFFIXES[1:]:
                     with contextlib.suppress(FileNotFoundError):
@@ -184,8 +187,8 @@ class CacheFile:
             except OSError:
                 return False
         tell(
-            f"The cache {self.path} is damaged ({problem}). It was set aside as {Path(aside).name} and a new one "
-            "begun: rows are computed again, results are right. `agegender cache clear` deletes it."
+            f"The cache {self.path} is damaged ({problem}). It was renamed to {Path(aside).name} and a new one "
+            "was created: rows are computed again, and results are correct. `agegender cache clear` deletes it."
         )
         return True
 
@@ -195,7 +198,7 @@ class CacheFile:
         if self.on_error == "raise" or purpose not in ("read", "written"):
             raise CacheError(message) from problem
         if not self._given_up:
-            tell(f"{message} This run goes on without it.")
+            tell(f"{message} This run continues without it.")
         self._given_up.add(purpose)
 
     def _tell_of_network(self, kind: str) -> None:
@@ -203,13 +206,13 @@ class CacheFile:
             return
         _told_of_network.add(self.path.parent)
         tell(
-            f"The cache {self.path} is on a network file system ({kind}): it works with a rollback journal, more "
-            "slowly than on a local disk, and with as much safety as the server's locks give. Give each machine "
-            "a local directory (cache=… or AGEGENDER_HOME) or at least one of its own."
+            f"The cache {self.path} is on a network file system ({kind}): it uses a rollback journal, which is "
+            "slower than on a local disk and only as safe as the server's locks. Give each machine "
+            "a local directory (cache=… or AGEGENDER_HOME), or at least its own directory."
         )
 
     def _after_fork(self) -> None:
-        """Leave the parent's connection alone in a child: SQLite forbids even to close it there."""
+        """Do not use the parent's connection in a child process; SQLite forbids even closing it."""
         if self._db is not None:
             _inherited.append(self._db)
         self._db = None
@@ -222,7 +225,7 @@ def tell(message: str) -> None:
 
 
 def network_file_system(directory: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
-    """Return the kind of network file system that holds a directory, None for a local one or where unknown."""
+    """Return the type of a directory's network file system; None if it is local or unknown."""
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
     except OSError:
@@ -239,9 +242,9 @@ def network_file_system(directory: Path, mounts: Path = Path("/proc/mounts")) ->
 
 @contextlib.contextmanager
 def _directory_lock(directory: Path, *, exclusive: bool) -> Iterator[None]:
-    """Keep opening and setting aside apart: between two renames a new file could meet an old log.
+    """Lock opening and renaming against each other, because a new file must not get an old log.
 
-    A courtesy where the system has it; without it SQLite's own checks remain.
+    It is used if the system supports it; otherwise SQLite's checks remain.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""The statements behind the cache: its schema, and rows in and out of an open SQLite connection."""
+"""The schema of the cache, and statements that read and write rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from agegender.exceptions import CacheError
 
 SCHEMA_VERSION = 1
-# Written to the header together with user_version: the two disagree in a damaged file only.
+# Written to the header together with user_version; they differ only in a damaged file.
 APPLICATION_ID = 0x61670000
 SCHEMA = (
     "CREATE TABLE recipes (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE,"
     " json TEXT NOT NULL, shape TEXT NOT NULL, checksum INTEGER NOT NULL)",
-    # Keys stand apart from the numbers, so that stamping a day of use rewrites some bytes a row and no data.
-    # AUTOINCREMENT: an id is never used twice, so that a key read just before a prune finds nothing after it.
+    # Keys are separate from the numbers, so that recording the day of use rewrites only a few bytes per row.
+    # AUTOINCREMENT: ids are never reused, so that a key that was read before a prune does not find another row.
     "CREATE TABLE keys (recipe INTEGER NOT NULL, content BLOB NOT NULL, row INTEGER NOT NULL,"
     " checksum INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (recipe, content)) WITHOUT ROWID",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL)",
@@ -51,7 +51,7 @@ OUTSIDE_CODES = {
 
 
 class Recipe(Protocol):
-    """What the statements need of `agegender.cache.Recipe`."""
+    """The part of `agegender.cache.Recipe` that the statements need."""
 
     @property
     def json(self) -> str: ...
@@ -64,7 +64,7 @@ class Recipe(Protocol):
 
 
 class Key(NamedTuple):
-    """What stands in `keys` for one picture; sorted by the row's id, which is the order on disk."""
+    """The entry in `keys` of one picture; sorted by the row's id, which is the order on disk."""
 
     row: int
     content: bytes
@@ -74,7 +74,7 @@ class Key(NamedTuple):
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Take the write lock at once; commit all or nothing."""
+    """Take the write lock immediately; commit everything or nothing."""
     try:
         db.execute("BEGIN IMMEDIATE")
         yield
@@ -86,7 +86,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def prepare(db: sqlite3.Connection, *, shared_memory: bool) -> None:
-    """Make a new file into a cache, or check that an old one is a cache that this version reads."""
+    """Create the schema in a new file, or check that this version can read an existing one."""
     if _pragma(db, "user_version") == 0:
         _create(db, "WAL" if shared_memory else "DELETE")
     version = _pragma(db, "user_version")
@@ -94,10 +94,10 @@ def prepare(db: sqlite3.Connection, *, shared_memory: bool) -> None:
         raise sqlite3.DatabaseError("the header is not that of a cache")
     if version > SCHEMA_VERSION:
         raise CacheError(
-            f"It has layout {version}, made by a newer agegender; this one reads up to {SCHEMA_VERSION}. "
-            "Upgrade agegender, or give this version a cache directory of its own (cache=… or AGEGENDER_HOME)."
+            f"It has layout {version} of a newer agegender; this version reads layouts up to {SCHEMA_VERSION}. "
+            "Upgrade agegender, or use another cache directory for this version (cache=… or AGEGENDER_HOME)."
         )
-    # A file once in rollback mode stays so: another machine may be reading it over the network.
+    # A file in rollback mode stays in it, because another machine may be reading it over the network.
     if not shared_memory and _pragma(db, "journal_mode") == "wal":
         db.execute("PRAGMA journal_mode=DELETE").fetchall()
     if _pragma(db, "journal_mode") == "wal":
@@ -118,12 +118,12 @@ def _create(db: sqlite3.Connection, journal_mode: str) -> None:
 
 
 def _refuse_foreign(db: sqlite3.Connection) -> None:
-    """Leave a sound database that somebody else keeps under this name alone."""
+    """Refuse a valid database of another application."""
     (n_tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     # Read after the count: a process that creates the cache right now sets both in one transaction.
     if n_tables and _pragma(db, "user_version") == 0:
         if _pragma(db, "application_id") == 0:
-            raise CacheError("It is an SQLite database, but not agegender's. Give another cache directory.")
+            raise CacheError("It is an SQLite database of another application. Use another cache directory.")
         raise sqlite3.DatabaseError("the header is not that of a cache")
 
 
@@ -138,7 +138,7 @@ def load(
     out: NDArray[Any],
     found: NDArray[np.bool_],
 ) -> list[Key]:
-    """Fill `out` and `found` where a row is known; return the keys of damaged rows, dropped by now."""
+    """Fill `out` and `found` for rows in the cache; delete damaged rows and return their keys."""
     recipe_id = _find_recipe(db, recipe, out.shape[1:])
     if recipe_id is None:
         return []
@@ -184,7 +184,7 @@ def _read(
 
 
 def _settle(db: sqlite3.Connection, recipe_id: int, damaged: list[Key], stale: list[Key], today: int) -> None:
-    """Drop damaged rows and stamp the day of use, once a day; a file that cannot be written now is let be."""
+    """Delete damaged rows and record the day of use, once per day, if the file can be written."""
     if not damaged and not stale:
         return
     timeout = _pragma(db, "busy_timeout")
@@ -204,7 +204,7 @@ def _settle(db: sqlite3.Connection, recipe_id: int, damaged: list[Key], stale: l
 
 
 def store(db: sqlite3.Connection, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
-    """Insert the rows not known yet, in one transaction; return True, for now they are kept."""
+    """Insert new rows in one transaction; return True."""
     block = np.ascontiguousarray(rows, dtype=_on_disk(recipe)).reshape(len(rows), -1).view(np.uint8)
     seed, today = zlib.crc32(recipe.digest), _today()
     with transaction(db):
@@ -223,7 +223,7 @@ def store(db: sqlite3.Connection, recipe: Recipe, digests: Sequence[bytes], rows
 
 
 def verify(db: sqlite3.Connection) -> int:
-    """Compare the checksum of every row; drop those that fail and return how many."""
+    """Compare the checksum of every row; delete those that fail and return their number."""
     (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if said != "ok":
         raise sqlite3.DatabaseError(said.replace("\n", " "))
@@ -237,7 +237,7 @@ def verify(db: sqlite3.Connection) -> int:
 
 
 def _unsound(db: sqlite3.Connection, recipe_id: int, seed: int) -> Iterator[tuple[bytes, int]]:
-    """Go through a recipe's rows in the order of their keys, one in memory at a time."""
+    """Iterate over a recipe's rows in the order of their keys, with one row in memory at a time."""
     for content, row, checksum, data in db.execute(
         "SELECT content, row, checksum, data FROM keys LEFT JOIN rows ON id = row WHERE recipe=?",
         (recipe_id,),
@@ -263,10 +263,10 @@ def recipes(db: sqlite3.Connection) -> list[tuple[str, tuple[int, ...], int, int
 
 
 def prune(db: sqlite3.Connection, max_bytes: int) -> int:
-    """Drop the rows used longest ago until the pages in use fit; return how many went."""
+    """Delete the least recently used rows until the used pages fit; return their number."""
     n_dropped = 0
     while (in_use := _bytes_in_use(db)) > max_bytes:
-        # A hundredth more than asked for, lest the last pages take a round each.
+        # A hundredth more than requested, so that the last pages do not take one round each.
         going = _oldest(db, in_use, in_use - max_bytes + max_bytes // 100)
         if not going:
             break
@@ -280,7 +280,7 @@ def prune(db: sqlite3.Connection, max_bytes: int) -> int:
 
 
 def _oldest(db: sqlite3.Connection, in_use: int, excess: float) -> list[tuple[int, bytes, int]]:
-    """Return the keys of the rows used longest ago that take `excess` bytes of the file's `in_use`."""
+    """Return the keys of the least recently used rows that take `excess` bytes of the file's `in_use`."""
     sizes, counts = (
         dict(_row_sizes(db)),
         dict(db.execute("SELECT recipe, count(*) FROM keys GROUP BY recipe")),
@@ -307,7 +307,7 @@ def clear(db: sqlite3.Connection) -> None:
 
 
 def release(db: sqlite3.Connection) -> None:
-    """Give free pages back to the disk, a little at a time so that nobody waits long for the lock."""
+    """Return free pages to the disk in small steps, so that other processes do not wait long for the lock."""
     free = _pragma(db, "freelist_count")
     while free:
         db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
@@ -318,9 +318,9 @@ def release(db: sqlite3.Connection) -> None:
 
 
 def is_outside(error: Exception) -> bool:
-    """Tell what goes wrong around a sound file (disk, rights, locks) from a damaged file.
+    """Return whether an error is due to the disk, permissions or locks, and not to a damaged file.
 
-    Any other error tells of damage, for the statements here are fixed.
+    Any other error means damage, because the statements are fixed.
     """
     return (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF) in OUTSIDE_CODES
 
@@ -336,7 +336,7 @@ def _find_recipe(db: sqlite3.Connection, recipe: Recipe, shape: tuple[int, ...])
     if kept != tuple(shape):
         raise ValueError(
             f"Rows of shape {tuple(shape)} do not fit this recipe, whose rows in the cache have shape {kept}: "
-            f"one recipe gives one shape. The recipe: {recipe.json}"
+            f"each recipe has one shape. The recipe: {recipe.json}"
         )
     return int(recipe_id)
 
@@ -349,7 +349,7 @@ def _insert_recipe(db: sqlite3.Connection, recipe: Recipe, shape: tuple[int, ...
 
 
 def _sound_shape(digest: Any, fields: Any, shape: Any, checksum: Any) -> tuple[int, ...]:
-    """Return a recipe's shape if nothing of the recipe was changed by hand or by the disk."""
+    """Return a recipe's shape, after checking the checksum of the recipe."""
     try:
         sound = _recipe_checksum(digest, fields, shape) == checksum
     except (AttributeError, TypeError):
@@ -371,9 +371,9 @@ def _find_keys(db: sqlite3.Connection, recipe_id: int, digests: list[bytes]) -> 
             f" WHERE recipe=? AND content IN ({_marks(part)}) AND typeof(row)='integer'",
             (recipe_id, *part),
         ).fetchall():
-            # SQLite believes a damaged index: it may find another key than it was asked for, or one twice.
+            # SQLite trusts a damaged index, which may find other keys than requested, or one key twice.
             if key[1] not in asked:
-                raise sqlite3.DatabaseError("its index finds keys that were not asked for")
+                raise sqlite3.DatabaseError("its index finds keys that were not requested")
             asked.remove(key[1])
             yield Key._make(key)
 
@@ -402,7 +402,7 @@ def _on_disk(recipe: Recipe) -> np.dtype[Any]:
 
 
 def _checksum(seed: int, content: bytes, data: Any) -> int:
-    """Cover the key as well as the numbers: a row found under a wrong key is as damaged as a changed one."""
+    """Return a checksum of the key and the numbers; a row with a wrong key is damaged too."""
     return zlib.crc32(data, zlib.crc32(content, seed))
 
 

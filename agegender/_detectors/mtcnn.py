@@ -1,7 +1,7 @@
 """MTCNN, a face detector of three small networks, on ONNX Runtime.
 
-The weights are those of the ``mtcnn`` wheel, read as a file: that package itself runs on TensorFlow, which takes ten
-seconds to import.
+The weights are read from a file of the ``mtcnn`` wheel. The package itself is not imported, because it runs on
+TensorFlow, whose import takes ten seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OVERLAP_IN_SCALE, OVERLAP = 0.5, 0.7
 class Mtcnn:
     """Multi-task cascaded convolutional networks: proposals, refinement, output with landmarks.
 
-    Safe to call from several threads at once.
+    Several threads can call it at the same time.
 
     References
     ----------
@@ -66,7 +66,7 @@ class Mtcnn:
         pixels : ndarray of shape (h, w, 3), uint8
             An RGB picture.
         min_score : float
-            The least score of a face, 0…1.
+            The minimum score of a face, 0…1.
 
         Returns
         -------
@@ -94,7 +94,7 @@ def _propose(pixels: NDArray[np.uint8]) -> Boxes:
 
 
 def _cells(moves: NDArray[np.float32], scores: NDArray[np.float32], scale: float) -> Boxes:
-    """Return the cells that may hold a face, moved as the network says, in pixels of the picture."""
+    """Return the cells that may contain a face, after the network's correction, in pixels of the picture."""
     row, column = np.nonzero(scores > PASSES["pnet"])
     corner = STRIDE * np.stack([column, row], axis=1) + 1.0
     boxes = np.concatenate([corner, corner + (CELL - 1)], axis=1)
@@ -112,7 +112,7 @@ def _refine(pixels: NDArray[np.uint8], boxes: Boxes) -> Boxes:
 
 
 def _finish(pixels: NDArray[np.uint8], boxes: Boxes, min_score: float) -> NDArray[np.float64]:
-    """Run the output network on what is left; it finds the landmarks as well."""
+    """Run the output network on the remaining boxes; it also finds the landmarks."""
     if not len(boxes):
         return np.empty((0, 15))
     moves, marks, scores = _run("onet", _patches(pixels, boxes, 48))
@@ -133,14 +133,14 @@ def _moved(boxes: Boxes, moves: NDArray[np.float32], scores: NDArray[np.float32]
 
 
 def _square(boxes: Boxes) -> Boxes:
-    """Make boxes square about their middles."""
+    """Make boxes square around their centres."""
     middle = (boxes[:, :2] + boxes[:, 2:4]) / 2
     half = np.max(boxes[:, 2:4] - boxes[:, :2], axis=1, keepdims=True) / 2
     return np.concatenate([middle - half, middle + half, boxes[:, 4:]], axis=1)
 
 
 def _suppress(boxes: Boxes, overlap: float, *, of_smaller: bool = False) -> Boxes:
-    """Keep the best of boxes that overlap each other, best first.
+    """Of overlapping boxes, keep the best one; sorted by score.
 
     The overlap is the share of the two boxes' union, or of the smaller box.
     """
@@ -166,7 +166,7 @@ def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def _patches(pixels: NDArray[np.uint8], boxes: Boxes, side: int) -> list[NDArray[np.uint8]]:
-    """Cut boxes out of a picture, what lies outside of it in grey, and scale them to a network's input."""
+    """Crop boxes from a picture, with grey outside of it, and scale them to a network's input."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -192,7 +192,7 @@ def _run(name: str, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.fl
 
 @functools.cache
 def _session(name: str) -> Any:
-    """Return a network, opened once a process."""
+    """Return a network, which is opened once per process."""
     return open_session(_BUILDERS[name](_read_weights(name)), n_threads=resolve_threads())
 
 
@@ -207,7 +207,7 @@ def _folder() -> Path | None:
 
 
 def check_weights() -> None:
-    """Raise an error unless the weights that the ``mtcnn`` wheel carries are installed.
+    """Raise an error if the weights of the ``mtcnn`` wheel are not installed.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def _weights_file(name: str) -> Path:
 
 
 def _read_weights(name: str) -> list[NDArray[np.float32]]:
-    """Read a network's arrays: a joblib file, which may only be loaded because its content is known."""
+    """Read a network's arrays: a joblib file, which is loaded only if its sha256 is known."""
     path = _weights_file(name)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != WEIGHTS[name]:

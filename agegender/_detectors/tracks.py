@@ -1,4 +1,4 @@
-"""Faces followed through the frames of a video, and what is read from them made steady."""
+"""Following faces through the frames of a video, with averaged predictions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 __all__ = ["Reading", "Track", "Tracker"]
 
 _LEAST_OVERLAP = 0.3
-# Frames looked at without the face before it is given up.
+# Number of frames without the face after which its track ends.
 _PATIENCE = 3
-# A reading never counts less than this: a track that has lasted long still follows a change.
+# The minimum weight of a new reading, so that long tracks still follow changes.
 _LEAST_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read from one face in one frame.
+    """The prediction for one face in one frame.
 
     Its box (left, top, width, height, in pixels), three ages in years, and the probability of the second gender.
     """
@@ -51,7 +51,7 @@ class Track:
         self.n_missed = 0
 
     def add(self, new: Reading) -> None:
-        """Take in what was read from a later frame."""
+        """Add the reading of a later frame."""
         self.n_readings, self.n_missed = self.n_readings + 1, 0
         weight, old = max(_LEAST_WEIGHT, 1 / self.n_readings), self.reading
         smooth = {
@@ -67,9 +67,9 @@ class Tracker:
     Attributes
     ----------
     tracks : list of Track
-        The faces followed now.
+        The current tracks.
     n_seen : int
-        How many there have been.
+        Number of tracks so far.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Tracker:
         self.n_seen = 0
 
     def update(self, readings: Sequence[Reading]) -> list[Track]:
-        """Take in the faces of the next frame.
+        """Add the faces of the next frame.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class Tracker:
         Returns
         -------
         list of Track
-            The faces that are in this frame.
+            The tracks of the faces in this frame.
         """
         pairs = self._pairs(readings)
         for track in self.tracks:
@@ -101,7 +101,7 @@ class Tracker:
         return [track for track in self.tracks if track.n_missed == 0]
 
     def _pairs(self, readings: Sequence[Reading]) -> dict[int, Track]:
-        """Give each reading the track that it overlaps most, the best pairs first, each once."""
+        """Assign each reading to the track with the largest overlap, best pairs first."""
         if not readings or not self.tracks:
             return {}
         overlaps = _overlaps([reading.box for reading in readings], [t.reading.box for t in self.tracks])

@@ -1,4 +1,4 @@
-"""OpenCV's face detector YuNet: where its file is, and how it runs."""
+"""OpenCV's face detector YuNet: its file, and running it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["YuNet", "find_yunet", "locate_yunet"]
 _FILE = "face_detection_yunet_2023mar.onnx"
 OVERLAP = 0.3
 MOST = 5000
-# Settings of a cv2.FaceDetectorYN last from call to call, so that each thread has its own.
+# A cv2.FaceDetectorYN keeps its settings between calls, so each thread needs its own.
 _OWN = threading.local()
 _LOGGING = threading.Lock()
 after_fork(_OWN.__dict__.clear)
@@ -45,14 +45,14 @@ PUBLISHED = Published(
     licence="MIT (ShiqiYu/libfacedetection)",
     known={".onnx": ("8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", 232_589)},
 )
-"""The file that deepface's YuNet uses, from where deepface takes it."""
+"""The file and addresses of deepface's YuNet."""
 
 
 class YuNet:
     """A face detector that runs in OpenCV.
 
-    It carries its file's content (230 kB), so that a model that uses it finds the same faces on a machine without
-    the file. Safe to call from several threads at once.
+    It contains the content of its file (230 kB), so that a model finds the same faces on a machine without the
+    file. Several threads can call it at the same time.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class YuNet:
 
     @classmethod
     def from_file(cls, path: Path) -> YuNet:
-        """Read the detector's file and try it out.
+        """Read the detector's file and test it.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class YuNet:
         detector = cls(check_file(path, PUBLISHED.urls(".onnx")).read_bytes())
         try:
             detector(np.zeros((64, 64, 3), np.uint8), 0.9)
-        except Exception as error:  # OpenCV's engines raise cv2.error, and some of them plain ones
+        except Exception as error:  # OpenCV's engines raise cv2.error or other exceptions
             raise WeightsError(
                 f"{path} is not a face detector that cv2.FaceDetectorYN can run ({str(error).strip()[:200]}). "
                 f"Take {_FILE} from {PUBLISHED.urls('.onnx')[0]}."
@@ -108,7 +108,7 @@ class YuNet:
         pixels : ndarray of shape (h, w, 3), uint8
             An RGB picture.
         min_score : float
-            The least score of a face, 0…1.
+            The minimum score of a face, 0…1.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class YuNet:
 
 
 def _network(detector: YuNet) -> Any:
-    """Return this thread's own network of a detector."""
+    """Return the network of a detector for this thread."""
     opened: dict[str, Any] = _OWN.__dict__.setdefault("networks", {})
     if detector.sha256 not in opened:
         opened[detector.sha256] = _open(detector.content)
@@ -135,7 +135,7 @@ def _open(content: bytes) -> Any:
 
     create = functools.partial(cv2.FaceDetectorYN.create, "onnx", np.frombuffer(content, np.uint8))
     with _LOGGING:
-        # OpenCV 5 warns on standard error about a target that nobody has asked for.
+        # OpenCV 5 prints a warning about a target that was not requested.
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
@@ -151,18 +151,18 @@ def find_yunet() -> Path | None:
 
 
 def locate_yunet() -> Path:
-    """Return YuNet's file, downloaded through deepface where it is not here.
+    """Return YuNet's file; if it does not exist, it is downloaded through deepface.
 
     Raises
     ------
     WeightsNotFoundError
-        If it is not here and cannot be downloaded.
+        If it does not exist and could not be downloaded.
     """
     here = find_yunet()
     if here is not None:
         return here
     if offline():
-        raise _not_found("AGEGENDER_OFFLINE forbids to download it")
+        raise _not_found("AGEGENDER_OFFLINE forbids downloads")
     try:
         return download(PUBLISHED, ".onnx")
     except (OSError, ValueError, WeightsError) as error:
@@ -173,6 +173,6 @@ def _not_found(why: str) -> WeightsNotFoundError:
     urls = "".join(f"\n  {url}" for url in PUBLISHED.urls(".onnx"))
     return WeightsNotFoundError(
         f"The face detector YuNet is not on this machine, and {why}.\n"
-        f"Put {_FILE} into {weights_folder()} (DEEPFACE_HOME moves it), from one of{urls}\n"
-        'or pass the path of the file in place of "yunet", or use "mtcnn", whose weights are always here.'
+        f"Put {_FILE} into {weights_folder()} (DEEPFACE_HOME changes the folder), from one of{urls}\n"
+        'or pass the path of the file instead of "yunet", or use "mtcnn", whose weights are always installed.'
     )

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: what it takes and gives, how faces are framed, what it was made of."""
+"""The description inside an exported file: input and output, framing of faces, and origin."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def describe(
 
 
 def state(model: Any, description: dict[str, Any]) -> None:
-    """Write what a file says of itself into it."""
+    """Write the description into a file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = EXPORTED, json.dumps(description)
     model.producer_name, model.producer_version = "agegender", description["versions"]["agegender"]

@@ -128,7 +128,7 @@ class _FacesOnTheWay:
 def _embed(task: Task, chunk: Chunk) -> Answer:
     faces = _FacesOnTheWay(chunk.faces)
     if task.framing.finder is not None:
-        finder = FaceFinder(task.framing.finder.detector, faces)
+        finder = FaceFinder(task.framing.finder.detector, faces, drafts=task.framing.finder.drafts)
         task = replace(task, framing=replace(task.framing, finder=finder))
     answer = Answer(faces=faces.found)
     shown: list[tuple[int, NDArray[np.uint8]]] = []

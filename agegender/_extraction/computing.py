@@ -84,7 +84,9 @@ class OnThisMachine:
             return [self.held[picture, wish] for wish in wishes]
         digest = self.fill.origins[wanted[0][0]].digest
         try:
-            return self.fill.task.show(self.fill.contents.read(picture, digest), digest, wishes)
+            content = self.fill.contents.read(picture, digest)
+            with self.fill.contents.decoding:
+                return self.fill.task.show(content, digest, wishes)
         except PictureError as error:
             return self.fill.contents.named(picture, error)
 

@@ -1,16 +1,18 @@
-"""The pictures of one call: read, told apart by their content, and read again unchanged."""
+"""The pictures of one call: read, identified by content, and read again with a check."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, TypeVar
 
 from agegender import images
+from agegender._extraction.arrivals import Arrivals
 from agegender._extraction.trusted import digest_unless_known
 from agegender._machine.pools import reading_threads
-from agegender._machine.threads import resolve_threads
+from agegender._utils.urls import is_url
 from agegender.exceptions import PictureError
 
 __all__ = ["Contents", "digests_of", "in_order"]
@@ -30,11 +32,14 @@ class Contents:
     pictures : sequence of pictures
     trust_mtime : bool
         A file that looks as it did when this process hashed it is not hashed again.
+    n_jobs : int or None, default=None
+        Pictures decoded at once.
     """
 
-    def __init__(self, pictures: Sequence[Any], trust_mtime: bool) -> None:
+    def __init__(self, pictures: Sequence[Any], trust_mtime: bool, n_jobs: int | None = None) -> None:
         self.pictures = pictures
         self.trust_mtime = trust_mtime
+        self._arrivals = Arrivals(pictures, n_jobs)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -43,7 +48,9 @@ class Contents:
         """Return the identity of a picture's content, or what is wrong with it."""
         try:
             picture = self.pictures[index]
-            return digest_unless_known(picture) if self.trust_mtime else images.digest(images.read(picture))
+            if self.trust_mtime and not is_url(picture):
+                return digest_unless_known(picture)
+            return images.digest(self._arrivals.first(index))
         except PictureError as error:
             return error
 
@@ -55,10 +62,21 @@ class Contents:
         PictureError
             If it cannot be read, or is no longer the one with this digest.
         """
-        content = images.read(self.pictures[index])
+        content = self._arrivals.again(index)
         if images.digest(content) != digest:
             raise PictureError(self.name(index), "it changed while it was read; run the call again.")
         return content
+
+    @contextmanager
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        """Lend threads for reading: more than decode, if pictures come from stores; then give the disk back."""
+        with closing(self._arrivals), reading_threads(self._arrivals.n_threads) as pool:
+            yield pool
+
+    @property
+    def decoding(self) -> AbstractContextManager[Any]:
+        """What to hold while a picture is decoded."""
+        return self._arrivals.decoding
 
     def name(self, index: int) -> str:
         """Return what a picture is called in messages."""
@@ -71,8 +89,8 @@ class Contents:
 
 def digests_of(pictures: Sequence[Any], n_jobs: int | None) -> list[bytes | None]:
     """Return the identity of each picture's content, None of one that cannot be read."""
-    contents = Contents(pictures, trust_mtime=False)
-    with reading_threads(resolve_threads(n_jobs)) as pool:
+    contents = Contents(pictures, trust_mtime=False, n_jobs=n_jobs)
+    with contents.threads() as pool:
         found = list(pool.map(contents.digest, range(len(pictures))))
     return [digest if isinstance(digest, bytes) else None for digest in found]
 

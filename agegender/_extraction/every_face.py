@@ -15,10 +15,9 @@ from agegender._extraction.embedder import Embedder
 from agegender._extraction.fill import Origin
 from agegender._extraction.framing import FaceFinder
 from agegender._extraction.one_pass import how_to_go_on
+from agegender._extraction.opened import OpenedPicture
 from agegender._extraction.report import ExtractionReport, Failure
 from agegender._extraction.task import Task, Wish
-from agegender._machine.pools import reading_threads
-from agegender._machine.threads import resolve_threads
 from agegender._utils.progress import progress_bar
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
@@ -71,7 +70,7 @@ class EveryFace:
         skip_failures: bool,
         verbose: int,
     ) -> None:
-        self.contents = Contents(pictures, trust_mtime)
+        self.contents = Contents(pictures, trust_mtime, task.n_jobs)
         self.task = task
         self.finder = finder
         self.skip_failures = skip_failures
@@ -94,7 +93,7 @@ class EveryFace:
         max_rows : int
         """
         with (
-            reading_threads(resolve_threads(self.task.n_jobs)) as pool,
+            self.contents.threads() as pool,
             progress_bar(len(self.contents), "faces", self.verbose) as bar,
         ):
             try:
@@ -159,14 +158,21 @@ class EveryFace:
     ) -> tuple[list[tuple[Origin, Face]], Held] | PictureError:
         """Search one picture, and cut its faces out while it is decoded."""
         try:
-            pixels = images.decode(self.contents.read(index, digest))
+            content = self.contents.read(index, digest)
+            with self.contents.decoding:
+                return self._cut_out(index, digest, content, room)
         except PictureError as error:
             return error
-        found = self.finder(pixels, digest)
+
+    def _cut_out(
+        self, index: int, digest: bytes, content: images.Content, room: _Room
+    ) -> tuple[list[tuple[Origin, Face]], Held]:
+        picture = OpenedPicture(self.task.framing, content, digest)
+        found = picture.faces()
         wishes = [(face, part) for face in range(len(found)) for part in range(len(self.task.parts))]
         if not room.take(self._square_bytes * len(found)):
             return _numbered(index, digest, found), {}
-        squares = self.task.cut(pixels, found, wishes)
+        squares = self.task.show_opened(picture, wishes)
         return _numbered(index, digest, found), {
             (index, wish): square for wish, square in zip(wishes, squares, strict=True)
         }

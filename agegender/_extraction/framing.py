@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
-from agegender._pixels.alignment import Template, cut_out, reframe, template_key
+from agegender._pixels.alignment import Template, cut_out, oversampling, reframe, template_key
 from agegender.cache import Recipe
-from agegender.faces import Detector, Face, detect, detector_key, no_face
+from agegender.faces import Detector, Face, detect, detector_key
 
-__all__ = ["FRAMING_VERSION", "FaceFinder", "Framing", "KeptRows"]
+__all__ = ["FRAMING_VERSION", "FaceFinder", "Framing", "KeptRows", "scaled"]
 
 FRAMING_VERSION = 1
 """Part of every key: raised whenever the same landmarks would give another square."""
@@ -45,11 +45,14 @@ class FaceFinder:
     detector : Detector
     cache : EmbeddingCache, default=None
         Where the faces found are kept, in the same file as the embeddings.
+    drafts : bool, default=False
+        Whether pictures come decoded at a fraction of their sides, which moves landmarks a little.
     """
 
-    def __init__(self, detector: Detector, cache: KeptRows | None = None) -> None:
+    def __init__(self, detector: Detector, cache: KeptRows | None = None, *, drafts: bool = False) -> None:
         self.detector = detector
         self.cache = cache
+        self.drafts = drafts
         self.recipe = Recipe(
             network=detector.sha256,
             layer="faces",
@@ -58,12 +61,12 @@ class FaceFinder:
             mean=0.0,
             scale=1.0,
             crop=0.0,
-            faces=detector_key(detector),
+            faces=f"{detector_key(detector)}-draft" if drafts else detector_key(detector),
             preprocessing=images.PREPROCESSING_VERSION,
         )
 
-    def __call__(self, pixels: NDArray[np.uint8], digest: bytes) -> list[Face]:
-        """Return the faces of a picture, the largest first.
+    def __call__(self, pixels: NDArray[np.uint8], digest: bytes, shrink: int = 1) -> list[Face]:
+        """Return the faces of a picture, the largest first, in pixels of the whole picture.
 
         Parameters
         ----------
@@ -71,23 +74,27 @@ class FaceFinder:
             The upright picture.
         digest : bytes
             The identity of its content.
+        shrink : int, default=1
+            How many times smaller than the whole picture `pixels` are.
 
         Returns
         -------
         list of Face
             Their numbers are rounded to single precision, found now or kept earlier.
         """
-        kept = self._kept(digest)
+        kept = self.known(digest)
         if kept is not None:
             return kept
-        found = [face.to_row().astype(np.float32) for face in detect(pixels, detector=self.detector)]
+        faces = [scaled(face, shrink) for face in detect(pixels, detector=self.detector)]
+        found = [face.to_row().astype(np.float32) for face in faces]
         if self.cache is not None and len(found) <= _MOST_KEPT:
             rows = np.full((1, _MOST_KEPT, 15), np.nan, np.float32)
             rows[0, : len(found)] = np.reshape(found, (-1, 15))
             self.cache.store(self.recipe, [digest], rows)
         return [Face.from_row(row) for row in found]
 
-    def _kept(self, digest: bytes) -> list[Face] | None:
+    def known(self, digest: bytes) -> list[Face] | None:
+        """Return the faces of a picture if they were found earlier."""
         rows = self.kept([digest]).get(digest)
         return None if rows is None else self.faces_of(rows)
 
@@ -125,19 +132,27 @@ class Framing:
         Where the landmarks of a found face go.
     source : str, default=None
         The framing of face crops that are brought into ArcFace's.
+    draft : float, default=None
+        How many times as many pixels a side as a network takes a face keeps at least, if JPEG files are decoded at a
+        fraction of their sides; None if they are decoded whole.
     """
 
     crop: float
     finder: FaceFinder | None = None
     template: Template = "arcface"
     source: str | None = None
+    draft: float | None = None
 
     @property
     def key(self) -> str | None:
         """Everything that decides the square besides the picture and the crop; None if it is taken as it is."""
+        parts = [] if self.draft is None else [f"draft{self.draft:g}"]
         if self.finder is not None:
-            return f"{detector_key(self.finder.detector)}-{template_key(self.template)}-{FRAMING_VERSION}"
-        return None if self.source is None else f"{self.source}-arcface-{FRAMING_VERSION}"
+            key = f"{detector_key(self.finder.detector)}-{template_key(self.template)}-{FRAMING_VERSION}"
+            parts.insert(0, key)
+        elif self.source is not None:
+            parts.insert(0, f"{self.source}-arcface-{FRAMING_VERSION}")
+        return "-".join(parts) or None
 
     @property
     def takes_as_is(self) -> bool:
@@ -148,21 +163,6 @@ class Framing:
     def trimmed(self) -> float:
         """The crop that is left to be made of the square."""
         return self.crop if self.takes_as_is else max(self.crop, 0.0)
-
-    def find(self, pixels: NDArray[np.uint8], digest: bytes) -> list[Face] | None:
-        """Return the faces of a picture, the largest first; None if nothing looks for faces.
-
-        Raises
-        ------
-        NoFaceError
-            If no face is found; it names an array, for a caller to put the picture's own name in its place.
-        """
-        if self.finder is None:
-            return None
-        faces = self.finder(pixels, digest)
-        if not faces:
-            raise no_face(pixels, self.finder.detector)
-        return faces
 
     def square(
         self, pixels: NDArray[np.uint8], face: Face | None, input_size: tuple[int, int]
@@ -178,15 +178,34 @@ class Framing:
             Height and width of the network's input, in pixels.
         """
         if face is not None:
-            return cut_out(pixels, face.landmarks, self._size(input_size), self.template, self._margin)
+            return cut_out(pixels, face.landmarks, self.size(input_size), self.template, self._margin)
         if self.source is not None:
-            return reframe(pixels, self._size(input_size), self.source, margin=self._margin)
+            return reframe(pixels, self.size(input_size), self.source, margin=self._margin)
         return pixels
 
     @property
     def _margin(self) -> float:
         return max(-self.crop, 0.0)
 
-    def _size(self, input_size: tuple[int, int]) -> tuple[int, int]:
+    def oversampling(self, face: Face, input_size: tuple[int, int]) -> float:
+        """Return how many pixels of the picture stand in the place of one of the square, along a side."""
+        return oversampling(face.landmarks, self.size(input_size), self.template, self._margin)
+
+    def size(self, input_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of the square, before the crop."""
         left = 1 - 2 * max(self.crop, 0.0)
         return round(input_size[0] / left), round(input_size[1] / left)
+
+
+def scaled(face: Face, factor: float) -> Face:
+    """Return a face in a picture that is larger or smaller by a factor; the middle of a pixel stays one."""
+    if factor == 1:
+        return face
+    return replace(
+        face,
+        x=face.x * factor,
+        y=face.y * factor,
+        width=face.width * factor,
+        height=face.height * factor,
+        landmarks=(np.asarray(face.landmarks) + 0.5) * factor - 0.5,
+    )

@@ -15,8 +15,6 @@ from agegender._extraction.embedder import Embedder
 from agegender._extraction.fill import Origin, Store
 from agegender._extraction.report import ExtractionReport, Failure
 from agegender._extraction.task import Task
-from agegender._machine.pools import reading_threads
-from agegender._machine.threads import resolve_threads
 from agegender._utils.progress import progress_bar
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
@@ -61,7 +59,7 @@ class OnePass:
         skip_failures: bool,
         verbose: int,
     ) -> None:
-        self.contents = Contents(pictures, trust_mtime)
+        self.contents = Contents(pictures, trust_mtime, task.n_jobs)
         self.task = task
         self.cache = cache
         self.dtype = dtype
@@ -81,7 +79,7 @@ class OnePass:
             fail=lambda index, error: self._fail(rows, index, error),
             stop_at_failure=not self.skip_failures,
         )
-        with reading_threads(resolve_threads(self.task.n_jobs)) as pool:
+        with self.contents.threads() as pool:
             try:
                 first_of = self._first_of_each(rows, pool)
                 firsts = [index for index, first in first_of.items() if index == first]

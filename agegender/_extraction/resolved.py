@@ -7,11 +7,12 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from agegender._extraction.crops import SeenCrops
 from agegender._safe.declaration import SafeState
-from agegender.backbones import Backbone
+from agegender.backbones import Backbone, known_backbones
 from agegender.exceptions import FramingWarning, ModelFileError, WeightsError
 from agegender.faces import (
     DETECTORS,
@@ -25,7 +26,7 @@ from agegender.faces import (
 from agegender.heads import DenseHead, head_layer
 from agegender.views import View, resolve_views, view_axis
 
-__all__ = ["Asked", "FacesParameter", "Resolved", "Source", "resolve", "same_networks"]
+__all__ = ["Asked", "FacesParameter", "Resolved", "Source", "carried_names", "resolve"]
 
 FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
 
@@ -43,6 +44,7 @@ class Asked:
     crop: float
     views: Any
     dtype: str
+    draft: float | None
 
     @classmethod
     def of(cls, extractor: Any) -> Asked:
@@ -107,6 +109,8 @@ class Resolved:
     dtype : {"float32", "float16"}
     crops : SeenCrops or None
         What the face crops looked like that a head was trained on.
+    draft : float or None
+        How many times the pixels that a network takes a face keeps at least, if JPEG files are decoded smaller.
     """
 
     sources: tuple[Source, ...]
@@ -118,6 +122,7 @@ class Resolved:
     detector: Detector | RecordedDetector | None
     dtype: str
     crops: SeenCrops | None = None
+    draft: float | None = None
 
     _safe: ClassVar[SafeState] = SafeState()
 
@@ -212,6 +217,8 @@ class Resolved:
             self.crops, SeenCrops | None
         ):
             raise ModelFileError("what it finds faces with is not what it should be")
+        if self.draft is not None and not (isinstance(self.draft, float) and 1 <= self.draft < math.inf):
+            raise ModelFileError(f"its draft is {str(self.draft)[:80]!r}")
         if self.framing not in (None, *FRAMINGS) or self.dtype not in ("float32", "float16"):
             raise ModelFileError(
                 f"its framing is {str(self.framing)[:80]!r}, its dtype {str(self.dtype)[:80]!r}"
@@ -260,6 +267,7 @@ def resolve(
         finds_faces=asked.faces is not None,
         detector=detector,
         dtype=asked.dtype,
+        draft=float(asked.draft) if isinstance(asked.draft, Real) else asked.draft,
         crops=None if known is None else known.crops,
     )
 
@@ -331,13 +339,33 @@ def _detector(faces: FacesParameter, decide_auto: bool) -> Detector | None:
         return None
 
 
-def same_networks(named: Any, networks: Sequence[Backbone]) -> Any:
-    """Put the objects of `networks` in the place of equal ones among what a parameter names."""
+def carried_names(named: Any, fitted: Any, networks: Sequence[Backbone]) -> Any:
+    """Put networks in the place of what names them, so that they are found wherever a model goes.
+
+    Parameters
+    ----------
+    named : str, path, Backbone, or tuple or list of them
+        A parameter.
+    fitted : as `named`
+        The same parameter when the networks were found.
+    networks : sequence of Backbone
+
+    Returns
+    -------
+    as `named`
+        A known name stays, because every machine knows it; so does what was changed since the networks were found.
+    """
     if not isinstance(named, (tuple, list)):
-        return networks[0] if isinstance(named, Backbone) and named == networks[0] else named
-    if len(named) != len(networks):
+        return networks[0] if len(networks) == 1 and _names_file_of(named, fitted) else named
+    if not isinstance(fitted, (tuple, list)) or not len(named) == len(fitted) == len(networks):
         return named
-    pairs = zip(named, networks, strict=True)
     return type(named)(
-        network if isinstance(one, Backbone) and one == network else one for one, network in pairs
+        network if _names_file_of(one, earlier) else one
+        for one, earlier, network in zip(named, fitted, networks, strict=True)
+    )
+
+
+def _names_file_of(named: Any, fitted: Any) -> bool:
+    return bool(named == fitted) and (
+        isinstance(named, Backbone) or os.fspath(named) not in known_backbones()
     )

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender._extraction.chunks import Answer, Chunk, embed_chunk
 from agegender._extraction.task import Task
+from agegender._utils.urls import absolute
 
 __all__ = ["Contents", "Spread"]
 
@@ -144,7 +145,7 @@ class Spread:
             picture = self._picture(index)
             if isinstance(picture, (str, os.PathLike)) and not self._sends_contents:
                 indices.append(index)
-                pictures.append(os.path.abspath(picture))
+                pictures.append(absolute(picture))
             elif (content := self._read(index)) is not None:
                 indices.append(index)
                 pictures.append(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction.framing import FaceFinder, Framing
+from agegender._extraction.opened import OpenedPicture
 from agegender._extraction.resolved import Source
 from agegender._machine.threads import resolve_threads
 from agegender.cache import Recipe
@@ -111,8 +113,21 @@ class Task:
         PictureError
             If it cannot be decoded, or no face is found; it names the content, not the picture.
         """
-        pixels = images.decode(content)
-        return self.cut(pixels, self.framing.find(pixels, digest), wishes)
+        picture = OpenedPicture(self.framing, content, digest)
+        picture.check_faces()
+        return self.show_opened(picture, wishes)
+
+    def show_opened(self, picture: OpenedPicture, wishes: Sequence[Wish]) -> list[NDArray[np.uint8]]:
+        """Return what the networks take of an opened picture, each face decoded as large as it needs."""
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, (face, number) in enumerate(wishes):
+            size = self.sources[self.parts[number].source].backbone.input_size
+            places[picture.shrink(face, size)].append(place)
+        shown: dict[int, NDArray[np.uint8]] = {}
+        for shrink, chosen in places.items():
+            pixels, faces = picture.pixels(shrink), picture.faces_at(shrink)
+            shown |= zip(chosen, self.cut(pixels, faces, [wishes[place] for place in chosen]), strict=True)
+        return [shown[place] for place in range(len(wishes))]
 
     def cut(
         self, pixels: NDArray[np.uint8], faces: Sequence[Face] | None, wishes: Sequence[Wish]
@@ -199,5 +214,5 @@ class Task:
         bare = tuple(
             replace(source, backbone=replace(source.backbone, content=None)) for source in self.sources
         )
-        framing = replace(self.framing, finder=finder and FaceFinder(finder.detector))
+        framing = replace(self.framing, finder=finder and FaceFinder(finder.detector, drafts=finder.drafts))
         return replace(self, sources=bare, framing=framing)

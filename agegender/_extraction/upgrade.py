@@ -11,10 +11,13 @@ from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 from agegender.faces import RecordedDetector
 
-__all__ = ["FITTED_BEFORE", "upgraded"]
+__all__ = ["FITTED_BEFORE", "RENAMED", "upgraded"]
 
 FITTED_BEFORE = {"EmbeddingExtractor": ("backbone_", "framing_", "_detector_name")}
 """What files of format 1 hold that later ones do not, by class."""
+
+RENAMED: dict[Any, str] = {"DescribedHead": "AbsentHead"}
+"""Classes that have another name in files of format 1."""
 
 
 def upgraded(made: Any, fitted: dict[str, Any]) -> dict[str, Any]:

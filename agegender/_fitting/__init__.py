@@ -1,1 +1,1 @@
-"""What fitting a head takes beneath the estimators: its Keras model, its optimiser, its held-out part, its export."""
+"""Fitting a head: its Keras model, optimiser, held-out part and export."""

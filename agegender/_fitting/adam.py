@@ -1,4 +1,4 @@
-"""Adam as one fused TensorFlow operation a variable, with a learning rate of its own for each."""
+"""Adam as one fused TensorFlow operation per variable, with a learning rate per variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head as one Keras model: rows standardised on the way in, outputs checked, members of an ensemble averaged."""
+"""A head as one Keras model: standardised input, checked outputs, averaged ensemble members."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ _seeding = RLock()
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Build a model whose initial weights and dropout depend on `seed` alone; the global generators are put back.
+    """Build a model whose initial weights and dropout depend only on `seed`; global random generators are restored.
 
     Keras draws the seed of every layer that names none from Python's ``random``.
     """

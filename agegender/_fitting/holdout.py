@@ -23,7 +23,7 @@ def split(
     fraction: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide rows into a part to train on and one held out, whole groups on one side, alike in age and gender.
+    """Split rows into a training part and a held-out part, stratified by age and gender, with groups kept together.
 
     Groups are lined up by size, gender and age, and every so-many-th is taken: a systematic sample, which stratifies
     as finely as there are groups and needs no bins.
@@ -33,19 +33,19 @@ def split(
     ages, genders, groups : ndarray of shape (n_samples,)
         Groups are numbered from zero without gaps.
     fraction : float
-        The fraction of rows to hold out; zero for none. It is met to within one group.
+        The fraction of rows to hold out, accurate to one group; 0 for none.
     rng : numpy.random.Generator
 
     Returns
     -------
     training, held_out : ndarray of int64
-        Row numbers in ascending order. Nothing is held out where everything is one group; otherwise neither is empty.
+        Indices in ascending order. If all rows are one group, nothing is held out; otherwise neither part is empty.
     """
     sizes = np.bincount(groups)
     if fraction == 0 or len(sizes) < 2:
         return np.arange(len(ages)), np.arange(0)
     goal = fraction * len(ages)
-    # A group larger than the whole part held out would take its place.
+    # A group larger than the held-out part would replace it.
     eligible = np.flatnonzero(sizes <= max(goal, sizes.min()))
     share = min(goal / sizes[eligible].sum(), max(fraction, 0.5))
     mean_age = np.bincount(groups, weights=ages) / sizes
@@ -113,7 +113,7 @@ def lacks_ages(ages: NDArray[np.floating]) -> bool:
 def balance_weights(
     ages: NDArray[np.floating], balance: str | None, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a weight for each row that evens out the ages; zero drops the row.
+    """Return weights that balance the ages; rows with weight 0 are dropped.
 
     ``"age"`` weighs rows by the inverse of how frequent their age is, an age rarer than a fifth of the average
     counted as a fifth; ``"age-drop"`` drops rows at random from ages fuller than the average of the ages that occur.

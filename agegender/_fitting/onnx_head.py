@@ -41,7 +41,7 @@ def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
         found = run_onnx(content, rows)
         difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
         problem = f"its numbers differ by {difference:.1e}" if difference > TOLERANCE else None
-    except Exception as error:  # tf2onnx raises whatever its own code trips over
+    except Exception as error:  # tf2onnx raises many kinds of exceptions
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
     if problem is None:
         return content
@@ -106,7 +106,7 @@ _exporting = Lock()
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what tf2onnx and TensorFlow's graph optimiser tell their developers from the user's screen."""
+    """Suppress debug messages of tf2onnx and TensorFlow's graph optimiser."""
     logger = logging.getLogger("tf2onnx")
     with _exporting, warnings.catch_warnings(), open(os.devnull, "wb") as nowhere:
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Which device networks run on: decided here and nowhere else."""
+"""The device on which networks run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def onnx_has_cuda() -> bool:
 
 
 def onnx_providers(device: str) -> list[str]:
-    """Return the execution providers that ONNX Runtime is to use, the first one first.
+    """Return the execution providers for ONNX Runtime, in order of preference.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}
-        "auto" is CUDA where the installed ONNX Runtime has it, else the processor.
+        "auto" is CUDA if the installed ONNX Runtime supports it, and the processor otherwise.
 
     Raises
     ------
     RuntimeError
-        If CUDA is asked for and the installed ONNX Runtime lacks it.
+        If CUDA is requested and the installed ONNX Runtime does not support it.
     """
     import onnxruntime
 
@@ -36,26 +36,26 @@ def onnx_providers(device: str) -> list[str]:
         return [CPU]
     if _CUDA not in there:
         raise RuntimeError(
-            f"device='cuda', but the installed ONNX Runtime has {', '.join(there)}. The package for CUDA takes the "
-            "place of the other: pip uninstall onnxruntime, then pip install onnxruntime-gpu. device='auto' takes "
-            "what there is."
+            f"device='cuda', but the installed ONNX Runtime has {', '.join(there)}. The package for CUDA replaces "
+            "it: pip uninstall onnxruntime, then pip install onnxruntime-gpu. device='auto' uses "
+            "what is available."
         )
     return [_CUDA, CPU]
 
 
 def tensorflow_device(device: str) -> str | None:
-    """Return where TensorFlow is to run a network; None leaves it to TensorFlow, which prefers a GPU.
+    """Return the device for TensorFlow; None lets TensorFlow choose, which prefers a GPU.
 
     Raises
     ------
     RuntimeError
-        If CUDA is asked for and TensorFlow sees no GPU.
+        If CUDA is requested and TensorFlow finds no GPU.
     """
     import tensorflow as tf
 
     if device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise RuntimeError(
-            "device='cuda', but TensorFlow sees no GPU, which it would need for a network in Keras form: "
-            "pip install 'tensorflow[and-cuda]', or take the .onnx form of the weights."
+            "device='cuda', but TensorFlow finds no GPU, which it needs for a network in Keras form: "
+            "pip install 'tensorflow[and-cuda]', or use the .onnx form of the weights."
         )
     return {"cpu": "/CPU:0", "cuda": "/GPU:0"}.get(device)

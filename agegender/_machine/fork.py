@@ -1,4 +1,4 @@
-"""What a fork makes unusable: threads do not come along, and whoever waits for them hangs."""
+"""Safety after a fork: the child has no copies of threads, and waiting for them hangs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _sessions: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def after_fork(clear: Callable[[], None]) -> None:
-    """Have `clear` called in each forked child, before anything else runs in it."""
+    """Call `clear` in each forked child before anything else."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=clear)
 
 
 def keep_forever(something: object) -> None:
-    """Never free this: a session waits, when it is freed, for threads that a fork has left behind."""
+    """Never free an object: a session that is freed waits for threads that do not exist after a fork."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(something))
 
 
 def never_freed_in_children(session: Any) -> Any:
-    """Return an ONNX Runtime session that a forked child may forget, but will not wait for."""
+    """Return an ONNX Runtime session that is never freed in a forked child, because it would hang."""
     _sessions.add(session)
     return session
 
 
 def check_tensorflow() -> None:
-    """Raise an error in a process forked from one that had used TensorFlow: it would hang there.
+    """Raise an error if this process was forked from one that had used TensorFlow, because it would hang.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def _in_use() -> bool:
     context = sys.modules.get("tensorflow.python.eager.context")
     if context is None:
         return False
-    # Importing TensorFlow starts no thread; its first operation does, and makes a context.
+    # Importing TensorFlow starts no threads; its first operation does, and creates a context.
     current = getattr(context, "_context", None)
     return current is not None and bool(getattr(current, "_initialized", True))
 
@@ -62,5 +62,5 @@ def _note() -> None:
         keep_forever(session)
 
 
-# The first of all to be called in a child: what others clear then is not freed.
+# Registered first, so that objects that later handlers clear are not freed.
 after_fork(_note)

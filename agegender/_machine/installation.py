@@ -1,4 +1,4 @@
-"""What is known to break in an installation, found before it gives wrong numbers."""
+"""Checks for known problems of an installation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def opencv_wheels() -> list[str]:
 
 @functools.cache
 def check_opencv() -> None:
-    """Warn, once a process, when several OpenCV wheels have overwritten each other's ``cv2``."""
+    """Warn once per process if several OpenCV wheels have overwritten each other's ``cv2``."""
     found = opencv_wheels()
     if len(found) < 2:
         return

@@ -1,7 +1,7 @@
-"""Threads for reading pictures, lent again and again.
+"""Thread pools for reading pictures, which are reused.
 
-OpenCV keeps about half a kilobyte for ever of each thread that has once used it (5.0, measured), so that threads made
-anew for every call let a service's memory grow with every prediction.
+OpenCV keeps about half a kilobyte per thread that has used it (measured with 5.0). With new threads for every
+call, the memory of a service would grow with every prediction.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def reading_threads(n_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Lend a pool of threads to one caller at a time; what is still waiting after an error is cancelled."""
+    """Lend a thread pool to one caller at a time; after an error, waiting tasks are cancelled."""
     pool = _take(n_threads)
     try:
         yield pool
@@ -52,7 +52,7 @@ def _give_back(n_threads: int, pool: ThreadPoolExecutor) -> None:
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
-    _idle.clear()  # their threads are the parent's
+    _idle.clear()  # their threads belong to the parent
 
 
 after_fork(_after_fork)

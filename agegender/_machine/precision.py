@@ -1,4 +1,4 @@
-"""Keras in single precision, whatever policy the rest of the process has set."""
+"""Keras in single precision, whatever dtype policy the process uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["single_precision"]
 
 @contextmanager
 def single_precision() -> Iterator[None]:
-    """Make Keras layers in float32; the process' own dtype policy and float type are put back.
+    """Make Keras layers in float32, and restore the dtype policy and float type of the process.
 
     Rows, losses and the exported head are float32. With ``mixed_float16`` or float64 around, layers made here would
     be neither, and a frozen network would give other numbers.

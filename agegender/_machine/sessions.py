@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: every one that this library opens is opened here."""
+"""ONNX Runtime sessions; all sessions of the library are opened here."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def open_session(
     model : bytes
         The graph, weights included.
     n_threads : int, default=0
-        Threads within an operation; 0 is what ONNX Runtime chooses.
+        Threads within an operation; if 0, ONNX Runtime chooses.
     providers : sequence of str
-        Execution providers, the first one first.
+        Execution providers, in order of preference.
     memory_pattern : bool, default=True
-        Whether a plan of the memory is kept for each batch size. Inputs of many sizes should not: plans are kept
-        as long as the session.
+        Whether memory plans are stored per batch size. Use False for inputs of many sizes, because plans are
+        kept as long as the session.
     optimization : {"all", "basic", "none"}, default="all"
         How much ONNX Runtime may change the graph.
     optimized_path : path, default=None
-        Where the changed graph is written to.
+        File for the changed graph.
 
     Returns
     -------
     onnxruntime.InferenceSession
-        A forked child may forget it, but will not wait for it.
+        It is never freed in a forked child.
     """
     import onnxruntime
 
@@ -51,7 +51,7 @@ def open_session(
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = memory_pattern
-    # Waiting threads that spin take the cores from those that decode: a third of the speed, measured.
+    # Spinning threads take cores from the decoding threads, which costs a third of the speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = {

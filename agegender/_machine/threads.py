@@ -1,4 +1,4 @@
-"""How many threads decoding, networks and training use: decided here and nowhere else."""
+"""The number of threads for decoding, networks and training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joblib.parallel import get_active_backend
 
 __all__ = ["is_spread", "limit_tensorflow", "resolve_threads"]
 
-# On this machine, threads of one process do all that processes would, and load the network once.
+# On one machine, threads are as fast as processes, and the network is loaded only once.
 _THIS_MACHINE = ("SequentialBackend", "ThreadingBackend", "LokyBackend", "MultiprocessingBackend")
 
 
@@ -21,9 +21,9 @@ def resolve_threads(n_jobs: int | None = None) -> int:
     Parameters
     ----------
     n_jobs : int or None, default=None
-        A number of threads; negative counts back from the cores that this process may use (-1 is all, -2 all
-        but one). None takes them all, or as many as ``joblib.parallel_config(n_jobs=…)`` allows, and one where
-        joblib runs several calls in threads beside each other.
+        Number of threads. Negative numbers count back from the cores of this process (-1 is all cores, -2 all
+        but one). If None, all cores, or as many as ``joblib.parallel_config(n_jobs=…)`` allows, or one if
+        joblib runs several calls in threads.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def resolve_threads(n_jobs: int | None = None) -> int:
         If `n_jobs` is 0.
     """
     if n_jobs == 0:
-        raise ValueError("n_jobs=0 is no number of threads; None and -1 take every core.")
+        raise ValueError("n_jobs=0 is not a number of threads; None and -1 use all cores.")
     share = _share()
     if n_jobs is None:
         backend, allowed = get_active_backend()
@@ -48,10 +48,10 @@ def resolve_threads(n_jobs: int | None = None) -> int:
 
 
 def is_spread() -> bool:
-    """Return whether joblib's context sends work to other machines.
+    """Return whether joblib's active backend sends work to other machines.
 
-    Its own backends (loky, multiprocessing, threading) do not: on one machine the threads of one process do what
-    several processes would, and the network is there once. Work that runs on a worker is not spread again.
+    The backends that come with joblib (loky, multiprocessing, threading) do not: on one machine, threads are as
+    fast as processes, and the network is loaded only once. Within a worker, work is not distributed again.
     """
     backend, n_jobs = get_active_backend()
     kind = type(backend)
@@ -61,10 +61,10 @@ def is_spread() -> bool:
 
 
 def limit_tensorflow() -> None:
-    """Give TensorFlow, which would take every core of the machine, this process' share of them.
+    """Limit TensorFlow, which would use all cores of the machine, to this process' share.
 
-    It has one number of threads a process, fixed at its first operation: nothing is changed after that, nor
-    where somebody has chosen already.
+    TensorFlow's number of threads is fixed at its first operation. It is not changed after that, or if the user
+    has set it.
     """
     import tensorflow as tf
 
@@ -83,7 +83,7 @@ def _share() -> int:
 
 
 def _dask_tasks() -> int:
-    """Return how many tasks run beside each other in this Dask worker; 0 in a process or thread that is none."""
+    """Return the number of parallel tasks of this Dask worker; 0 outside of a Dask worker."""
     workers = sys.modules.get("distributed.worker")
     try:
         return int(workers.get_worker().state.nthreads) if workers is not None else 0
@@ -92,7 +92,7 @@ def _dask_tasks() -> int:
 
 
 def _told_share() -> int | None:
-    # joblib hands its worker processes their share of the cores in this variable, and people on clusters set it.
+    # joblib sets this variable to the share of its worker processes; users of clusters set it too.
     told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(told) if told.isdigit() else None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "kept_conversion", "make_conversion", "place_of"]
 
 _LARGEST = 10.0  # times the weights' size: the memory that a conversion takes, measured 6 to 8
+_LONGEST = 3600.0  # seconds: no conversion takes so long
 _told: set[Path] = set()
 _converting = threading.Lock()
 
@@ -61,7 +64,9 @@ def kept_conversion(sha256: str, name: str, input_size: tuple[int, int]) -> Conv
 
 
 def make_conversion(sha256: str, name: str, graph: KerasGraph, size: int) -> Converted | None:
-    """Convert a network and keep the result; None, and one warning, where that fails or the numbers are others.
+    """Convert a network and keep the result; None, and one warning, if that fails or the numbers differ.
+
+    None without a warning while another process converts the same network.
 
     Parameters
     ----------
@@ -76,19 +81,42 @@ def make_conversion(sha256: str, name: str, graph: KerasGraph, size: int) -> Con
         if (earlier := _earlier_failure(path)) is not None:
             _fall_back(path, name, earlier)
             return None
-        logging.getLogger(__name__).info("Converting %s to ONNX, once.", name)
         try:
-            content = _convert(graph, size)
-            found = _read(content, path, graph.input_size)
-            if found is None:
-                raise WeightsError("the ONNX form cannot be read back")
-            write_whole(path, lambda arriving: arriving.write_bytes(content))
+            with _alone(path) as alone:
+                return _made(path, graph, size) if alone else None
         except Exception as error:  # tf2onnx raises whatever its own code trips over
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             _note_failure(path, reason)
             _fall_back(path, name, reason)
             return None
-        return found
+
+
+def _made(path: Path, graph: KerasGraph, size: int) -> Converted:
+    content = _convert(graph, size)
+    found = _read(content, path, graph.input_size)
+    if found is None:
+        raise WeightsError("the ONNX form cannot be read back")
+    write_whole(path, lambda arriving: arriving.write_bytes(content))
+    return found
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Tell whether no other process is converting this network; if one is, Keras runs it here in the meantime."""
+    mark = path.with_suffix(".converting")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if time.time() - mark.stat().st_mtime > _LONGEST:
+            mark.unlink()  # its process was killed
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def _convert(graph: KerasGraph, size: int) -> bytes:
@@ -163,7 +191,7 @@ def _versions() -> dict[str, str]:
 
 
 def _free_memory() -> float | None:
-    """Return the memory that is to be had, in bytes; None where the system does not say."""
+    """Return the available memory in bytes; None if it is unknown."""
     try:
         said = Path("/proc/meminfo").read_text(encoding="ascii")
     except (OSError, ValueError):

@@ -19,12 +19,12 @@ from agegender.exceptions import WeightsError
 
 __all__ = ["build_keras"]
 
-# deepface is given our file by putting a function of ours in place of its own: one at a time.
+# A function of deepface is replaced temporarily so that it loads our file, by one thread at a time.
 _BUILDING = threading.Lock()
 
 
 def build_keras(published: Published, path: Path) -> Any:
-    """Build a network through deepface's own functions, with the weights of one given file in it.
+    """Build a network with deepface's functions and the weights of a given file.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _not_its_weights(published: Published, path: Path, error: BaseException) -> 
     size = f" and {known[1]:,} bytes" if known and known[1] else ""
     right = f" The right file has sha256 {known[0]}{size}." if known else ""
     return WeightsError(
-        f"{path} ({path.stat().st_size:,} bytes) does not hold the weights of {published.name}, or only a part of "
+        f"{path} ({path.stat().st_size:,} bytes) does not contain the weights of {published.name}, or only a part of "
         f"them ({reason}). Delete it and fetch {published.files[path.suffix]} from "
         f"{' or '.join(published.urls(path.suffix))}.{right}"
     )

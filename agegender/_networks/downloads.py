@@ -1,4 +1,4 @@
-"""A published network's weights file: the one that is here, else a downloaded one, checked either way."""
+"""Weights files of published networks: an existing or downloaded file, which is always checked."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Engine = Literal["auto", "onnx", "keras"]
 
 
 def locate(published: Published, engine: Engine = "auto") -> Path:
-    """Return a network's weights file: the one that is here, else a downloaded one; ONNX before HDF5.
+    """Return a network's weights file, which is downloaded if it does not exist; ONNX is preferred to HDF5.
 
     Raises
     ------
     WeightsNotFoundError
-        If it is not here and cannot be downloaded.
+        If it does not exist and could not be downloaded.
     WeightsError
-        If what is here, or was downloaded, is not a weights file.
+        If the existing or downloaded file is not a weights file.
     ValueError
         If the network has no form that the engine runs.
     """
@@ -48,7 +48,7 @@ def locate(published: Published, engine: Engine = "auto") -> Path:
         if (path := published.path(suffix)).is_file():
             return _check_present(path, published)
     if offline():
-        raise _not_found(published, engine, "AGEGENDER_OFFLINE forbids to download them")
+        raise _not_found(published, engine, "AGEGENDER_OFFLINE forbids downloads")
     failures = []
     for suffix in suffixes:
         try:
@@ -70,8 +70,8 @@ def _forms(published: Published, engine: Engine) -> list[str]:
 def _check_present(path: Path, published: Published) -> Path:
     """Check a file that lies where its project keeps it, under the name that the project gives to the published one.
 
-    One that is not the published one may be a network of the user's own training: deepface would take it too. It is
-    said aloud, and whether it fits the network is seen when it is read.
+    If it is not the published file, it may be the user's own network, which deepface would use too. So a
+    warning is issued; whether it fits the network is checked when it is read.
     """
     check_file(path, published.urls(path.suffix))
     expected = published.known.get(path.suffix)
@@ -81,21 +81,21 @@ def _check_present(path: Path, published: Published) -> Path:
     try:
         check_file(path, published.urls(path.suffix), expected=expected)
     except WeightsError as error:
-        warnings.warn(f"{error} Weights of your own are named with weights=….", WeightsWarning, stacklevel=4)
+        warnings.warn(f"{error} Pass your own weights with weights=….", WeightsWarning, stacklevel=4)
     return path
 
 
 def download(published: Published, suffix: str) -> Path:
-    """Fetch a weights file through deepface: under another name, checked, then renamed.
+    """Download a weights file through deepface: under another name, checked, then renamed.
 
     Of an archive, everything in ONNX form is kept: InsightFace takes a pack's folder that is there for a whole one.
 
     Raises
     ------
     WeightsError
-        If what came is not the file that was wanted.
+        If another file was downloaded.
     ValueError, OSError
-        If nothing came, or it cannot be written.
+        If nothing was downloaded, or the file cannot be written.
     """
     from deepface.commons import weight_utils
 
@@ -104,12 +104,12 @@ def download(published: Published, suffix: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     arriving = path.parent / f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{kind}"
     with _DOWNLOADING:
-        if path.is_file():  # another thread has just fetched it
+        if path.is_file():  # another thread has just downloaded it
             return path
         try:
             weight_utils.download_weights_if_necessary(file_name=str(arriving), source_url=urls)
             if not arriving.is_file():
-                raise WeightsError(f"no file came from {urls[0]}")
+                raise WeightsError(f"{urls[0]} gave no file")
             if kind == ".zip":
                 return _unpack(arriving, path, published)
             check_file(arriving, urls, expected=published.known.get(suffix))
@@ -153,10 +153,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def check_file(path: Path, urls: list[str], *, expected: tuple[str, int | None] | None = None) -> Path:
-    """Raise an error unless a file begins as its kind does and, where that is known, is the published one."""
+    """Raise an error if the first bytes of a file are wrong, or if it differs from the known published file."""
     with path.open("rb") as file:
         start = file.read(512)
-    remedy = "Delete it and fetch it again" + (f" from {' or '.join(urls)}." if urls else ".")
+    remedy = "Delete it and download it again" + (f" from {' or '.join(urls)}." if urls else ".")
     if looks_like_html(start):
         raise WeightsError(f"{path} is a web page, not weights: a download that failed. {remedy}")
     magic = {".onnx": ONNX_MAGIC, ".keras": ZIP_MAGIC}.get(path.suffix, HDF5_MAGIC)
@@ -185,5 +185,5 @@ def _not_found(published: Published, engine: Engine, why: str) -> WeightsNotFoun
     return WeightsNotFoundError(
         f"The weights of {published.name} are not on this machine, and {why}.\n"
         f"Put {files} into {published.folder} ({moved[published.project]} moves it), from one of{urls}\n"
-        f"or name the file with weights=…{left}, or use another network: Backbone.from_onnx(path)."
+        f"or pass the file with weights=…{left}, or use another network: Backbone.from_onnx(path)."
     )

@@ -12,7 +12,7 @@ EXPORTED = "agegender_export"
 
 
 def described(model: Any) -> dict[str, Any] | None:
-    """Return what an exported model says of itself; None of any other ONNX model."""
+    """Return the description of an exported model; None for any other ONNX model."""
     for entry in model.metadata_props:
         if entry.key == EXPORTED:
             try:
@@ -23,7 +23,7 @@ def described(model: Any) -> dict[str, Any] | None:
 
 
 def described_file(content: bytes) -> dict[str, Any] | None:
-    """Return what the content of a file says of itself, if it is that of an exported model."""
+    """Return the description in a file's content, if it is an exported model."""
     if EXPORTED.encode() not in content:
         return None
     import onnx

@@ -1,4 +1,4 @@
-"""Read ONNX graphs: shapes, layouts, the layers that people ask for, and a graph cut at one of its tensors."""
+"""ONNX graphs: shapes, layouts, named layers, and cutting a graph at a tensor."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from agegender.exceptions import WeightsError
 
 __all__ = ["CHANNELS_FIRST", "OnnxGraph", "ancestors", "attribute", "dims_of", "node_inputs"]
 
-# Operators that take (n, c, h, w) and give (n, c, h, w), whatever stands around them.
-CHANNELS_FIRST = frozenset(
-    [
-        *("AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace"),
-        *("GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool"),
-        *("QLinearConv", "SpaceToDepth", "Upsample"),
-    ]
-)
-# Operators whose result has other axes than what they take.
+# Operators whose input and output are always (n, c, h, w).
+CHANNELS_FIRST = frozenset((
+    "AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace",
+    "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool",
+    "QLinearConv", "SpaceToDepth", "Upsample",
+))  # fmt: skip
+# Operators whose output has other axes than their input.
 _NEW_AXES = frozenset(["Einsum", "Expand", "Flatten", "Gather", "MatMul", "Reshape", "Squeeze", "Unsqueeze"])
-# What these give does not depend on the pixels, only on the number of pictures.
+# The output of these depends only on the number of pictures, not on the pixels.
 _SIZES = frozenset(["Shape", "Size"])
 # The same numbers under another name.
 _PASSES_ON = frozenset(["Cast", "Dropout", "Identity"])
@@ -32,7 +30,7 @@ _FLATTENS = frozenset(["Flatten", "Reshape", "Squeeze"])
 
 
 class OnnxGraph:
-    """An ONNX network that takes pictures: what is in it, and the part of it that ends at a tensor.
+    """An ONNX network that takes pictures.
 
     Made by :func:`agegender._networks.onnx_files.read_graph`.
 
@@ -75,7 +73,7 @@ class OnnxGraph:
         self.layouts = self._find_layouts(layout)
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """Return a tensor that no picture changes, as an array; None where it is not an initialiser."""
+        """Return a constant tensor as an array; None if it is not an initialiser."""
         while name not in self.weights:
             node = self._made_by.get(name)
             if node is None or node.op_type not in _PASSES_ON:
@@ -86,7 +84,7 @@ class OnnxGraph:
         return np.asarray(numpy_helper.to_array(self.weights[name]))
 
     def cut(self, tensor: str) -> Any:
-        """Return a model of its own that computes `tensor` and nothing that `tensor` does not need."""
+        """Return a model that computes only `tensor` and what it depends on."""
         from onnx import helper
 
         nodes = ancestors(self.nodes, [tensor])
@@ -105,7 +103,7 @@ class OnnxGraph:
         return model
 
     def layers(self) -> Layers:
-        """Find the layers that have names of their own, from the graph's structure alone."""
+        """Find the named layers from the structure of the graph."""
         shapes = {name: shape for name in self._pictured if (shape := self.output_shape(name)) is not None}
         embedding = self._embedding()
         path = bottlenecks(self._steps(), self.input, embedding)
@@ -136,7 +134,7 @@ class OnnxGraph:
             raise WeightsError(f"This network's training pictures are no digests ({error}).") from None
 
     def output_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return what a tensor gives for one picture, or None where that is not known or not numbers."""
+        """Return the shape of a tensor for one picture, or None if it is unknown or not numeric."""
         shape = self.shapes.get(name)
         if name == self.input or not shape or len(shape) < 2 or shape[0] is not None:
             return None
@@ -157,13 +155,13 @@ class OnnxGraph:
                 or "none that reads the picture"
             )
             raise WeightsError(
-                f"This network has no output of shape (n, d) to take for its embedding, only: {found}."
+                f"This network has no output of shape (n, d) for the embedding, only: {found}."
             )
         # A two-dimensional output goes before a map of one position.
         return min(flat, key=lambda name: len(self.shapes[name]) != 2)
 
     def _from_pictures(self) -> dict[str, None]:
-        """Return the names of the tensors that the pixels decide, in the order in which they are computed."""
+        """Return the names of the tensors that depend on the pixels, in the order of computation."""
         found = {self.input: None}
         for node in self.nodes:
             if node.op_type not in _SIZES and any(name in found for name in node_inputs(node)):
@@ -230,7 +228,7 @@ class OnnxGraph:
         return node.op_type == "Conv" and one_position and attribute(node, "group", 1) == 1
 
     def _source(self, name: str, *, flat: bool = False) -> str:
-        """Follow a tensor back to where its numbers were computed, past what only hands them on."""
+        """Follow a tensor back to the operation that computed its numbers."""
         while (node := self._made_by.get(name)) is not None:
             before = node.input[0] if node.input else ""
             shape = self.output_shape(before)
@@ -242,7 +240,7 @@ class OnnxGraph:
 
 
 def ancestors(nodes: Sequence[Any], ends: Iterable[str]) -> list[Any]:
-    """Return the nodes that the tensors `ends` need, in the order in which they run."""
+    """Return the nodes that the tensors `ends` depend on, in order."""
     needed, kept = set(ends), []
     for node in reversed(nodes):
         if needed.intersection(node.output):
@@ -262,7 +260,7 @@ def attribute(node: Any, name: str, default: Any) -> Any:
 
 
 def node_inputs(node: Any) -> list[str]:
-    """Return what a node reads, that which its branches and loops read included."""
+    """Return the inputs of a node, including those of its branches and loops."""
     read = [name for name in node.input if name]
     for entry in node.attribute:
         for inner in [entry.g, *entry.graphs]:
@@ -272,7 +270,7 @@ def node_inputs(node: Any) -> list[str]:
 
 
 def dims_of(value: Any) -> list[int | None]:
-    """Return the dimensions of a declared tensor; None where one is open."""
+    """Return the dimensions of a declared tensor; None for an open dimension."""
     dims = value.type.tensor_type.shape.dim
     return [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
 

@@ -1,7 +1,7 @@
-"""Networks in 8-bit integers: what ranges their activations take on pictures, and which of them stay in float32.
+"""Networks in 8-bit integers: ranges of activations, and operations that stay in float32.
 
 The graph is rewritten first, as it is before it runs (PReLU as convolutions), and its batch normalisations folded:
-a PReLU in the middle of integers would be computed in float32, and take three quarters of the time.
+otherwise a PReLU between integer operations would be computed in float32 and take three quarters of the time.
 """
 
 from __future__ import annotations
@@ -25,28 +25,17 @@ from agegender.exceptions import WeightsError
 __all__ = ["Quantized", "is_quantized", "quantize_graph"]
 
 AT_ONCE = 4
-"""Pictures that pass through the network together while every one of its activations is looked at."""
+"""Pictures per batch while all activations are measured."""
 
 COVERAGE = 99.995
-"""Percentile at which ranges are cut off: a few values at the borders would stretch them for all others."""
+"""Percentile at which ranges are cut off, because a few values at the borders would make all steps larger."""
 
 _MOST_VALUES = 2**17
-_OPSET = 13  # the first whose weights have a scale for each channel
+_OPSET = 13  # the first with one scale per channel of the weights
 _KINDS = [
-    *(
-        "Conv",
-        "Gemm",
-        "MatMul",
-        "Add",
-        "Mul",
-        "Relu",
-        "Concat",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-    ),
-    *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"),
-]
+    "Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool",
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze",
+]  # fmt: skip
 _QUANTIZED = frozenset(
     ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"]
 )
@@ -60,9 +49,9 @@ class Quantized:
     ----------
     model : onnx.ModelProto
     error : float
-        What rounding adds to the outputs as a share of their variance over pictures, the mean over their numbers.
+        Rounding error of the outputs, as a share of their variance over pictures, averaged over their numbers.
     n_float, n_nodes : int
-        Operations that could be in integers and stay in float32, and how many there are.
+        Number of quantisable operations that stay in float32, and number of quantisable operations.
     """
 
     model: Any
@@ -72,7 +61,7 @@ class Quantized:
 
 
 def is_quantized(graph: OnnxGraph) -> bool:
-    """Tell whether any of a network's operations work on integers already."""
+    """Return whether a network is already quantised."""
     return any(node.op_type in _QUANTIZED for node in graph.nodes)
 
 
@@ -85,19 +74,19 @@ def quantize_graph(
     ----------
     graph : OnnxGraph
     pictures : ndarray of shape (n, ...)
-        As the network takes them. Ranges are found on every other one, the error is measured on the rest.
+        The inputs of the network. Ranges are measured on every other one, the error on the rest.
     outputs : sequence of str
         The tensors whose error counts.
     max_error : float
-        The last operations stay in float32, as few as bring the error of each output to at most this; in one
-        piece, for each way from integers to float32 and back costs a new layout.
+        The largest allowed error of each output. As few as possible of the last operations stay in float32;
+        they form one block, because each conversion between integers and float32 takes time.
     verbose : int
-        With 1, a progress bar over what is tried.
+        If 1, show a progress bar.
 
     Raises
     ------
     WeightsError
-        If nothing would be left in integers.
+        If no operation would be left in integers.
     """
     model = _folded(rewritten(graph, graph.layers().embedding))
     calibration = _Calibration(model, graph.input, pictures, outputs)
@@ -112,7 +101,7 @@ def quantize_graph(
                 return Quantized(integers, error, n_float, len(candidates))
     raise WeightsError(
         f"No part of this network can be in 8-bit integers with an error of at most {max_error:g}; even the first "
-        "operations alone bring more. Give a larger max_error, or use the network as it is."
+        "operations have a larger error. Use a larger max_error, or the float network."
     )
 
 
@@ -128,7 +117,7 @@ def _last(n: int) -> Iterator[int]:
 
 
 class _Calibration:
-    """What a network's activations are on pictures."""
+    """The activations of a network on pictures."""
 
     def __init__(
         self, model: Any, picture: str, pictures: NDArray[np.float32], outputs: Sequence[str]
@@ -155,7 +144,7 @@ class _Calibration:
         return {name: (min(zero, low), max(zero, high)) for name, (low, high) in means.items()}
 
     def error(self, integers: Any) -> float:
-        """Return the error of the worst of the outputs."""
+        """Return the largest error of the outputs."""
         rounded = self._rows(_session(integers, self.outputs))
         return max(_noise(ours, theirs) for ours, theirs in zip(self._exact, rounded, strict=True))
 
@@ -177,7 +166,7 @@ def _range(value: NDArray[np.float32]) -> NDArray[np.float32]:
 def _noise(exact: NDArray[np.float32], rounded: NDArray[np.float32]) -> float:
     """Return the squared difference as a share of the variance over pictures, the mean over columns."""
     difference, variance = np.mean((rounded - exact) ** 2, axis=0), np.var(exact, axis=0)
-    # Columns that are the same for every picture tell nothing, and cannot be spoilt.
+    # Columns that are constant over pictures carry no information and are ignored.
     varied = variance > 1e-6 * variance.max()
     return float(np.minimum(difference[varied] / variance[varied], 1.0).mean()) if varied.any() else 0.0
 
@@ -224,7 +213,7 @@ def _folded(model: Any) -> Any:
 
 
 def _session(model: Any, names: Sequence[str]) -> Any:
-    """Return a session that gives every one of the tensors."""
+    """Return a session that outputs all of the tensors."""
     import onnx
     from onnx import helper
 

@@ -40,7 +40,7 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can note
 
 
 def check_keras() -> None:
-    """Raise an error where Keras cannot run TensorFlow networks in this process."""
+    """Raise an error if Keras cannot run TensorFlow networks in this process."""
     check_tensorflow()
     import keras
 
@@ -55,7 +55,7 @@ def check_keras() -> None:
 
 @contextmanager
 def quiet_keras() -> Iterator[None]:
-    """Handle models that nobody here can change: in single precision, and without Keras' warnings of them."""
+    """Handle given models in single precision and without Keras' warnings."""
     with single_precision(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")
         warnings.filterwarnings("ignore", message=".*np\\.object.*", category=FutureWarning)
@@ -73,7 +73,7 @@ def picture_size(model: Any) -> tuple[int, int]:
     inputs = getattr(model, "inputs", None)
     if not inputs or not getattr(model, "outputs", None):
         raise ValueError(
-            f"{type(model).__name__} has no fixed graph of layers; give a functional or sequential model, built."
+            f"{type(model).__name__} has no fixed graph of layers; pass a functional or built sequential model."
         )
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3 or None in shape[1:]:
@@ -98,11 +98,11 @@ class KerasGraph:
         self.input_size = picture_size(model)
 
     def layers(self) -> Layers:
-        """Find the layers that have names of their own."""
+        """Find the named layers."""
         return keras_layers(self.model)
 
     def cut(self, name: str) -> Any:
-        """Return a model that computes the operation `name` and nothing that it does not need."""
+        """Return a model that computes only the operation `name` and what it depends on."""
         import keras
 
         output = next(op.output for op in _operations(self.model) if op.name == name)
@@ -110,7 +110,7 @@ class KerasGraph:
 
 
 def keras_layers(model: Any) -> Layers:
-    """Find the layers of a functional model that have names of their own, from its structure alone."""
+    """Find the named layers of a functional model from its structure."""
     made_by, shapes = _made_by(model), _shapes(model)
     by_name = {op.name: op for op in made_by.values()}
     embedding = _embedding(model, made_by, shapes)
@@ -143,11 +143,11 @@ def keras_path(model: Any) -> list[str]:
 
 
 def name_layers_by_order(model: Any) -> None:
-    """Number the layers that have no name of their own from the model's start.
+    """Number layers without an explicit name from the start of the model.
 
-    Keras numbers them by what else the process has made before, so that the same layer would have another name, and
-    other cached rows, from one run to the next. A layer that took the place of one of another kind, and its name, is
-    numbered too.
+    Keras numbers them over all models of the process, so that the same layer would have another name, and other
+    cached rows, in the next run. A layer that took the place of one of another kind, and its name, is numbered
+    too.
     """
     kinds = [_kind(layer) for layer in model.layers]
     numbered = re.compile(rf"({'|'.join(set(kinds))})(_\d+)?")
@@ -192,7 +192,7 @@ def load_keras(content: bytes, source: str) -> Any:
     Raises
     ------
     WeightsError
-        If it is damaged, or holds layers that Keras does not know.
+        If it is damaged, or contains layers that Keras does not know.
     """
     check_keras()
     import keras
@@ -202,24 +202,24 @@ def load_keras(content: bytes, source: str) -> Any:
             path = Path(folder) / "model.keras"  # Keras reads from a path only
             path.write_bytes(content)
             return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # keras raises what the file's contents lead it to
+    except Exception as error:  # keras raises many kinds of exceptions
         raise WeightsError(
-            f"{source} cannot be loaded by Keras ({str(error).strip()[:300]}). Layers of one's own need "
-            "keras.saving.register_keras_serializable; Lambda layers, which hold code, are not loaded."
+            f"{source} cannot be loaded by Keras ({str(error).strip()[:300]}). Custom layers need "
+            "keras.saving.register_keras_serializable; Lambda layers, which contain code, are not loaded."
         ) from error
 
 
 def check_weights_are_numbers(model: Any, source: str) -> None:
-    """Raise an error where a weight is NaN or infinite."""
+    """Raise an error if a weight is NaN or infinite."""
     for weight in model.weights:
         if not np.isfinite(np.asarray(weight)).all():
             raise WeightsError(
-                f"{source} is damaged: {weight.path} holds values that are no numbers. Fetch it again."
+                f"{source} is damaged: {weight.path} contains values that are not finite. Download it again."
             )
 
 
 def check_weights_are_from(model: Any, path: Path) -> None:
-    """Raise an error where a weight is not one of those in an HDF5 file: it would be a random one."""
+    """Raise an error if a weight is not in an HDF5 file, because it would be random."""
     import h5py
 
     held: set[tuple[tuple[int, ...], bytes]] = set()
@@ -233,8 +233,8 @@ def check_weights_are_from(model: Any, path: Path) -> None:
     lacking = [weight.path for weight in model.weights if _fingerprint(weight) not in held]
     if lacking:
         raise WeightsError(
-            f"{path} does not hold {len(lacking)} of the network's {len(model.weights)} weights, {lacking[0]} among "
-            "them, and nothing is predicted with weights that were not loaded. Delete it and fetch it again."
+            f"{path} does not contain {len(lacking)} of the network's {len(model.weights)} weights, such as "
+            f"{lacking[0]}. Nothing is predicted with weights that were not loaded. Delete it and download it again."
         )
 
 
@@ -302,7 +302,7 @@ def _embedding(model: Any, made_by: dict[int, Any], shapes: dict[str, tuple[int,
         if len(shapes.get(name, ())) == 1:
             return str(name)
     found = ", ".join(f"{name} {shapes.get(name)}" for name in names) or "none"
-    raise ValueError(f"The model has no output of shape (n, d) to take for its embedding, only: {found}.")
+    raise ValueError(f"The model has no output of shape (n, d) for the embedding, only: {found}.")
 
 
 def _is_dense(op: Any) -> bool:
@@ -316,7 +316,7 @@ def _is_dense(op: Any) -> bool:
 
 
 def _source(op: Any, made_by: dict[int, Any], *, flat: bool = False) -> str:
-    """Follow an operation back to where its numbers were computed, past what only hands them on."""
+    """Follow an operation back to the one that computed its numbers."""
     from keras import layers
 
     passes_on = (

@@ -1,4 +1,4 @@
-"""The layers that people ask for, by words that fit every network and by names of its own."""
+"""Layers, by words that are the same for all networks, and by the names of tensors."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from agegender._utils.validation import did_you_mean
 __all__ = ["LAYERS", "Layers", "bottlenecks"]
 
 LAYERS = ("embedding", "penultimate", "pooled", "feature_map", "input")
-"""The layers that every network may be asked for by the same word."""
+"""The words for layers that are the same for all networks."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What can be asked of a network.
+    """The layers of a network.
 
     Attributes
     ----------
     shapes : dict of str to tuple of int
-        What each tensor gives for one picture: maps as (h, w, channels), maps of one position as (channels,).
+        The shape of each tensor for one picture: maps as (h, w, channels), maps of one position as (channels,).
     embedding : str
         The network's own output.
     penultimate : str or None
-        What the last dense layer reads; None where there is no dense layer.
+        The input of the last dense layer; None if there is no dense layer.
     feature_map : str or None
-        The last map with more than one position; None where there is no map.
+        The last map with more than one position; None if there is no map.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -37,7 +37,7 @@ class Layers:
     def find(self, layer: str) -> tuple[str, bool]:
         """Return the tensor that a layer is computed from, and whether it is averaged over its positions.
 
-        The picture itself, "input", is no tensor of the network's: its name is empty.
+        The picture itself, "input", is not a tensor of the network: its name is empty.
 
         Raises
         ------
@@ -62,11 +62,11 @@ class Layers:
             return inner, True
         raise ValueError(
             f"there is no layer {layer!r}, but {', '.join(map(repr, LAYERS))}, and {len(self.shapes)} tensors of the "
-            f"network's own, listed in Backbone.layers.{did_you_mean(layer, [*LAYERS, *self.shapes])}"
+            f"network, listed in Backbone.layers.{did_you_mean(layer, [*LAYERS, *self.shapes])}"
         )
 
     def name(self, layer: str) -> str:
-        """Return the one name of a layer that may be asked for under several."""
+        """Return the unique name of a layer that has several names."""
         tensor, pooled = self.find(layer)
         if pooled:
             return f"pooled({tensor})"
@@ -75,14 +75,16 @@ class Layers:
         return f"tensor({tensor})" if tensor in LAYERS and self.find(tensor) != (tensor, False) else tensor
 
     def shape(self, layer: str) -> tuple[int, ...]:
-        """Return what a layer of the network's own gives for one picture."""
+        """Return the shape of a layer for one picture."""
         tensor, pooled = self.find(layer)
         return self.shapes[tensor][-1:] if pooled else self.shapes[tensor]
 
 
 def _there(tensor: str | None, layer: str, what: str) -> str:
     if tensor is None:
-        raise ValueError(f"there is no layer {layer!r}, for there is no {what} in it; it has an 'embedding'.")
+        raise ValueError(
+            f"there is no layer {layer!r}, because the network has no {what}; it has an 'embedding'."
+        )
     return tensor
 
 

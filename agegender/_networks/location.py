@@ -1,4 +1,4 @@
-"""Where network files lie, and whether they may be downloaded: folders and environment variables."""
+"""Folders of network files, and environment variables for downloads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mirrored(addresses: tuple[str, ...], file_name: str) -> list[str]:
 
 
 def offline() -> bool:
-    """Tell whether ``AGEGENDER_OFFLINE`` forbids downloads."""
+    """Return whether ``AGEGENDER_OFFLINE`` forbids downloads."""
     return os.environ.get("AGEGENDER_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 

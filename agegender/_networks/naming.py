@@ -48,7 +48,7 @@ def find_by_name(given: str, weights: Weights, engine: Engine) -> dict[str, Any]
     Raises
     ------
     WeightsNotFoundError, WeightsError
-        If its file is not to be had, or is not what it should be.
+        If its file was not found and could not be downloaded, or has the wrong content.
     ValueError
         If it cannot be used here, or not in this form.
     """

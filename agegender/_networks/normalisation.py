@@ -1,4 +1,4 @@
-"""Whether a network normalises its pictures by itself, told by its first operations."""
+"""Whether a network contains its normalisation, recognised by its first operations."""
 
 from __future__ import annotations
 

@@ -106,6 +106,7 @@ OF_DEEPFACE = (
         onnx="facenet512_weights.onnx",
         h5="facenet512_weights.h5",
         known={".h5": ("3f76b5117a9ca574d536af8199e6720089eb4ad3dc7e93534496d88265de864f", 94_955_648)},
+        checked=_ONNX_ONLY,
         module="Facenet",
         builder="load_facenet512d_model",
     ),

@@ -1,4 +1,4 @@
-"""Read ONNX files that take pictures, and make them take any number at once."""
+"""Reading ONNX files that take pictures, and making the batch size free."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REEXPORT = "Export it again with a dynamic batch dimension."
 
 
 def looks_like_html(content: bytes) -> bool:
-    """Tell whether a file is a web page, as failed downloads often are."""
+    """Return whether a file is a web page, as failed downloads often are."""
     start = content[:512].lstrip().lower()
     return start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
 
@@ -30,21 +30,21 @@ def looks_like_html(content: bytes) -> bool:
 def read_graph(content: bytes, source: str, *, input_size: tuple[int, int] | None = None) -> OnnxGraph:
     """Read an ONNX network that takes pictures.
 
-    A network made for one picture at a time is changed to take any number of them, and tried out.
+    A network with a batch size of one is changed to any batch size, and tested.
 
     Parameters
     ----------
     content : bytes
         An ONNX file.
     source : str
-        What to call it in messages.
+        Its name in messages.
     input_size : tuple of int, default=None
-        Height and width in pixels, where the graph leaves them open.
+        Height and width in pixels, if the graph leaves them open.
 
     Raises
     ------
     WeightsError
-        If this is no ONNX network, or not one that takes pictures of three colours.
+        If this is not an ONNX network, or its input is not a picture with three colours.
     """
     model = _parse(content, source)
     picture = _picture_input(model, source)
@@ -75,18 +75,16 @@ def _parse(content: bytes, source: str) -> Any:
 
     if looks_like_html(content):
         raise WeightsError(
-            f"{source} is a web page, not an ONNX network: a download that failed. Fetch it again."
+            f"{source} is a web page, not an ONNX network: the download failed. Download it again."
         )
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own errors have no class that is worth importing
         raise WeightsError(
-            f"{source} is not an ONNX network, or only a part of one ({_first_line(error)}). Fetch it again."
+            f"{source} is not an ONNX network, or only a part of one ({_first_line(error)}). Download it again."
         ) from error
     if not model.graph.node:
-        raise WeightsError(
-            f"{source} holds no ONNX network: there is not one operation in it. Fetch it again."
-        )
+        raise WeightsError(f"{source} contains no ONNX network: it has no operations. Download it again.")
     if (description := described(model)) is not None:
         raise WeightsError(
             f"{source} {what_it_is(description)}. It cannot be the network of another model: take the one that "
@@ -96,7 +94,7 @@ def _parse(content: bytes, source: str) -> Any:
     if opset < _FIRST_OPSET:
         raise WeightsError(
             f"{source} is written in ONNX opset {opset}; opset {_FIRST_OPSET} and newer can be read. "
-            "onnx.version_converter.convert_version(model, 13) renews it."
+            "onnx.version_converter.convert_version(model, 13) converts it."
         )
     if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in model.graph.initializer):
         raise WeightsError(
@@ -159,7 +157,7 @@ def _picture_layout(model: Any, name: str, dims: list[int | None], source: str) 
 
 
 def _layout_by_use(nodes: Sequence[Any], name: str) -> str:
-    """Tell the picture's layout by the first operation that moves its axes or takes it as a map."""
+    """Return the layout of the picture, from the first operation that transposes it or uses it as a map."""
     for node in nodes:
         if name not in node.input:
             continue
@@ -178,9 +176,7 @@ def _open_sides(picture: Any, layout: str, wanted: tuple[int, int] | None, sourc
         dim = picture.type.tensor_type.shape.dim[layout.index(axis)]
         known = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
         if known is None and side is None:
-            raise WeightsError(
-                f"{source} takes pictures of any size; say which with input_size=(height, width)."
-            )
+            raise WeightsError(f"{source} takes pictures of any size; pass input_size=(height, width).")
         if known is not None and side is not None and known != side:
             raise WeightsError(f"{source} takes pictures of {known} pixels along {axis}, not of {side}.")
         size.append(int(known or side or 0))
@@ -190,7 +186,7 @@ def _open_sides(picture: Any, layout: str, wanted: tuple[int, int] | None, sourc
 
 
 def _free_batch(model: Any, picture: Any, fixed: int) -> None:
-    """Let a graph made for a fixed number of pictures take any number."""
+    """Make the batch size of a graph free."""
     from onnx import numpy_helper
 
     picture.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -211,7 +207,7 @@ def _free_batch(model: Any, picture: Any, fixed: int) -> None:
 
 
 def _try_batches(graph: OnnxGraph, source: str) -> None:
-    """Run the freed graph on two pictures together and one by one."""
+    """Check that the changed graph gives the same for two pictures together and one by one."""
     embedding = graph.layers().embedding
     pictures = _some_pictures(graph, 2)
     try:
@@ -228,7 +224,7 @@ def _try_batches(graph: OnnxGraph, source: str) -> None:
 
 
 def _infer_shapes(model: Any) -> tuple[dict[str, tuple[int | None, ...]], dict[str, int]]:
-    """Infer shapes on a copy without the weights' numbers: a fraction of a second for 34 M of them."""
+    """Infer shapes on a copy without the values of the weights, which is fast even for 34 M weights."""
     from onnx import ModelProto, helper, shape_inference
 
     light = ModelProto(ir_version=max(4, model.ir_version))
@@ -257,7 +253,7 @@ def _infer_shapes(model: Any) -> tuple[dict[str, tuple[int | None, ...]], dict[s
 
 
 def _measure_shapes(graph: OnnxGraph, source: str) -> OnnxGraph:
-    """Run the network once, where shapes depend on computed ones that inference does not follow."""
+    """Run the network once to measure shapes that cannot be inferred."""
     from onnx import ModelProto, helper
 
     names = [name for node in graph.nodes for name in node.output if name]
@@ -275,7 +271,8 @@ def _measure_shapes(graph: OnnxGraph, source: str) -> OnnxGraph:
     shapes, types = dict(graph.shapes), dict(graph.types)
     for name, value in zip(unknown, found, strict=True):
         if isinstance(value, np.ndarray):
-            first = () if not value.ndim else (None if len(value) == 3 else len(value),)
+            n_first = None if value.ndim and len(value) == 3 else len(np.atleast_1d(value))
+            first = (n_first,) if value.ndim else ()
             shapes[name] = (*first, *value.shape[1:])
             types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
     return OnnxGraph(graph.model, graph.input, graph.layouts[graph.input], graph.input_size, shapes, types)

@@ -1,4 +1,4 @@
-"""Networks read from their files: their layers, remembered, and the one read last, kept until it runs."""
+"""Reading networks: their layers are cached, and the last network is kept until it is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Description(Protocol):
-    """What this folder needs to know of a network: an `agegender.backbones.Backbone`."""
+    """The part of `agegender.backbones.Backbone` that this folder needs."""
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ _lock = threading.RLock()
 
 
 def layers_of(backbone: Description) -> Layers:
-    """Return what can be asked of a network; its file is read at the first time only."""
+    """Return the layers of a network; its file is read only once."""
     with _lock:
         key = backbone.structure
         if key not in _layers:
@@ -179,16 +179,16 @@ def _kept_conversion(backbone: Description) -> Converted | None:
 
 
 def read_network(backbone: Description) -> Any:
-    """Return a network as it stands in its file, an OnnxGraph or a KerasGraph.
+    """Return the network in a file, an OnnxGraph or a KerasGraph.
 
-    The one read last is kept until :func:`forget_network`, and a Keras one as long as it runs.
+    The last network is kept until :func:`forget_network`, and a Keras network as long as it runs.
 
     Raises
     ------
     WeightsNotFoundError
-        If its file is gone.
+        If its file no longer exists.
     WeightsError
-        If its file is not what it should be.
+        If its file has another content.
     """
     with _lock:
         key = backbone.structure
@@ -199,14 +199,14 @@ def read_network(backbone: Description) -> Any:
 
 
 def keep_network(backbone: Description, graph: Graph) -> None:
-    """Keep a network that has just been read, so that it need not be read again at once."""
+    """Keep a network that has just been read, so that it is not read again."""
     with _lock:
         _read.clear()
         _read[backbone.structure] = graph
 
 
 def forget_network() -> None:
-    """Let go of the network that was read last: its weights are most of the memory that it takes."""
+    """Free the network that was read last, because its weights take memory."""
     with _lock:
         _read.clear()
         _converted.clear()
@@ -231,7 +231,7 @@ def _from_file(backbone: Description) -> Graph:
 
 
 def _check_published(backbone: Description, layers: Layers, source: str) -> None:
-    """Refuse another network's ONNX file under the name of one of deepface's."""
+    """Refuse the ONNX file of another network under a name of deepface."""
     from agegender._networks.published import PUBLISHED
 
     published = PUBLISHED.get(backbone.name)
@@ -240,8 +240,8 @@ def _check_published(backbone: Description, layers: Layers, source: str) -> None
     n_numbers = layers.shapes[layers.embedding][-1]
     if n_numbers != published.n_numbers:
         raise WeightsError(
-            f"{source} is not {backbone.name}: it gives {n_numbers} numbers where {backbone.name} gives "
-            f"{published.n_numbers}. Delete it and fetch it again from {' or '.join(published.urls('.onnx'))}."
+            f"{source} is not {backbone.name}: its embedding has {n_numbers} numbers; that of {backbone.name} has "
+            f"{published.n_numbers}. Delete it and download it again from {' or '.join(published.urls('.onnx'))}."
         )
 
 

@@ -1,4 +1,4 @@
-"""From a backbone and pictures to its network in integers, which says of itself what it takes."""
+"""Quantising a backbone on pictures; the file contains its normalisation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def quantize_backbone(
         raise ValueError(f"max_error={max_error!r} should be a number above 0, of at most 1.")
     if len(sample) < LEAST_PICTURES:
         raise ValueError(
-            f"{len(sample)} pictures are too few to measure ranges on; give at least {LEAST_PICTURES}, better a "
-            "hundred, of the kind that will be embedded."
+            f"{len(sample)} pictures are too few to measure ranges on; pass at least {LEAST_PICTURES}, better a "
+            "hundred, like those that will be embedded."
         )
     graph = read_network(backbone) if backbone.format == "onnx" else _converted(backbone)
     if is_quantized(graph):
-        raise ValueError(f"{backbone.name} is in integers already; quantise the float network.")
+        raise ValueError(f"{backbone.name} is already quantised; use the float network.")
     layers = graph.layers()
     outputs = list(dict.fromkeys([layers.embedding, layers.penultimate or layers.embedding]))
     pictures = _network_inputs(backbone, graph, sample)
@@ -89,7 +89,7 @@ def _converted(backbone: Description) -> OnnxGraph:
 
 @contextmanager
 def quiet_converter() -> Iterator[None]:
-    """Keep converters from logging advice that is not the user's to follow."""
+    """Suppress log messages of converters."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Make of an ONNX network the graph that ONNX Runtime is fastest with: the same numbers from raw pictures."""
+"""Rewriting ONNX networks into graphs that ONNX Runtime runs faster, with the same output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PICTURES", "handed_out", "rewritten", "runnable"]
 
 PICTURES = "agegender_pictures"
 _PREFIX = "agegender/"
-# ONNX Runtime's blocked layout takes whole blocks of so many channels.
+# The block size, in channels, of ONNX Runtime's blocked layout.
 _BLOCK = 16
 
 Numbers = float | tuple[float, float, float]
@@ -35,15 +35,15 @@ def runnable(
     ----------
     graph : OnnxGraph
     tensor : str
-        The tensor to compute; what comes after it is left out.
+        The tensor to compute; operations after it are removed.
     color : {"rgb", "bgr"}, default="rgb"
-        The order of colours that the network takes.
+        The colour order of the network's input.
     mean, scale : float or tuple of three floats
-        The network is fed (x − mean)·scale, in its own order of colours.
+        The network is fed (x − mean)·scale, in its colour order.
     pooled : bool, default=False
         Average the map over its positions.
     rewrite : bool, default=True
-        Replace operations that ONNX Runtime is slow with by others that give the same numbers.
+        Replace slow operations of ONNX Runtime by fast ones that give the same numbers.
 
     Returns
     -------
@@ -109,17 +109,17 @@ def _assemble(
 
 
 class _Body:
-    """Nodes made for a graph, and the constants that they read."""
+    """New nodes for a graph, and their constants."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         self.graph = graph
         self.weights: dict[str, NDArray[Any]] = {}
 
     def prelude(self, color: str, mean: Numbers, scale: Numbers) -> list[Any]:
-        """From uint8 (n, h, w, 3) RGB to what the network takes."""
+        """From uint8 (n, h, w, 3) RGB to the network's input."""
         from onnx import TensorProto
 
-        # Channels first, for there the order of colours changes by whole planes.
+        # Channels first, because swapping colours then moves whole planes.
         chain = _Chain(self, PICTURES).add("Transpose", perm=[0, 3, 1, 2])
         if color == "bgr":
             chain.add("Gather", np.array([2, 1, 0], np.int64), axis=1)
@@ -135,7 +135,7 @@ class _Body:
         return chain.ending_as(self.graph.input)
 
     def ending(self, tensor: str, pooled: bool) -> tuple[list[Any], str]:
-        """From a tensor to what is handed out: float32, channels last, maps of one position flat."""
+        """From a tensor to the output: float32, channels last, maps of one position flat."""
         from onnx import TensorProto
 
         chain = _Chain(self, tensor)
@@ -154,11 +154,11 @@ class _Body:
         return chain.nodes, chain.end
 
     def faster(self, nodes: list[Any]) -> list[Any]:
-        """Replace what ONNX Runtime is slow with by what gives the same numbers."""
+        """Replace slow operations by fast ones with the same output."""
         return self.with_blocked_arithmetic(self.without_prelu(nodes))
 
     def without_prelu(self, nodes: list[Any]) -> list[Any]:
-        """Write PReLU(x) = dw₁(ReLU(x)) + dw₂(x), for the blocked layout has convolutions and no PReLU.
+        """Write PReLU(x) = dw₁(ReLU(x)) + dw₂(x), because the blocked layout has convolutions but no PReLU.
 
         dw₁ and dw₂ are 1×1 convolutions, one channel each, of weights 1 − a and a.
         """
@@ -177,7 +177,7 @@ class _Body:
         return written
 
     def with_blocked_arithmetic(self, nodes: list[Any]) -> list[Any]:
-        """Write x·w + b, one w and b a channel, as a convolution: in the blocked layout it costs no reordering."""
+        """Write x·w + b, with w and b per channel, as a convolution, which needs no reordering."""
         made_by = {name: node for node in nodes for name in node.output}
         readers: dict[str, list[Any]] = {}
         for node in nodes:
@@ -186,7 +186,7 @@ class _Body:
         written, taken = [], set()
         for node in nodes:
             scaled = self._scaled(node)
-            # Right after a convolution ONNX Runtime folds it into that one's weights by itself.
+            # Directly after a convolution, ONNX Runtime folds it into the weights.
             if scaled is None or _kind(made_by.get(scaled[0])) == "Conv":
                 written += [] if node.output[0] in taken else [node]
                 continue
@@ -200,7 +200,7 @@ class _Body:
         return written
 
     def _scaled(self, node: Any) -> tuple[str, NDArray[np.float32]] | None:
-        """Return what a product by one constant a channel reads, and the constants."""
+        """Return the input of a product with one constant per channel, and the constants."""
         if node.op_type != "Mul":
             return None
         for x in node.input:
@@ -210,12 +210,12 @@ class _Body:
         return None
 
     def _constant_beside(self, node: Any, x: str) -> NDArray[np.float32] | None:
-        """Return the other operand of a sum or product of `x`, if it is one constant a channel."""
+        """Return the other operand of a sum or product with `x`, if it is one constant per channel."""
         others = [name for name in node.input if name != x]
         return self._per_channel(x, others[0]) if len(others) == 1 else None
 
     def _prelu(self, node: Any, made_by: dict[str, Any]) -> tuple[str, NDArray[np.float32]] | None:
-        """Return what a PReLU reads and its slope for each channel, or None where `node` ends none."""
+        """Return the input of a PReLU and its slope per channel, or None if `node` does not end a PReLU."""
         x, slope = None, None
         if node.op_type == "PRelu":
             x, slope = node.input[0], self._per_channel(node.input[0], node.input[1])
@@ -241,7 +241,7 @@ class _Body:
         return None, None
 
     def _per_channel(self, x: str, name: str) -> NDArray[np.float32] | None:
-        """Return a constant as one number for each channel of the map `x`, or None where it is something else."""
+        """Return a constant as one number per channel of the map `x`, or None."""
         from onnx import TensorProto
 
         shape, value = self.graph.shapes.get(x), self.graph.constant(name)
@@ -257,7 +257,7 @@ class _Body:
 
 
 class _Chain:
-    """Nodes one after another, each reading the one before."""
+    """A chain of nodes, each reading the previous one."""
 
     def __init__(self, body: _Body, start: str, name: str | None = None) -> None:
         self.body = body
@@ -282,7 +282,7 @@ class _Chain:
         return self
 
     def depthwise(self, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> _Chain:
-        """Append a 1×1 convolution that scales each channel, and shifts it."""
+        """Append a 1×1 convolution that scales and shifts each channel."""
         channels = len(weight)
         numbers = [weight.reshape(channels, 1, 1, 1)] + ([] if bias is None else [bias])
         return self.add("Conv", *numbers, group=channels, kernel_shape=[1, 1])

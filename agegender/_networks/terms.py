@@ -30,18 +30,18 @@ _TERMS = "agegender"
 
 
 def state_terms(model: Any, terms: dict[str, Any]) -> None:
-    """Write what a network takes, and under which terms, into its ONNX file, so that nobody has to remember it."""
+    """Write normalisation and terms of a network into its ONNX file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = _TERMS, json.dumps(terms)
 
 
 def stated_terms(model: Any, source: str) -> dict[str, Any]:
-    """Return what :func:`state_terms` wrote; empty where it wrote nothing.
+    """Return what :func:`state_terms` wrote; empty if it wrote nothing.
 
     Raises
     ------
     WeightsError
-        If what stands there in its place is something else.
+        If the metadata are of another kind.
     """
     for entry in model.metadata_props:
         if entry.key == _TERMS:

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from agegender._utils.validation import check_choice
 
-__all__ = ["FRAMINGS", "TEMPLATES", "Template", "cut_out", "reframe", "template_key", "usual_framing"]
+__all__ = [
+    "FRAMINGS",
+    "TEMPLATES",
+    "Template",
+    "cut_out",
+    "oversampling",
+    "reframe",
+    "template_key",
+    "usual_framing",
+]
 
 Matrix: TypeAlias = NDArray[np.float64]
 Template: TypeAlias = str | Matrix
@@ -48,6 +57,14 @@ def cut_out(
     )
 
 
+def oversampling(
+    landmarks: Matrix, input_size: tuple[int, int], template: Template, margin: float = 0.0
+) -> float:
+    """Return how many pixels of the picture `cut_out` makes one pixel of, along a side."""
+    matrix = _similarity(landmarks, _place(_points(template), input_size, min, margin))
+    return 1 / max(1e-9, float(np.hypot(*matrix[:, 0])))
+
+
 def reframe(
     pixels: NDArray[np.uint8],
     input_size: tuple[int, int],
@@ -55,10 +72,11 @@ def reframe(
     *,
     margin: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Bring a crop of a known framing into ArcFace's framing, without detecting anything.
+    """Bring a crop with a known framing into ArcFace's framing, without detection.
 
-    UTKFace's crops are tighter than what :func:`agegender.faces.align` cuts out. Training on the one and predicting
-    on the other costs accuracy; this similarity, the same for all of its crops, takes the difference away.
+    UTKFace's crops are tighter than those of :func:`agegender.faces.align`. Training on one framing and
+    predicting on the other reduces accuracy; this similarity transform, which is the same for all crops,
+    removes the difference.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 from agegender._pixels.avif import check_frames
 from agegender._pixels.formats import Unreadable, exif_orientation, measure, sniff
 
-__all__ = ["check_header", "decode_bytes", "open_image", "to_pixels"]
+__all__ = ["check_header", "decode_bytes", "jpeg_size", "open_image", "to_pixels"]
 
 # Pixels are converted in bands of about this many, so that a large picture is never held in three versions.
 _BAND = 1 << 20
@@ -116,8 +116,11 @@ def check_header(image: Image.Image, max_pixels: int) -> None:
         raise Unreadable(f"holds {kind}, whose range cannot be known; scale them to 0…255 and save as 8 bits")
 
 
-def to_pixels(image: Image.Image) -> NDArray[np.uint8]:
+def to_pixels(image: Image.Image, shrink: int = 1) -> NDArray[np.uint8]:
     """Decode an open image, turn it upright and convert it to RGB, band by band."""
+    if shrink > 1:
+        # A JPEG decoder gives a half, a quarter or an eighth from fewer of the numbers that it holds.
+        image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
     image.load()
     tags = getattr(image, "tag_v2", {})
     bits, inverted = tags.get(_BITS_PER_SAMPLE, (16,))[0], tags.get(_PHOTOMETRIC) == 0
@@ -147,7 +150,23 @@ def _rgb(image: Image.Image, transparent: bool) -> NDArray[np.uint8]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def decode_bytes(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def decode_bytes(content: bytes, max_pixels: int, shrink: int = 1) -> NDArray[np.uint8]:
     """Decode encoded bytes; whatever a decoder may raise comes through as it is."""
     # No name is kept for the open image: a turned copy takes its place, and both would stay in memory.
-    return to_pixels(open_image(content, max_pixels))
+    return to_pixels(open_image(content, max_pixels), shrink)
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Return height and width, upright, of a JPEG file by its header; None of another format.
+
+    Raises
+    ------
+    Unreadable
+        If the file is cut off or in no known format.
+    """
+    if sniff(content) != "JPEG":
+        return None
+    with _Jpeg(io.BytesIO(content)) as image:
+        width, height = image.size
+        sideways = exif_orientation(image.info.get("exif")) in (5, 6, 7, 8)
+    return (width, height) if sideways else (height, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 
 from agegender._pixels.formats import Unreadable
@@ -74,8 +75,8 @@ def _why(path: str, error: Exception) -> str:
 
 
 def _why_missing(path: str) -> str:
-    if "://" in path[:12]:
-        return "is a URL; download it and pass the file or its bytes"
+    if re.match(r"[a-z][a-z0-9+.\-]+:/[^/]", path):
+        return "is a URL that pathlib has shortened; pass it as text, not as a Path"
     if os.path.islink(path):
         return f"is a symbolic link to {os.readlink(path)}, which does not exist"
     if path.startswith("~"):

@@ -1,1 +1,1 @@
-"""What a safe model file is made of, and what is checked before any of it is used."""
+"""Safe model files: their parts, and the checks before use."""

@@ -1,4 +1,4 @@
-"""Zip files that are only containers: nothing compressed, nothing unpacked, every member known and hashed."""
+"""Zip files as containers: nothing compressed or unpacked, every member listed with its sha256."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pack(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the manifest and the members of what `pack` made, each of them as it was.
+    """Return the manifest and the checked members of a file of `pack`.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise ModelFileError(f"{MANIFEST} and the file disagree about {', '.join(map(repr, strange[:5]))}")
     for name, member in members.items():
         if listed[name] != {"sha256": _sha256(member), "size": len(member)}:
-            raise ModelFileError(f"{name} is not what {MANIFEST} says: it was damaged or changed")
+            raise ModelFileError(f"{name} differs from {MANIFEST}: it was damaged or changed")
     return manifest, members
 
 
 def read_members(content: bytes, allowed: Collection[str] | None = None) -> dict[str, bytes]:
-    """Return the members of a zip file that compresses nothing; reading it takes no more memory than the file.
+    """Return the members of an uncompressed zip file, without using more memory than the file.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_members(content: bytes, allowed: Collection[str] | None = None) -> dict
 
 
 def _check_directory(entries: list[zipfile.ZipInfo], size: int, allowed: Collection[str] | None) -> None:
-    """Check what the zip file says of its members, before one of them is read."""
+    """Check the directory of the zip file before reading members."""
     if min((entry.header_offset for entry in entries), default=0) > 0:
         raise ModelFileError("it is truncated or damaged (it does not begin where it should)")
     if len(entries) > MOST_MEMBERS:
@@ -101,7 +101,7 @@ def _check_directory(entries: list[zipfile.ZipInfo], size: int, allowed: Collect
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """Return what a JSON member holds.
+    """Return the content of a JSON member.
 
     Raises
     ------

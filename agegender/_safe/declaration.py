@@ -1,4 +1,4 @@
-"""How a class says what a safe model file keeps of it."""
+"""Declaration of the attributes that a safe model file contains."""
 
 from __future__ import annotations
 

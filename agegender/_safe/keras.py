@@ -1,4 +1,4 @@
-"""Keras files looked through before Keras sees them: known layers only, weights that are there and are numbers."""
+"""Checks of Keras files before loading: known layers only, and complete, finite weights."""
 
 from __future__ import annotations
 
@@ -15,32 +15,21 @@ __all__ = ["check_hdf5", "check_keras_file"]
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = ("config.json", "metadata.json", _WEIGHTS)
 
-# Layers that compute from their inputs and weights alone: none that holds code, opens files or calls other programs.
-_LAYERS = frozenset(
-    [
-        *("Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention"),
-        *("Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "CenterCrop"),
-        *(
-            "Concatenate",
-            "Conv1D",
-            "Conv1DTranspose",
-            "Conv2D",
-            "Conv2DTranspose",
-            "Cropping1D",
-            "Cropping2D",
-        ),
-        *("Dense", "DepthwiseConv1D", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding"),
-        *("Flatten", "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D"),
-        *("GlobalAveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization"),
-        *("GroupQueryAttention", "Identity", "InputLayer", "LayerNormalization", "LeakyReLU"),
-        *("MaxPooling1D", "MaxPooling2D", "Maximum", "Minimum", "MultiHeadAttention", "Multiply"),
-        *("Normalization", "PReLU", "Permute", "RMSNormalization", "RandomBrightness", "RandomContrast"),
-        *("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "ReLU", "RepeatVector"),
-        *("Rescaling", "Reshape", "Resizing", "SeparableConv1D", "SeparableConv2D", "Softmax"),
-        *("SpatialDropout1D", "SpatialDropout2D", "SpectralNormalization", "Subtract"),
-        *("UnitNormalization", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D"),
-    ]
-)
+# Layers that only compute from their inputs and weights; none contains code, opens files or calls other programs.
+_LAYERS = frozenset((
+    "Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention",
+    "Average", "AveragePooling1D", "AveragePooling2D", "BatchNormalization", "CenterCrop", "Concatenate",
+    "Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Cropping1D", "Cropping2D", "Dense",
+    "DepthwiseConv1D", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding", "Flatten",
+    "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization", "GroupQueryAttention", "Identity",
+    "InputLayer", "LayerNormalization", "LeakyReLU", "MaxPooling1D", "MaxPooling2D", "Maximum", "Minimum",
+    "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute", "RMSNormalization",
+    "RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom",
+    "ReLU", "RepeatVector", "Rescaling", "Reshape", "Resizing", "SeparableConv1D", "SeparableConv2D",
+    "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpectralNormalization", "Subtract",
+    "UnitNormalization", "UpSampling1D", "UpSampling2D", "ZeroPadding1D", "ZeroPadding2D",
+))  # fmt: skip
 _MODELS = frozenset(["Functional", "Sequential"])
 _MODEL_MODULES = ("keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential")
 _POLICIES = frozenset(["DTypePolicy"])
@@ -53,7 +42,7 @@ _OWN = frozenset(["agegender>FixedBatchNormalization", "agegender>FusedPReLU", "
 
 
 def check_keras_file(content: bytes, source: str) -> None:
-    """Raise an error unless a ``.keras`` file is made of known layers and of weights that are numbers.
+    """Raise an error if a ``.keras`` file has unknown layers or weights that are not finite.
 
     Neither Keras nor TensorFlow is imported, and nothing in the file is run.
 

@@ -1,4 +1,4 @@
-"""Frozen networks in safe model files: what is kept of them, and what is checked when they come back."""
+"""Frozen networks in safe model files, and their checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHECKS: dict[str, Callable[[bytes, str], Any]] = {
 
 
 def encode_network(backbone: Backbone, values: Values) -> dict[str, Any]:
-    """Return what is kept of a network: its file too where that is small, else where it lies."""
+    """Return the description of a network, with its file if it is small, or its path otherwise."""
     carried = backbone.size <= CARRIED_BYTES
     entry = {
         field.name: values.encode(getattr(backbone, field.name))

@@ -1,4 +1,4 @@
-"""ONNX networks looked through before ONNX Runtime sees them: known operators, weights inside and finite."""
+"""Checks of ONNX networks before loading: known operators, and complete, finite weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agegender.exceptions import ModelFileError
 __all__ = ["check_head_graph", "check_network"]
 
 _DOMAINS = frozenset(["", "ai.onnx", "ai.onnx.ml", "com.microsoft"])
-# They could run for ever.
+# They might never end.
 _LOOPS = frozenset(["Loop", "Scan", "SequenceMap"])
 _SPARSE = (11, 12)  # AttributeProto.SPARSE_TENSOR and SPARSE_TENSORS
 MOST_NUMBERS = 2**28
@@ -23,7 +23,7 @@ MOST_NUMBERS = 2**28
 
 
 def check_network(content: bytes, source: str) -> Any:
-    """Return an ONNX network, or raise an error where it is not valid, whole and plain.
+    """Return an ONNX network, or raise an error if it is not valid, complete and plain.
 
     Nothing is run.
 

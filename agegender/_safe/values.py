@@ -43,7 +43,7 @@ class Members:
 
 
 class Values:
-    """Turns values into JSON and back; subclasses add objects to what is plain.
+    """Converts values to JSON and back; subclasses add objects.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Values:
         self.members = members
 
     def encode(self, value: Any) -> Any:
-        """Return a value as what JSON can hold.
+        """Return a value as JSON.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Values:
         raise TypeError(type(value).__name__)
 
     def decode(self, entry: Any) -> Any:
-        """Return what `encode` was given.
+        """Return the value that was passed to `encode`.
 
         Raises
         ------

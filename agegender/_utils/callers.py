@@ -1,4 +1,4 @@
-"""Who called: the line of a user's own code, and whether scikit-learn is on the way."""
+"""The caller: the line of the user's code, and whether scikit-learn called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _told: set[tuple[str, int, str]] = set()
 
 
 def warn_once(message: str, category: type[Warning]) -> None:
-    """Warn at the line of the user's own code, once for each such line.
+    """Warn at the line of the user's code, once per line.
 
     Python's own "once per line" forgets what it has shown whenever a warnings filter is changed, as scikit-learn and
     Keras do inside every fit: a cross-validation would say the same in each fold.

@@ -1,4 +1,4 @@
-"""The sha256 of files, computed once in a process for each path, size and time of change."""
+"""The sha256 of files, computed once per process for each path, size and modification time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _lock = threading.Lock()
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's sha256, computed once for each path, size and time of change."""
+    """Return a file's sha256, computed once for each path, size and modification time."""
     stat = path.stat()
     key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
     with _lock:

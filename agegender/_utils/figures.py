@@ -71,7 +71,7 @@ def mean_interval(
 
 
 def share_interval(n_hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval of a share, which keeps its promise for few pictures too; NaN for none.
+    """Return Wilson's confidence interval of a share, which also holds for few pictures; NaN for none.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Writing files completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_writable", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name beside its own, bring it to the disk, then rename it.
+    """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
 
     A symbolic link is followed: the file that it leads to is replaced, and the link stays. What is there and is no
     regular file (a device, a pipe) is written to as it is.
@@ -21,7 +21,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     Parameters
     ----------
     path : pathlib.Path
-        Where it will lie; missing folders are made, a file that lies there is replaced.
+        The path; missing folders are created, and an existing file is replaced.
     write : callable
         Gets the temporary name, and writes there.
 

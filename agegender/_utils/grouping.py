@@ -14,7 +14,7 @@ def group_numbers(labels: ArrayLike) -> NDArray[np.intp]:
     Parameters
     ----------
     labels : array-like of shape (n_samples,)
-        Numbers or text. A row whose label is missing (NaN, None) gets a number of its own.
+        Numbers or text. A row with a missing label (NaN, None) gets its own number.
 
     Returns
     -------

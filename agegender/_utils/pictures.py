@@ -1,4 +1,4 @@
-"""What X may be where an estimator takes pictures."""
+"""Checking X for estimators that take pictures."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._utils.stored import dataset_pictures, wrapped
+
 __all__ = ["check_pictures", "table_index"]
 
 
 def check_pictures(X: Any) -> Sequence[Any]:
-    """Return X as a sequence of pictures, or say what it is instead.
+    """Return X as a sequence of pictures, or raise an error that says what it is.
 
     Parameters
     ----------
     X : object
-        What a user passes as X.
+        What a user passes as X. Of a Hugging Face or torch data set, and of columns of bytes, nothing is read here.
 
     Returns
     -------
@@ -45,6 +47,9 @@ def check_pictures(X: Any) -> Sequence[Any]:
         raise TypeError(
             f"X is a sparse {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays)."
         )
+    stored = dataset_pictures(X)
+    if stored is not None:
+        X = stored
     if isinstance(X, (Set, Mapping)):
         raise TypeError(_no_order(X))
     if hasattr(X, "columns"):
@@ -54,11 +59,17 @@ def check_pictures(X: Any) -> Sequence[Any]:
     if not hasattr(X, "__len__"):
         raise TypeError(f"X is a {type(X).__name__}; pass a list of pictures (paths, bytes, images, arrays).")
     pictures: Any = _array_pictures(X) if isinstance(X, np.ndarray) else X
-    if hasattr(pictures, "to_numpy"):  # a column of a pandas or polars frame
+    if hasattr(pictures, "to_numpy") and not _holds_bytes(pictures):  # a column of a pandas or polars frame
         pictures = pictures.to_numpy()
     if len(pictures) == 0:
         raise ValueError("Found array with 0 sample(s): X has no pictures, at least one is needed.")
-    return pictures
+    return wrapped(pictures)
+
+
+def _holds_bytes(column: Any) -> bool:
+    """Tell whether a column of polars or pyarrow holds bytes, which a conversion would copy all at once."""
+    kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
+    return "binary" in kind or "struct" in kind
 
 
 def table_index(X: Any) -> Any:

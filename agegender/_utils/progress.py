@@ -1,4 +1,4 @@
-"""Progress on long work, and none when silence is asked for."""
+"""Progress bars."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def release(X: NDArray[Any]) -> None:
     """Let go of the pages of a memory map that were read; they stay in the system's cache, not in this process."""
     base = _memory_map(X)
     mapped = getattr(base, "_mmap", None)
-    # A copy-on-write map (mode "c") would lose what was written to it.
+    # A copy-on-write map (mode "c") would lose changes.
     if base is not None and mapped is not None and base.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -91,7 +91,7 @@ def row_groups(X: NDArray[Any], groups: Any = None) -> NDArray[np.int64]:
     ----------
     X : ndarray of shape (n_samples, ...)
     groups : array-like of shape (n_samples,), default=None
-        Further groups; a missing value stands for a row of its own.
+        More groups; a row with a missing value is its own group.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,4 +1,4 @@
-"""Room for rows that are more than memory should hold: a memory map on a file without a name."""
+"""Storage for rows that are larger than the memory limit: a memory map of a temporary file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["room"]
+__all__ = ["reserve", "room"]
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[A
     Raises
     ------
     OSError
-        If the disk has no room for it.
+        If the disk has not enough space.
 
     Examples
     --------
@@ -48,12 +48,18 @@ def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[A
         yield None
         return
     with tempfile.TemporaryFile(prefix="agegender-") as file:
-        _reserve(file, n_bytes)
+        reserve(file, n_bytes)
         yield np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
-def _reserve(file: IO[bytes], n_bytes: int) -> None:
-    """Take the disk now: a map that outgrows it while it is written kills the process without a word."""
+def reserve(file: IO[bytes], n_bytes: int) -> None:
+    """Take the disk now: a map that outgrows it while it is written kills the process without a word.
+
+    Raises
+    ------
+    OSError
+        If the disk has not enough space.
+    """
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)

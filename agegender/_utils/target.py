@@ -24,7 +24,7 @@ def check_target(y: Any, *, max_age: int = 100) -> tuple[NDArray[np.float64], ND
     -------
     ages : ndarray of shape (n_samples,), float64
     genders : ndarray of shape (n_samples,)
-        The labels as they came; how many there are is for the caller to judge.
+        The labels, unchanged; their number is checked by the caller.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def check_target(y: Any, *, max_age: int = 100) -> tuple[NDArray[np.float64], ND
 
 
 def gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
-    """Return the two gender labels that occur, sorted; whole numbers as integers.
+    """Return the two sorted gender labels; integers as int.
 
     Raises
     ------

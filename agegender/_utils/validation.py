@@ -1,4 +1,4 @@
-"""Checks of what comes in, each with an error that names the value, the rule and the remedy."""
+"""Checks of parameters; each error names the value, the rule and the remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" when a known name is close to `name`, else an empty string.
+    """Return " Did you mean 'x'?" if a known name is close to `name`, or an empty string.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def optional_import(module: str, extra: str) -> ModuleType:
 def home() -> Path:
     """Return the folder for cached embeddings and carried networks.
 
-    ``AGEGENDER_HOME`` where it is set, the user's cache directory otherwise. The folder need not exist.
+    ``AGEGENDER_HOME`` if it is set, and the user's cache directory otherwise. The folder may not exist.
     """
     chosen = os.environ.get("AGEGENDER_HOME")
     if chosen:

@@ -1,4 +1,4 @@
-"""Which versions a saved model was made with, and what another version means for it."""
+"""Versions in saved models, and checks against the installed versions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 
 def check_own_version(written: str, kind: str = "model") -> None:
-    """Raise an error for a model of a later agegender, whose attributes this one may not know.
+    """Raise an error for a model of a later agegender, which may have unknown attributes.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class VersionedState:
 
 
 def _check(written: dict[str, str], kind: str) -> None:
-    """Refuse the state of a later agegender; warn of other versions of what it was made with."""
+    """Refuse the state of a later agegender; warn if other versions differ."""
     check_own_version(written.get("agegender", "0"), kind)
     here = versions()
     other = [name for name in here if _release(written.get(name, "0")) != _release(here[name])]
@@ -88,6 +88,6 @@ def _check(written: dict[str, str], kind: str) -> None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return major and minor number, in which versions that differ may differ in what they do."""
+    """Return major and minor version."""
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     return tuple([*numbers, 0, 0][:2])

@@ -89,7 +89,7 @@ class FixedEstimator(BaseEstimator, ABC):
         faces : default="own"
             As in :meth:`predict`.
         coverage : float, default=0.9
-            The share of the predicted distribution between age_low and age_high; the network is taken at its word.
+            The share of the predicted distribution between age_low and age_high; there is no calibration.
 
         Returns
         -------

@@ -35,7 +35,7 @@ def load_baseline(name: str, **parameters: Any) -> DeepFaceAgeGender | InsightFa
     ValueError
         If there is no such baseline.
     WeightsNotFoundError
-        If its weights are neither here nor to be had.
+        If its weights were not found and could not be downloaded.
 
     See Also
     --------

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from agegender._utils.stores import find
+from agegender._utils.urls import is_url, join, public, suffix_of
 from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -130,16 +132,36 @@ def cache_folder(cache: str) -> Iterator[str]:
         yield folder
 
 
-def find_pictures(given: list[Path]) -> list[str]:
-    """Return the given files, and every picture in the given folders."""
+def place(text: str) -> Path | str:
+    """Return a path, or a URL as text: `Path` would shorten its slashes."""
+    return text if is_url(text) else Path(text)
+
+
+def is_folder(given: Path | str) -> bool:
+    """Tell whether a place is a folder; a URL is one where it does not end like a table."""
+    if isinstance(given, Path):
+        return given.is_dir()
+    return suffix_of(given) not in (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz", ".xz", ".bz2", ".zst")
+
+
+def find_pictures(given: Sequence[Path | str]) -> list[str]:
+    """Return the files and URLs given, and every picture inside the folders given.
+
+    A URL without a picture's ending is that of a folder, unless it has a query.
+    """
     from agegender.images import SUFFIXES
 
     paths: list[str] = []
     for path in given:
-        if path.is_dir():
+        if isinstance(path, str):
+            if suffix_of(path) in SUFFIXES or "?" in path:
+                paths.append(path)
+            else:
+                paths += [join(path, name) for name in find(path) if suffix_of(name) in SUFFIXES]
+        elif path.is_dir():
             paths += sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         else:
             paths.append(str(path))
     if not paths:
-        raise ValueError(f"No picture in {', '.join(map(str, given))}.")
+        raise ValueError(f"No picture in {', '.join(public(str(path)) for path in given)}.")
     return paths

@@ -45,8 +45,8 @@ def shown(path: str | os.PathLike[str], width: int | None = None) -> str:
     --------
     >>> shown("photos/2019/holiday/beach/anna.jpg", 24)
     'photos/…/beach/anna.jpg'
-    >>> shown("photos/2019/a_very_long_name_of_a_picture.jpg", 24)
-    'a_very_long_nam…ture.jpg'
+    >>> shown("photos/2019/a_very_long_name_of_a_photo.jpg", 24)
+    'a_very_long_nam…hoto.jpg'
     """
     text = os.fspath(path)
     if os.path.isabs(text) and (near := os.path.relpath(text)) and not near.startswith(os.pardir):

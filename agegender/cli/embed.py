@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agegender._utils.files import check_writable, write_whole
+from agegender._utils.urls import public
 from agegender.cli._options import (
     BackboneOption,
     BatchOption,
@@ -21,6 +22,7 @@ from agegender.cli._options import (
     cache_folder,
     find_pictures,
     make_extractor,
+    place,
 )
 from agegender.cli._output import account, end_with_failures, say, shown
 
@@ -32,12 +34,17 @@ def embed(
     source: Annotated[
         Path,
         typer.Argument(
+            parser=place,
             help="Folder of pictures; subfolders are searched too. With --shard also a list: a text file with "
-            "one path per line, or a .csv, .tsv or .parquet file."
+            "one path per line, or a .csv, .tsv or .parquet file. Paths may be URLs.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="An .npz file with the arrays embeddings and paths; with --shard a folder.")
+        Path,
+        typer.Option(
+            parser=place,
+            help="An .npz file with the arrays embeddings and paths; with --shard a folder, or its URL.",
+        ),
     ],
     backbone: BackboneOption = "arcface",
     color: ColorOption = None,
@@ -65,7 +72,12 @@ def embed(
     """
     import numpy as np
 
-    check_writable(out if shard is None else out / "part.parquet")
+    if isinstance(out, Path):
+        check_writable(out if shard is None else out / "part.parquet")
+    elif shard is None:
+        raise ValueError(
+            f"--out {public(out)} is a URL, which goes with --shard alone; write to a file here."
+        )
     if shard is not None:
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, "none", quiet)
         _write_shard(source, out, extractor.set_params(cache=None), shard, column, quiet)
@@ -77,7 +89,7 @@ def embed(
     report = extractor.report_
     failed = {failure.index for failure in report.failures}
     kept = [i for i in range(len(paths)) if i not in failed]
-    names = np.array([paths[i] for i in kept], dtype=np.str_)
+    names = np.array([public(paths[i]) for i in kept], dtype=np.str_)
     write_whole(out, lambda path: _savez(path, embeddings=rows[kept], paths=names))
     say(f"{account(report)} Saved {len(kept):,} rows to {shown(out)}.", quiet)
     end_with_failures(report.failures)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from agegender._utils.files import check_writable
+from agegender._utils.urls import name_of, public
 from agegender.cli._models import load
-from agegender.cli._options import QuietOption
+from agegender.cli._options import QuietOption, is_folder, place
 from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
 
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
@@ -24,7 +25,11 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        Path, typer.Argument(help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table.")
+        Path,
+        typer.Argument(
+            parser=place,
+            help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table; paths or URLs.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.json and predictions.csv.")],
     by: Annotated[
@@ -68,7 +73,7 @@ def evaluate(
         baselines=others,
         gender_names={label: gender_word(label) for label in (0, 1)},
         coverage=coverage,
-        title=title or f"{model.name} on {data.name}",
+        title=title or f"{model.name} on {_name(data)}",
     )
     failures = fitted.report_.failures
     page = report.save(out)
@@ -102,10 +107,14 @@ def _tell(fitted: Any, quiet: bool) -> None:
     getattr(fitted, "extractor_", fitted).set_params(on_error="nan", verbose=0 if quiet else 1)
 
 
+def _name(data: Path | str) -> str:
+    return name_of(data) if isinstance(data, str) else data.name
+
+
 def _load(data: Path, path: str, age: str, gender: str, quiet: bool) -> Any:
     from agegender.datasets import load_table, load_utkface
 
-    if data.is_dir():
+    if is_folder(data):
         faces = load_utkface(data, verbose=0 if quiet else 1)
     else:
         faces = load_table(data, path=path, age=age, gender=gender)
@@ -121,6 +130,6 @@ def _groupings(by: list[str] | None, frame: Any, data: Path) -> list[str]:
     for name in by:
         if name not in frame:
             raise ValueError(
-                f"--by {name!r}: {str(data)!r} has no such column; it has {list(map(str, frame))}."
+                f"--by {name!r}: {public(str(data))!r} has no such column; it has {list(map(str, frame))}."
             )
     return by

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from agegender._utils.files import check_writable
 from agegender.cli._models import load_or_pretrained
 from agegender.cli._options import QuietOption
-from agegender.cli._output import say
+from agegender.cli._output import say, shown
 
 
 def export(
@@ -42,13 +43,15 @@ def export(
     """
     from agegender.export import export_onnx
 
+    check_writable(out)
     fitted = load_or_pretrained(None if model == "compact" else Path(model))
     share = _parse_coverage(coverage)
     path = export_onnx(fitted, out, resize=resize, coverage=share, float16=float16, rewrite=rewrite)
     differences = _description(path)["largest_difference"]
     years = max(differences[name] for name in ("age", "age_low", "age_high"))
     say(
-        f"Exported to {out} ({path.stat().st_size / 1e6:.1f} MB): input pictures, outputs {', '.join(differences)}; "
+        f"Exported to {shown(out)} ({path.stat().st_size / 1e6:.1f} MB): input pictures, outputs "
+        f"{', '.join(differences)}; "
         f"on drawn faces within {years:.1g} years of the model.",
         quiet,
     )

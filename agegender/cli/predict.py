@@ -12,8 +12,9 @@ from rich import box
 from rich.table import Column, Table
 
 from agegender._utils.files import check_writable, write_whole
+from agegender._utils.urls import is_url, name_of, public
 from agegender.cli._models import load_or_pretrained
-from agegender.cli._options import FacesOption, ModelOption, QuietOption, find_pictures
+from agegender.cli._options import FacesOption, ModelOption, QuietOption, find_pictures, place
 from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ _LEAST_NAME = 14
 
 
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(parser=place, help="Photographs, or folders of them: paths or URLs.")
+    ],
     model: ModelOption = None,
     faces: FacesOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -57,11 +60,12 @@ def predict(
         faceless = sorted(set(range(len(paths))) - set(frame["picture"]) - set(failures))
         failures |= dict.fromkeys(faceless, "no face found; a face crop can be read with --faces none")
     known = frame[frame["age"].notna()]
+    sources, paths = paths, [public(path) for path in paths]
     if csv is not None:
         named = known.assign(picture=[paths[index] for index in known["picture"]])
         write_whole(csv, lambda arriving: named.to_csv(arriving, index=False))
     if annotate is not None:
-        _annotate(paths, known, annotate, quiet)
+        _annotate(sources, known, annotate, quiet)
     if as_json:
         _print_json(known, paths, failures)
     else:
@@ -150,7 +154,7 @@ def _names(paths: list[str]) -> list[str]:
     """Return one file name per picture, with a number if two have the same name."""
     names: dict[str, None] = {}
     for path in paths:
-        stem, number = Path(path).stem, 1
+        stem, number = Path(name_of(path) if is_url(path) else path).stem, 1
         while (name := f"{stem}{'' if number == 1 else f'-{number}'}.jpg") in names:
             number += 1
         names[name] = None

@@ -15,6 +15,7 @@ from agegender.cli._options import (
     ScaleOption,
     backbone_of,
     find_pictures,
+    place,
 )
 from agegender.cli._output import say, shown
 
@@ -22,7 +23,8 @@ from agegender.cli._output import say, shown
 def quantize(
     backbone: Annotated[str, typer.Argument(help="A network by name, or an .onnx file.")],
     pictures: Annotated[
-        list[Path], typer.Argument(help="Face crops, or folders of them, like those of your application.")
+        list[Path],
+        typer.Argument(parser=place, help="Face crops, or folders of them, like those of your application."),
     ],
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     color: ColorOption = None,

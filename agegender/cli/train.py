@@ -22,8 +22,10 @@ from agegender.cli._options import (
     cache_folder,
     make_extractor,
     parse_units,
+    place,
 )
 from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say, shown
+from agegender.cli._shards import network_named, train_on_shards
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
 
 def train(
     directory: Annotated[
-        Path, typer.Argument(help="Folder of pictures named as in UTKFace: age_gender_….jpg")
-    ],
+        Path | None,
+        typer.Argument(
+            parser=place, help="Folder of pictures named as in UTKFace: age_gender_….jpg; none with --shards."
+        ),
+    ] = None,
     backbone: BackboneOption = "arcface",
     color: ColorOption = None,
     mean: MeanOption = None,
@@ -55,11 +60,28 @@ def train(
         Path | None,
         typer.Option(help="File for the model trained on all pictures: .agegender or .joblib."),
     ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(
+            parser=place, help="Folder of `agegender embed --shard`, to train on instead of pictures."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            parser=place, help="With --shards: .csv, .tsv or .parquet with the columns path, age and gender."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="With --labels: column of what belongs together, such as a person.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Cross-validate a model on a folder of labelled faces, then train it on all of them and save it.
 
     Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.agegender`
+
+    Example: `agegender train --shards embeddings/ --labels table.csv --units 256 --out model.agegender`
     """
     from agegender.classifier import AgeGenderClassifier
     from agegender.datasets import load_utkface
@@ -68,22 +90,33 @@ def train(
     if out is not None:
         check_ending(out)
         check_writable(out)
+    _check_sources(directory, shards, labels)
+    classifier = AgeGenderClassifier(
+        head, age_loss=age_loss, learning_rate=learning_rate, epochs=epochs, rounds=rounds, random_state=seed
+    )
+    if units:
+        classifier.set_params(head__units=parse_units(units))
+    if shards is not None and labels is not None:
+        network = network_named(backbone, color, mean, scale)
+        train_on_shards(
+            shards,
+            labels,
+            classifier.set_params(verbose=0 if quiet else 1),
+            backbone=network,
+            group=group,
+            folds=folds,
+            seed=seed,
+            out=out,
+            quiet=quiet,
+        )
+        return
+    assert directory is not None
     with cache_folder(cache) as folder:
         faces = load_utkface(directory, verbose=0 if quiet else 1)
         say(f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out.", quiet)
         for path, reason in faces.excluded.head(5).itertuples(index=False):
             say(f"  {shown(path)}: {reason}", quiet)
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
-        classifier = AgeGenderClassifier(
-            head,
-            age_loss=age_loss,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            rounds=rounds,
-            random_state=seed,
-        )
-        if units:
-            classifier.set_params(head__units=parse_units(units))
         model = AgeGenderPipeline(extractor, classifier)
         _warm(model, faces.data, quiet)
         import_tensorflow()
@@ -94,6 +127,14 @@ def train(
             model.fit(faces.data, faces.target, groups=faces.groups)
             save(model, out)
             say(f"Saved {shown(out)}.", quiet)
+
+
+def _check_sources(directory: object, shards: object, labels: object) -> None:
+    """Raise an error unless there is one thing to train on."""
+    if (shards is None) != (labels is None):
+        raise ValueError("--shards and --labels go together: rows, and a table of their ages and genders.")
+    if (directory is None) == (shards is None):
+        raise ValueError("agegender train takes a folder of pictures, or --shards and --labels.")
 
 
 def _warm(model: AgeGenderPipeline, pictures: Any, quiet: bool) -> None:

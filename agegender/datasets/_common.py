@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
 from agegender._machine.threads import resolve_threads
+from agegender._utils.stores import find
+from agegender._utils.urls import is_url, join, parent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,13 +118,18 @@ class Reasons:
 
 def present(paths: NDArray[np.object_], wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which files exist, by listing folders, because half a million single checks take minutes."""
-    folders = sorted({os.path.dirname(path) for path in paths[wanted]})
+    folders = sorted({parent(path) if is_url(path) else os.path.dirname(path) for path in paths[wanted]})
     with ThreadPoolExecutor(4 + resolve_threads()) as pool:
         there = {path for listed in pool.map(_files_of, folders) for path in listed}
     return np.fromiter((path in there for path in paths), dtype=bool, count=len(paths)) | ~wanted
 
 
 def _files_of(folder: str) -> list[str]:
+    if is_url(folder):
+        try:
+            return [join(folder, name) for name in find(folder) if "/" not in name]
+        except FileNotFoundError:
+            return []
     try:
         with os.scandir(folder) as entries:
             return [os.path.join(folder, entry.name) for entry in entries if entry.is_file()]

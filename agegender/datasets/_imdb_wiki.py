@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from agegender._utils.grouping import group_numbers
+from agegender._utils.urls import is_url, join
 from agegender._utils.validation import check_choice
 from agegender.datasets._common import (
     Reasons,
@@ -152,8 +153,8 @@ def load_imdb_wiki(
     check_choice("which", which, ("imdb", "wiki", None), "load_imdb_wiki")
     check_age_range(min_age, max_age, "load_imdb_wiki")
     columns = _read(Path(mat_file).expanduser(), which)
-    root = str(Path(image_root).expanduser())
-    paths = text_array(os.path.join(root, path) if path else "" for path in columns["full_path"])
+    root = image_root if is_url(image_root) else str(Path(image_root).expanduser())
+    paths = text_array(join(root, path) if path else "" for path in columns["full_path"])
     born, age = _ages(columns["dob"], columns["photo_taken"])
     given = age, 1 - columns["gender"].astype(np.float64)
     change = Corrections(corrections, "load_imdb_wiki").apply(paths, columns["full_path"], *given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import numbers
 import os
 import re
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from agegender._utils.grouping import group_numbers
+from agegender._utils.stored import StoredPicture
+from agegender._utils.stores import open_place
+from agegender._utils.urls import is_url, join, name_of, parent, public
 from agegender._utils.validation import did_you_mean, optional_import
 from agegender.datasets._common import (
     Reasons,
@@ -27,6 +31,7 @@ from agegender.datasets._common import (
     text_array,
 )
 from agegender.datasets._corrections import Change, Corrections, CorrectionsSource
+from agegender.datasets._stored_tables import stored_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +43,7 @@ GENDER_WORDS: dict[Any, int] = {
     **dict.fromkeys(("0", "m", "male", "man", "men", "boy"), 0),
     **dict.fromkeys(("1", "f", "female", "woman", "women", "girl"), 1),
 }
+_PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 # "25-32", "25–32", "25 to 32", "(25, 32)", "[25; 32]"
@@ -71,17 +77,22 @@ def load_table(
 
     Parameters
     ----------
-    table : path or DataFrame
+    table : path, URL, DataFrame, or Hugging Face data set
         A ``.csv`` (comma), ``.tsv`` (tab) or ``.parquet`` file, CSV and TSV compressed or not; or a frame of
-        pandas or polars. Parquet needs pyarrow (``pip install 'agegender[parquet]'``).
+        pandas or polars. Parquet needs pyarrow (``pip install 'agegender[parquet]'``). If the pictures are stored
+        beside their labels, ``data`` contains their places, and each picture is read when it is needed: a Hugging
+        Face data set with a column of pictures (``path="image"``), a Parquet file with a column of bytes, a ``.tar``
+        file of WebDataset or a list of such files (the labels are the fields of each picture's ``.json``, and its
+        ``.cls``, ``.txt``, ``.age`` and ``.gender``).
     path, age, gender : str
         Names of the columns. An age is a number of years, or a range such as "25-32" or "(25, 32)", of which
         the midpoint is used.
     group : str or None, default=None
         Column of groups, such as persons or films. A row with a missing value is its own group. If None, equal
         paths are grouped.
-    image_root : path or None, default=None
-        The folder to which paths are relative. If None, the folder of the file; for a frame, the current folder.
+    image_root : path, URL or None, default=None
+        The folder to which paths are relative. If None, the folder of the file; for a frame, the current folder. If
+        an empty text, paths are left as they are.
     ages : dict or None, default=None
         The meaning of entries of the age column, in years: a number, or a pair (low, high): ``{"60+": (60, 75),
         "child": 8}``. It takes precedence over the entry itself.
@@ -150,9 +161,9 @@ def load_table(
     source, folder, name = _source(table, path)
     for column in (path, age, gender, *(() if group is None else (group,))):
         _check_column(column, source)
-    root = folder if image_root is None else str(Path(image_root).expanduser())
+    root = folder if image_root is None else _folder(image_root)
     rows = _rows(source, root, {"path": path, "age": age, "gender": gender, "group": group}, ages, genders)
-    paths, given = text_array(rows["path"]), (rows["age"].to_numpy(), rows["gender"].to_numpy())
+    paths, given = text_array(map(str, rows["path"])), (rows["age"].to_numpy(), rows["gender"].to_numpy())
     names = text_array(map(str, source[path]))
     change = Corrections(corrections, OWNER).apply(paths, names, *given)
     rows = _relabelled(rows, change)
@@ -160,12 +171,13 @@ def load_table(
     reasons.add(change.dropped != "", lambda row: str(change.dropped[row]))
     _exclude(reasons, rows, source[age], source[gender], min_age, max_age)
     if check_files:
-        there = present(paths, reasons.none)
+        is_file = rows["path"].map(lambda path: isinstance(path, str)).to_numpy()
+        there = present(paths, reasons.none & is_file)
         reasons.add(~there, lambda row: "missing file: not in its folder")
     kept = shuffled_order(names, random_state)
     kept = kept[reasons.none[kept]]
     left_out = np.flatnonzero(~reasons.none)
-    excluded = excluded_frame(rows["path"].iloc[left_out], reasons.texts[left_out])
+    excluded = excluded_frame(map(str, rows["path"].iloc[left_out]), reasons.texts[left_out])
     check_some_left(len(kept), excluded, name)
     frame = rows.iloc[kept].reset_index(drop=True)
     frame = frame.assign(gender=frame["gender"].astype(np.int64), group=group_numbers(frame["group"]))
@@ -177,6 +189,9 @@ def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
     """Return the table as a pandas frame, the folder of its paths, and a name for messages."""
     import pandas as pd
 
+    stored = stored_table(table, path)
+    if stored is not None:
+        return stored[0], "", stored[1]
     if isinstance(table, pd.DataFrame):
         return table.reset_index(drop=True), "", "the frame"
     if hasattr(table, "columns"):
@@ -185,26 +200,33 @@ def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
         raise TypeError(
             f"{OWNER}: table is a {type(table).__name__}; pass a frame, or the path of a CSV or Parquet file."
         )
+    if is_url(table):
+        with open_place(table) as remote:
+            content = io.BytesIO(remote.read())
+        return _read(content, name_of(table), path), parent(table), public(table)
     file = Path(table).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {str(file)!r} (the current folder is {os.getcwd()!r}).")
-    return _read(file, path), str(file.parent), str(file)
+    return _read(file, file.name, path), str(file.parent), str(file)
 
 
-def _read(file: Path, path: str) -> pd.DataFrame:
+def _read(file: Path | io.BytesIO, name: str, path: str) -> pd.DataFrame:
     import pandas as pd
 
-    kinds = [suffix.lower() for suffix in file.suffixes]
+    kinds = [suffix.lower() for suffix in Path(name).suffixes]
     if kinds and kinds[-1] in (".parquet", ".pq"):
         optional_import("pyarrow", "parquet")
         return pd.read_parquet(file)
     separators = [SEPARATORS[kind] for kind in kinds if kind in SEPARATORS]
     if not separators:
         raise ValueError(
-            f"{OWNER}: {file.name!r} ends in none of .csv, .tsv, .parquet; read it yourself and pass the frame."
+            f"{OWNER}: {name!r} ends in none of .csv, .tsv, .parquet; read it yourself and pass the frame."
         )
     # "NA" and "None" can be names of people, and "0012" can be the name of a file.
-    return pd.read_csv(file, sep=separators[-1], dtype={path: str}, keep_default_na=False, na_values=[""])
+    packed: Any = _PACKED.get(kinds[-1]) if isinstance(file, io.BytesIO) else "infer"
+    return pd.read_csv(
+        file, sep=separators[-1], dtype={path: str}, keep_default_na=False, na_values=[""], compression=packed
+    )
 
 
 def _check_column(column: str, source: pd.DataFrame) -> None:
@@ -244,10 +266,16 @@ def _relabelled(rows: pd.DataFrame, change: Change) -> pd.DataFrame:
     return rows.assign(age=change.ages, gender=change.genders, **ends)
 
 
-def _path(root: str, value: Any) -> str:
+def _path(root: str, value: Any) -> Any:
+    if isinstance(value, StoredPicture):
+        return value
     if isinstance(value, str | os.PathLike) and os.fspath(value):
-        return os.path.join(root, os.fspath(value))
+        return join(root, os.fspath(value))
     return ""
+
+
+def _folder(image_root: str | os.PathLike[str]) -> str:
+    return image_root if image_root == "" or is_url(image_root) else str(Path(image_root).expanduser())
 
 
 def _bands(column: pd.Series, ages: Mapping[Any, Years]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,6 +18,8 @@ from sklearn.utils import Bunch
 from agegender import images
 from agegender._machine.threads import resolve_threads
 from agegender._utils.progress import progress_bar
+from agegender._utils.stores import READS, find
+from agegender._utils.urls import is_url, join, public
 from agegender._utils.validation import check_choice
 from agegender.datasets._common import (
     age_reason,
@@ -89,7 +91,7 @@ def load_utkface(
 
     Parameters
     ----------
-    directory : path
+    directory : path or URL
         The folder with files named ``age_gender_race_datetime.jpg…``, directly or in subfolders (``part1``, …).
     min_age, max_age : int, default=0 and 100
         The range of ages to keep, in years, both ends included.
@@ -164,11 +166,11 @@ def load_utkface(
     """
     check_choice("check", check, ("header", "pixels", None), "load_utkface")
     check_age_range(min_age, max_age, "load_utkface")
-    root = _existing_folder(directory)
-    names = sorted(_picture_names(root))
+    root = directory if is_url(directory) else str(_existing_folder(directory))
+    names = sorted(filter(_is_picture, find(root)) if is_url(root) else _picture_names(Path(root)))
     if not names:
         raise ValueError(
-            f"No pictures in {str(root)!r} or below it: files named {FIELDS}.jpg are expected. "
+            f"No pictures in {public(root)!r} or below it: files named {FIELDS}.jpg are expected. "
             "Unpack UTKFace's archive and pass its folder."
         )
     names = [names[i] for i in shuffled_order(names, random_state)]
@@ -205,6 +207,7 @@ def _picture_names(root: Path) -> Iterator[str]:
 
 
 def _is_picture(file: str) -> bool:
+    file = file.rpartition("/")[2]
     return file.lower().endswith(SUFFIXES) or re.match("[0-9]+_[01]_", file) is not None
 
 
@@ -223,14 +226,14 @@ def _label(name: str) -> _Label | str:
 
 
 def _corrected(
-    root: Path, names: list[str], labels: list[_Label | str], corrections: Corrections
+    root: str, names: list[str], labels: list[_Label | str], corrections: Corrections
 ) -> tuple[list[_Label | str], pd.DataFrame]:
     """Return the labels after correction, a reason for each that is dropped, and the frame of what was changed."""
     told = [
         (float(label.age), float(label.gender)) if isinstance(label, _Label) else None for label in labels
     ]
     ages, genders = np.array([pair or (np.nan, np.nan) for pair in told]).T
-    paths = text_array(str(root / name) for name in names)
+    paths = text_array(join(root, name) for name in names)
     change = corrections.apply(paths, text_array(names), ages, genders)
     known = np.array([pair is not None for pair in told])
     new: list[_Label | str] = []
@@ -266,17 +269,17 @@ def _moment(text: str) -> datetime | None:
 
 
 def _digests(
-    root: Path, names: list[str], labels: list[_Label | str], check: str | None, verbose: int
+    root: str, names: list[str], labels: list[_Label | str], check: str | None, verbose: int
 ) -> list[bytes | str]:
     """Return the digest of each labelled file, or the reason why it is excluded."""
     paths = (
-        None if isinstance(label, str) else str(root / name)
+        None if isinstance(label, str) else join(root, name)
         for name, label in zip(names, labels, strict=True)
     )
     digests = []
     # Reading, hashing and decoding release Python's global lock.
     with (
-        ThreadPoolExecutor(4 + resolve_threads()) as pool,
+        ThreadPoolExecutor(READS if is_url(root) else 4 + resolve_threads()) as pool,
         progress_bar(len(names), "reading", verbose) as bar,
     ):
         for digest in pool.map(partial(_digest, check=check), paths):
@@ -298,7 +301,7 @@ def _digest(path: str | None, check: str | None) -> bytes | str:
 
 
 def _bunch(
-    root: Path,
+    root: str,
     names: list[str],
     labels: list[_Label | str],
     digests: list[bytes | str],
@@ -308,7 +311,7 @@ def _bunch(
 
     kept, left_out = [], []
     for name, label, digest in zip(names, labels, digests, strict=True):
-        path = str(root / name)
+        path = join(root, name)
         if isinstance(label, str):
             left_out.append((path, label))
         elif isinstance(digest, str):
@@ -316,7 +319,7 @@ def _bunch(
         else:
             kept.append((path, label.age, label.gender, label.race, label.taken, digest))
     excluded = excluded_frame([path for path, _ in left_out], [reason for _, reason in left_out])
-    check_some_left(len(kept), excluded, root)
+    check_some_left(len(kept), excluded, public(root))
     frame = pd.DataFrame(kept, columns=["path", "age", "gender", "race", "datetime", "group"])
     frame["datetime"] = pd.to_datetime(frame["datetime"]).astype("datetime64[ms]")
     frame["group"] = pd.factorize(frame["group"])[0]

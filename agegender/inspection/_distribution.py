@@ -99,7 +99,7 @@ def fold_table(
     bands = age_bands(ages)
     columns = sorted(np.unique(bands))
     records = []
-    for number in range(int(fold.max(initial=-1)) + 1):
+    for number in np.unique(fold[fold >= 0]).tolist():
         of = fold == number
         record: dict[str, Any] = {"fold": number, "n": int(of.sum()), "mean_age": float(ages[of].mean())}
         record |= {f"share_{names[1]}": float((genders[of] == 1).mean())}

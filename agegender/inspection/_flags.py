@@ -116,7 +116,11 @@ def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[
             "advice": "No face was found, or none was looked for.",
         }
     crops = float((shares >= CROP_SHARE).mean())
-    kind = "face crops" if crops > 0.9 else "photographs" if crops < 0.1 else "mixed"
+    kind = "mixed"
+    if crops > 0.9:
+        kind = "face crops"
+    elif crops < 0.1:
+        kind = "photographs"
     template, distance = _nearest_template(landmarks)
     fits = distance <= FITS
     return found | {

@@ -28,9 +28,9 @@ VERSION = 1
 
 LANDMARKS = tuple(f"landmark_{i}" for i in range(10))
 MEASURES = (
-    *("width", "height", "n_faces", "face_score", "face_share", "face_x", "face_y", "face_roll"),
-    *("sharpness", "colour", "brightness", "contrast", "border", "flatness"),
-)
+    "width", "height", "n_faces", "face_score", "face_share", "face_x", "face_y", "face_roll", "sharpness",
+    "colour", "brightness", "contrast", "border", "flatness",
+)  # fmt: skip
 THUMBNAIL = 16
 """Side, in pixels, of the grey copies that tell photographs apart."""
 

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
+from agegender._utils.pictures import table_index
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
 from agegender.model_selection._splits import AgeGenderKFold
@@ -66,7 +67,7 @@ def cross_val_predict_frame(
     -------
     frame : DataFrame
         One row per picture in the order of `X`: the columns of ``predict_frame``, then ``fold``, ``true_age``
-        (years) and ``true_gender``.
+        (years) and ``true_gender``. If X is a Series or frame, under its index.
 
     Raises
     ------
@@ -107,7 +108,9 @@ def cross_val_predict_frame(
     frame = pd.concat(frames).sort_index()
     # A target array contains floats, but the labels of predict_frame are integers.
     whole = genders.dtype.kind == "f" and np.equal(np.mod(genders, 1), 0).all()
-    return frame.assign(true_age=ages, true_gender=genders.astype(np.int64) if whole else genders)
+    frame = frame.assign(true_age=ages, true_gender=genders.astype(np.int64) if whole else genders)
+    index = table_index(X)
+    return frame if index is None else frame.set_axis(index)
 
 
 def splitter_of(cv: Any) -> BaseCrossValidator:

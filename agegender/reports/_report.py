@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agegender._utils.files import write_whole
+from agegender._utils.pictures import check_pictures
 from agegender._utils.row_labels import check_row_order
 from agegender._version import __version__
 from agegender.calibration import (
@@ -110,8 +111,10 @@ def evaluation_report(
     import pandas as pd
 
     check_coverage(coverage)
-    seen = _seen_in_training(model, X)
     check_row_order(X, y=y, **({"groups": groups} if hasattr(groups, "iloc") else {}))
+    if hasattr(getattr(model, "best_estimator_", model), "seen_in_training"):
+        X = check_pictures(X)
+    seen = _seen_in_training(model, X)
     frame, age_proba, calibration = predicted(model, X, coverage)
     ages, genders = target_column(y, "age"), target_column(y, "gender")
     if len(ages) != len(frame):

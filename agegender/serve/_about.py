@@ -53,6 +53,7 @@ def about(
         "name": name,
         "sha256": sha256,
         "trained_on": trained_on or "not recorded in the model's file",
+        "n_training_pictures": len(getattr(model, "trained_on_", ())) or None,
         "networks": [_network(backbone) for backbone in model.extractor_.resolve_backbones()],
         "head": type(classifier.head).__name__ if not isinstance(classifier.head, str) else classifier.head,
         "n_epochs": plain(getattr(classifier, "n_epochs_", None)),

@@ -48,6 +48,10 @@ class Limits:
     ValueError
         If a bound is not above 0.
 
+    See Also
+    --------
+    agegender.serve.create_app : The service.
+
     Examples
     --------
     >>> from agegender.serve import Limits

@@ -29,6 +29,8 @@ from agegender.serve._security import is_loopback, read_keys
 __all__ = ["Settings", "build", "check", "configure", "run"]
 
 _STOP_SECONDS = 30
+# A worker that says nothing for so long is started anew; on a busy machine the imports alone take half a minute.
+_START_SECONDS = 180
 _BACKLOG = 2048
 
 
@@ -103,6 +105,7 @@ def configure(app: Any, **more: Any) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_worker_healthcheck=_START_SECONDS,
         **more,
     )
 

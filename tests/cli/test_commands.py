@@ -99,6 +99,9 @@ def test_evaluate_writes_a_report_by_group(trained, drawn_faces, tmp_path) -> No
     assert data["counts"]["with_age"] == 60
     assert {row["grouping"] for row in data["by_group"]} >= {"race", "gender", "race × age band"}
     assert [row["gender"] for row in data["genders"]] == ["female", "male"]
+    assert data["counts"]["trained_on"] == 60
+    assert "60 of these pictures are among those that the model was trained on" in done.stdout
+    assert "60 of 60 pictures" in " ".join(done.stderr.split())
     done = agegender(
         "evaluate", model, drawn_faces, "--out", out, "--by", "rase", home=folder / "home", check=False
     )

@@ -9,6 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from material import Material
 from numpy.typing import NDArray
@@ -28,9 +31,16 @@ from agegender._extraction.framing import FaceFinder
 from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender.cache import EmbeddingCache
 from agegender.datasets import make_faces
-from agegender.exceptions import FramingWarning, ModelFileError, NoFaceError
-from agegender.faces import Face, align, detect, largest_face, load_detector, reframe
+from agegender.exceptions import (
+    FramingWarning,
+    ModelFileError,
+    NoFaceError,
+    WeightsNotFoundError,
+    WeightsWarning,
+)
+from agegender.faces import Face, RecordedDetector, align, detect, largest_face, load_detector, reframe
 from agegender.persistence import load_model, save_model
+from agegender.shards import write_shard
 
 N = 24
 
@@ -328,3 +338,124 @@ def test_five_points_of_ones_own_are_a_template(photographs) -> None:
     )
     with pytest.raises(ValueError, match=r"template has shape \(4, 2\)"):
         align(pixels, Face(0, 0, 9, 9, face.landmarks, 1.0), (60, 60), points[:4])
+
+
+def test_a_shard_has_the_rows_of_transform_framing_and_detector_included(
+    tiny, drawn, photographs, tmp_path
+) -> None:
+    fitted = extractor(tiny, faces="mtcnn").fit().measure_framing(drawn.data)
+    rows = fitted.transform(photographs[:5])
+    assert not np.allclose(rows, extractor(tiny, faces="mtcnn").transform(photographs[:5]), atol=1e-3)
+    report = write_shard(photographs[:5], tmp_path, fitted)
+    np.testing.assert_array_equal(pq.read_table(report.path)["embedding"].to_pylist(), rows)
+
+
+def test_tables_about_photographs_stand_under_the_index_of_X(on_crops, photographs) -> None:
+    X = pd.Series(photographs[:3], index=[7, 3, 7])
+    plain = on_crops.predict_faces(photographs[:3], faces="mtcnn")
+    table = on_crops.predict_faces(X, faces="mtcnn")
+    assert list(table.index) == [[7, 3, 7][picture] for picture in plain["picture"]]
+    pd.testing.assert_frame_equal(table.reset_index(drop=True), plain)
+    assert list(on_crops.predict_frame(X, faces="mtcnn").index) == [7, 3, 7]
+    assert list(on_crops.predict_frame(pd.DataFrame({"path": X}), faces="mtcnn").index) == [7, 3, 7]
+
+
+# What a model trained on crops says of other pictures
+
+
+def test_whole_photographs_taken_as_crops_are_warned_of(on_crops, photographs) -> None:
+    with pytest.warns(FramingWarning, match=r'face .* times smaller .*faces="auto"'):
+        on_crops.predict(photographs)
+    with pytest.warns(FramingWarning, match="1 of 1 checked pictures"):
+        on_crops.predict_frame(photographs[:1])
+
+
+def test_crops_like_those_of_the_training_are_not_warned_of(on_crops, drawn, photographs) -> None:
+    on_crops.predict(drawn.data)
+    on_crops.predict(drawn.data[:1])
+    on_crops.predict([Image.open(drawn.data[0]).resize((90, 90))])
+    on_crops.predict(photographs[:2], faces="auto")
+    on_crops.predict_faces(photographs[:2])
+    on_crops.predict(photographs[:2], faces=None)
+
+
+def test_among_very_many_crops_a_face_is_looked_at_whatever_their_size(on_crops, drawn, tmp_path) -> None:
+    far = [
+        np.pad(images.load(path), ((160, 160), (160, 160), (0, 0)), mode="edge") for path in drawn.data[:4]
+    ]
+    shown = [np.asarray(Image.fromarray(pixels).resize((200, 200))) for pixels in far]
+    with pytest.warns(FramingWarning, match="times smaller"):
+        on_crops.predict([*shown] * 25)
+
+
+# The detector in saved models
+
+
+def test_a_safe_file_keeps_the_sha256_of_the_detector_and_warns_of_another(
+    on_crops, photographs, shared: Path, own_home: Path, tmp_path: Path
+) -> None:
+    folder = own_home / ".deepface" / "weights"
+    folder.mkdir(parents=True)
+    weights = Path(shutil.copy(shared / "weights" / "face_detection_yunet_2026may.onnx", folder))
+    fitted = extractor(on_crops.extractor_.backbone_, faces="auto").fit()
+    saved = save_model(fitted, tmp_path / "extractor.agegender")
+    digest = fitted.detector_.sha256
+    loaded = load_model(saved)
+    assert loaded.resolved_.detector == RecordedDetector("yunet", digest)
+    np.testing.assert_array_equal(loaded.transform(photographs[:2]), fitted.transform(photographs[:2]))
+    network = onnx.load(weights)
+    network.doc_string = "another file"
+    onnx.save(network, weights)
+    with pytest.warns(WeightsWarning, match=rf"yunet detector of sha256 {digest[:12]}.*one on this machine"):
+        load_model(saved).transform(photographs[:2])
+
+
+def test_without_a_detector_on_the_machine_crops_are_trained_on_all_the_same(
+    tiny, drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking() -> None:
+        raise WeightsNotFoundError("There is no mtcnn here.")
+
+    monkeypatch.setattr("agegender._detectors.mtcnn.check_weights", lacking)
+    model = train(tiny, drawn.data, drawn.target)
+    assert model.extractor_.framing_ is None
+    assert np.isfinite(model.predict(drawn.data)).all()
+    with pytest.raises(AttributeError, match="fitted without a detector"):
+        _ = model.extractor_.detector_
+    with pytest.raises(WeightsNotFoundError, match="no mtcnn here"):
+        model.predict_faces(drawn.data[:1])
+
+
+# Every face, within limits
+
+
+def test_every_face_is_predicted_within_the_memory_limit(on_crops, photographs, monkeypatch) -> None:
+    whole = on_crops.predict_faces(photographs[:6], faces="mtcnn")
+    sizes: list[int] = []
+    predict = AgeGenderClassifier.predict_frame
+
+    def counted(self, rows, **options):
+        sizes.append(len(rows))
+        return predict(self, rows, **options)
+
+    monkeypatch.setattr(AgeGenderClassifier, "predict_frame", counted)
+    limited = clone_of(on_crops, memory_limit=2 * 16 * 4)
+    pd.testing.assert_frame_equal(limited.predict_faces(photographs[:6], faces="mtcnn"), whole)
+    assert max(sizes) == 2
+    assert sum(sizes) == len(whole)
+
+
+def test_every_face_is_predicted_after_the_networks_file_is_gone(
+    tiny_onnx, drawn, photographs, tmp_path
+) -> None:
+    moved = Path(shutil.copy(tiny_onnx, tmp_path / "moved.onnx"))
+    model = train(Backbone.from_onnx(moved, name="moved"), drawn.data, drawn.target)
+    moved.unlink()
+    found = model.predict_frame(photographs[:3], faces="mtcnn")
+    largest = model.predict_faces(photographs[:3], faces="mtcnn").drop_duplicates("picture")
+    np.testing.assert_allclose(largest["age"], found["age"], rtol=1e-5)
+
+
+def clone_of(model: AgeGenderPipeline, **parameters: Any) -> AgeGenderPipeline:
+    """Return the same fitted model with other parameters."""
+    return pickle.loads(pickle.dumps(model)).set_params(**parameters)

@@ -10,21 +10,30 @@ from agegender import EmbeddingExtractor
 from agegender.backbones import Backbone
 from agegender.runtime import close_networks, open_network
 
+CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3), dtype=np.uint8)
+
+
+class Asked(list[list[str]]):
+    """Provider lists that sessions were asked for; they run on the processor all the same."""
+
+    gpu_is_usable = True
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch):
-    """Provider lists that sessions were asked for; they run on the processor all the same."""
-    lists: list[list[str]] = []
-    real = onnxruntime.InferenceSession
+    lists = Asked()
 
-    def session(content, options, providers):
-        lists.append(list(providers))
-        return real(content, options, providers=["CPUExecutionProvider"])
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, content, options, providers):
+            lists.append(list(providers))
+            super().__init__(content, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return lists[-1] if lists.gpu_is_usable else super().get_providers()
 
     close_networks()
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     yield lists
     close_networks()
 
@@ -36,15 +45,15 @@ def has(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
 @pytest.mark.parametrize(
     ("device", "expected"),
     [
-        ("auto", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
-        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("auto", CUDA),
+        ("cuda", CUDA),
         ("cpu", ["CPUExecutionProvider"]),
     ],
 )
 def test_cuda_is_taken_where_it_is_there_unless_the_processor_is_asked_for(
     asked, monkeypatch, device, expected
 ) -> None:
-    has(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    has(monkeypatch, *CUDA)
     extractor = EmbeddingExtractor("compact", layer="embedding", device=device, cache=None)
     on_device = extractor.transform(list(PICTURES))
     assert asked == [expected]
@@ -59,6 +68,31 @@ def test_without_cuda_auto_is_the_processor(asked, monkeypatch) -> None:
     has(monkeypatch, "AzureExecutionProvider", "CPUExecutionProvider")
     open_network(Backbone.load("compact"), "embedding")(PICTURES)
     assert asked == [["CPUExecutionProvider"]]
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_if_it_was_asked_for(asked, monkeypatch) -> None:
+    has(monkeypatch, *CUDA)
+    asked.gpu_is_usable = False
+    extractor = EmbeddingExtractor("compact", layer="embedding", device="cuda", cache=None)
+    with pytest.raises(RuntimeError, match=r"device='cuda'.*cannot use a GPU here.*device='auto'"):
+        extractor.transform(list(PICTURES))
+
+
+def test_where_a_gpu_cannot_be_used_auto_runs_the_graph_made_for_the_processor(asked, monkeypatch) -> None:
+    import agegender._networks.rewrite as rewrite
+
+    rewritten: list[bool] = []
+    runnable = rewrite.runnable
+    monkeypatch.setattr(
+        rewrite,
+        "runnable",
+        lambda *args, **options: rewritten.append(options["rewrite"]) or runnable(*args, **options),
+    )
+    has(monkeypatch, *CUDA)
+    asked.gpu_is_usable = False
+    open_network(Backbone.load("compact"), "embedding", device="auto")(PICTURES)
+    assert asked == [CUDA, ["CPUExecutionProvider"]]
+    assert rewritten == [False, True]
 
 
 def test_asking_for_cuda_in_vain_names_the_package_to_install(monkeypatch) -> None:
@@ -78,7 +112,7 @@ def test_a_network_in_keras_form_needs_a_gpu_that_tensorflow_sees() -> None:
         2,
         4,
     )
-    with pytest.raises(RuntimeError, match=r"TensorFlow sees no GPU.*tensorflow\[and-cuda\]"):
+    with pytest.raises(RuntimeError, match=r"TensorFlow finds no GPU.*tensorflow\[and-cuda\]"):
         open_network(backbone, "embedding", device="cuda")
 
 

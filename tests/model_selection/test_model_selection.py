@@ -272,7 +272,8 @@ def test_faces_are_alike_by_direction_and_not_by_length():
 
 
 def test_faces_are_joined_through_others_across_blocks(monkeypatch):
-    monkeypatch.setattr("agegender.model_selection._groups.BLOCK_CELLS", 100)
+    monkeypatch.setattr("agegender.model_selection._similar.BLOCK_ROWS", 10)
+    monkeypatch.setattr("agegender.model_selection._similar.COMPARED_ROWS", 3)
     angles = np.linspace(0, np.pi / 2, 41)
     around = np.column_stack([np.cos(angles), np.sin(angles)])
     order = np.random.RandomState(0).permutation(41)
@@ -308,6 +309,16 @@ class Tabled(Ridge):
     def predict_frame(self, X):
         age, gender = self.predict(X).T
         return pd.DataFrame({"age": age, "age_low": age - 1, "gender": gender.round(), "n": self.n_fitted_})
+
+
+class Tabled1d(Tabled):
+    """The same, of one number a picture."""
+
+    def fit(self, X, y):
+        return super().fit(np.reshape(X, (-1, 1)), y)
+
+    def predict(self, X):
+        return super().predict(np.reshape(X, (-1, 1)))
 
 
 @pytest.fixture
@@ -369,6 +380,20 @@ def test_text_genders_and_lists_of_pictures_pass_through():
     frame = cross_val_predict_frame(Constant(), list("abcd"), y, cv=2)
     assert frame["gender"].tolist() == list("abcd")
     assert frame["true_gender"].tolist() == ["f", "m", "f", "m"]
+
+
+@pytest.mark.parametrize("kind", ["frame", "Series"])
+def test_the_table_stands_under_the_index_of_X(data, kind):
+    X, y = data
+    plain = cross_val_predict_frame(Tabled(), X, y)
+    labels = np.random.default_rng(1).permutation(60) * 10
+    if kind == "frame":
+        frame = cross_val_predict_frame(Tabled(), pd.DataFrame(X, index=labels), y)
+    else:
+        frame = cross_val_predict_frame(Tabled1d(), pd.Series(X[:, 0], index=labels), y)
+        plain = cross_val_predict_frame(Tabled1d(), X[:, 0], y)
+    assert frame.index.tolist() == labels.tolist()
+    pd.testing.assert_frame_equal(frame.reset_index(drop=True), plain)
 
 
 def test_weights_are_split_like_the_pictures(data):

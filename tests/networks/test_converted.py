@@ -138,6 +138,22 @@ def test_too_little_memory_falls_back_and_is_tried_again_later(backbone, monkeyp
     assert not kept(backbone).with_suffix(".json").exists()
 
 
+def test_while_another_process_converts_keras_runs_it_without_a_word(backbone) -> None:
+    mark = kept(backbone).with_suffix(".converting")
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = open_network(backbone, "embedding")(PICTURES)
+    np.testing.assert_allclose(rows, on_keras(backbone, "embedding"), rtol=1e-5, atol=1e-6)
+    assert not kept(backbone).exists()
+    os.utime(mark, (0, 0))  # left by a process that was killed long ago
+    close_networks()
+    open_network(backbone, "embedding")
+    assert kept(backbone).exists()
+    assert not mark.exists()
+
+
 def test_a_home_that_cannot_be_written_to_stops_nothing(backbone, monkeypatch) -> None:
     monkeypatch.setenv("AGEGENDER_HOME", "/dev/null/home")
     with pytest.warns(WeightsWarning, match="runs on Keras"):

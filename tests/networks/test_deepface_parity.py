@@ -72,6 +72,14 @@ def test_embeddings_of_large_networks_equal_those_of_represent(name, tmp_path) -
     assert found["spread"][name] >= 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deepface/age", "deepface/gender"])
+def test_the_h5_form_of_deepface_s_own_predictors_gives_their_numbers(name, tmp_path) -> None:
+    found = run_apart(tmp_path, name)
+    assert max(found["h5"][name].values()) <= TOLERANCE
+    assert found["spread"][name] >= 1e-3
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_converted_form_equals_the_h5_form_at_every_layer(measured, layer) -> None:
     shapes = {
@@ -123,9 +131,36 @@ def measure(folder: Path, names: list[str]) -> dict:
         }
         if name == "arcface":
             found |= _converted(backbone, batch)
+    for name in ("deepface/age", "deepface/gender"):
+        if name in names:
+            _measure_predictor(name, files, found)
     found["legacy_keras"] = os.environ.get("TF_USE_LEGACY_KERAS")
     found["imported_tf_keras"] = "tf_keras" in sys.modules
     return found
+
+
+def _measure_predictor(name: str, files: dict[str, str], found: dict) -> None:
+    """Compare the probabilities of deepface's age or gender model with its own client's, on the same squares."""
+    import importlib
+
+    import deepface_networks
+
+    from agegender import images
+    from agegender._networks.published import PUBLISHED
+    from agegender.backbones import Backbone
+
+    PUBLISHED[name].known.clear()
+    deepface_networks.save(deepface_networks.build(name), PUBLISHED[name].path(".h5"))
+    backbone = Backbone.load(name)
+    batch = np.stack([images.letterbox(images.load(file), backbone.input_size) for file in files.values()])
+    rows = _on_keras(backbone, "embedding", batch)
+    module = importlib.import_module(f"deepface.models.{PUBLISHED[name].module}")
+    client = module.ApparentAgeClient() if name.endswith("age") else module.GenderClient()
+    theirs = client._predict_internal((batch[..., ::-1] / 255).astype(np.float32))
+    found["spread"][name] = float(np.ptp(rows, axis=0).max() / np.abs(rows).max())
+    found["h5"][name] = {
+        picture: difference(row, their) for picture, row, their in zip(files, rows, theirs, strict=True)
+    }
 
 
 def _on_keras(backbone, layer: str, batch: np.ndarray) -> np.ndarray:

@@ -231,14 +231,14 @@ def weights_elsewhere() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no ONNX network"),
+        (b"", "contains no ONNX network"),
         (b"\n<!DOCTYPE html><html>404</html>", "web page"),
-        (networks.plain().SerializeToString()[:3000], "not an ONNX network|holds no ONNX|damaged"),
-        (np.random.default_rng(0).bytes(4000), "not an ONNX network|holds no ONNX"),
+        (networks.plain().SerializeToString()[:3000], "not an ONNX network|contains no ONNX|damaged"),
+        (np.random.default_rng(0).bytes(4000), "not an ONNX network|contains no ONNX"),
         (two_inputs(), "2 inputs"),
         (grey(), "3 channels"),
         (weights_elsewhere(), "other files"),
-        (Builder().model({}, opset=6).SerializeToString(), "holds no ONNX"),
+        (Builder().model({}, opset=6).SerializeToString(), "contains no ONNX"),
     ],
     ids=["empty", "html", "truncated", "noise", "two inputs", "grey", "external weights", "no nodes"],
 )

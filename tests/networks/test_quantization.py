@@ -161,12 +161,12 @@ def test_bad_arguments_are_named(faces, pictures, options, message) -> None:
 
 
 def test_an_error_that_no_integer_keeps_to_is_refused(faces) -> None:
-    with pytest.raises(WeightsError, match=r"compact cannot be quantised.*Give a larger max_error"):
+    with pytest.raises(WeightsError, match=r"compact cannot be quantised.*Use a larger max_error"):
         Backbone.load("compact").quantize(faces.data[:16], max_error=1e-9)
 
 
 def test_integers_are_not_quantised_again(compact_int8, faces) -> None:
-    with pytest.raises(ValueError, match="compact-int8 is in integers already"):
+    with pytest.raises(ValueError, match="compact-int8 is already quantised"):
         compact_int8.quantize(faces.data[:16])
 
 

@@ -153,5 +153,5 @@ def test_a_layer_that_the_file_has_no_weights_for_is_an_error(tmp_path: Path) ->
     model.save_weights(path)
     check_weights_are_from(model, path)
     model.layers[1].kernel.assign(model.layers[1].kernel + 1.0)
-    with pytest.raises(WeightsError, match=r"does not hold 1 of the network's 4 weights, .*b/kernel"):
+    with pytest.raises(WeightsError, match=r"does not contain 1 of the network's 4 weights, .*b/kernel"):
         check_weights_are_from(model, path)

@@ -86,9 +86,8 @@ def test_a_public_docstring_names_its_siblings_and_they_exist(thing: Any) -> Non
     siblings = re.findall(r"^ *([\w.]+) :", found[1], re.M)
     assert siblings
     for sibling in siblings:
-        module, _, name = sibling.rpartition(".")
-        if module.startswith("agegender"):
-            assert hasattr(importlib.import_module(module), name), sibling
+        if sibling.startswith("agegender."):
+            assert pkgutil.resolve_name(sibling) is not None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from agegender import AgeGenderClassifier
+from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
 from agegender.calibration import UNCALIBRATED
+from agegender.exceptions import LeakageWarning
 from agegender.model_selection import cross_val_predict_frame
 from agegender.reports import EvaluationReport, evaluation_report
 
@@ -242,3 +243,26 @@ def test_out_of_fold_predictions_make_a_report_without_a_held_out_set():
 def test_what_makes_no_report_is_refused_with_its_own_error(frame, change, groups, message):
     with pytest.raises(ValueError, match=message):
         EvaluationReport.from_predictions(change(frame), groups=groups)
+
+
+def test_pictures_of_the_training_are_counted_and_left_out_of_figures_of_their_own(backbone, faces, tmp_path):
+    classifier = AgeGenderClassifier(epochs=2, random_state=0)
+    model = AgeGenderPipeline(EmbeddingExtractor(backbone, framing="utkface"), classifier)
+    model.fit(faces.data[:40], faces.target[:40])
+    unseen = evaluation_report(model, faces.data[40:], faces.target[40:])
+    assert unseen.counts["trained_on"] == 0
+    assert unseen.unseen.empty
+    with pytest.warns(LeakageWarning, match="30 of 50 pictures"):
+        report = evaluation_report(model, iter(faces.data[10:]), faces.target[10:])
+    assert report.counts["trained_on"] == 30
+    pd.testing.assert_frame_equal(report.unseen, unseen.overall)
+    assert report.overall["n"]["age_mae"] == 50
+    assert report.to_dict()["counts"]["trained_on"] == 30
+    assert report.worst["picture"][0] == faces.data[10:][report.worst["row"][0]]
+    assert "30 of these pictures are among those that the model was trained on" in shown(report)
+
+
+def shown(report):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(report)
+    return " ".join(console.file.getvalue().split())

@@ -228,9 +228,7 @@ def test_damage_that_shows_only_in_the_pixels_is_refused_as_well(served: Served)
 
 @pytest.fixture(scope="module")
 def narrow(model: Any) -> Any:
-    limits = Limits(
-        max_body=60_000, max_pictures=2, max_pixels=200_000, max_memory=70_000, upload_seconds=1.5
-    )
+    limits = Limits(max_body=60_000, max_pictures=2, max_pixels=200_000, max_memory=70_000)
     with serve(model, limits=limits) as served:
         yield served
 
@@ -254,14 +252,15 @@ def test_too_many_pictures_and_pixels_are_refused(narrow: Served) -> None:
     assert "claims 500 × 500 pixels, more than the 200,000" in large.json()["detail"]
 
 
-def test_a_slow_upload_is_refused_and_gives_its_place_back(narrow: Served) -> None:
-    with narrow.connect() as raw:
-        raw.sendall(
-            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 1000\r\n\r\n["
-        )
-        assert raw.recv(4096).startswith(b"HTTP/1.1 408")
-    assert narrow.count('agegender_running{what="requests"}') == 0
+def test_a_slow_upload_is_refused_and_gives_its_place_back(model: Any) -> None:
+    with serve(model, limits=Limits(upload_seconds=1.5)) as served:
+        with served.connect() as raw:
+            raw.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n["
+            )
+            assert raw.recv(4096).startswith(b"HTTP/1.1 408")
+        assert served.count('agegender_running{what="requests"}') == 0
 
 
 def test_all_bodies_together_may_hold_so_much_memory(narrow: Served) -> None:
@@ -344,6 +343,7 @@ def test_the_model_says_what_it_is(model: Any) -> None:
     assert {name: told[name] for name in settings} == settings
     network = model.extractor_.backbone_
     assert (told["networks"][0]["sha256"], told["networks"][0]["terms"]) == (network.sha256, network.licence)
+    assert told["n_training_pictures"] == len(model.trained_on_)
     assert told["genders"] == [{"label": 0, "word": "male"}, {"label": 1, "word": "female"}]
     assert told["faces"]["auto"]["sha256"] == load_detector("mtcnn").sha256
     assert told["limits"]["max_pictures"] == 32

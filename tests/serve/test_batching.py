@@ -32,7 +32,7 @@ class Gate:
         return [(task, content) for content in contents]
 
 
-def run(use: Callable[[Batcher, Gate], Awaitable[None]], n_arriving: int = 0, max_wait: float = 0.2) -> None:
+def run(use: Callable[[Batcher, Gate], Awaitable[None]], n_arriving: int = 0, max_wait: float = 1.0) -> None:
     async def inside() -> None:
         gate = Gate()
         batcher = Batcher(
@@ -102,7 +102,7 @@ def test_what_nobody_waits_for_any_more_is_not_predicted() -> None:
     run(use)
 
 
-@pytest.mark.parametrize(("n_arriving", "least", "most"), [(0, 0.0, 0.15), (1, 0.2, 5.0)])
+@pytest.mark.parametrize(("n_arriving", "least", "most"), [(0, 0.0, 0.9), (1, 1.0, 20.0)])
 def test_a_picture_waits_only_while_others_arrive_and_not_for_long(
     n_arriving: int, least: float, most: float
 ) -> None:

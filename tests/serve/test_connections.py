@@ -19,7 +19,7 @@ from agegender.serve._connections import raise_file_limit
 
 @pytest.fixture
 def impatient(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setattr(_connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(_connections, "HEAD_SECONDS", 1.0)
     monkeypatch.setattr(_connections, "SEND_SECONDS", 0.5)
     with serve(model, small_buffers=True) as running:
         yield running

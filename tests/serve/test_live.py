@@ -140,8 +140,8 @@ def test_so_many_cameras_and_no_more(model: Any, portraits: list[bytes]) -> None
 
 
 def test_one_who_says_nothing_is_not_waited_for(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_live, "_HELLO_SECONDS", 0.2)
-    monkeypatch.setattr(_live, "_IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(_live, "_HELLO_SECONDS", 1.0)
+    monkeypatch.setattr(_live, "_IDLE_SECONDS", 1.0)
     with serve(model) as served:
         with connect(f"ws://127.0.0.1:{served.port}/v1/live") as live:
             assert "No first message" in json.loads(live.recv())["problem"]["detail"]

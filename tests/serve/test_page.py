@@ -19,7 +19,8 @@ from PIL import Image
 from serving import Served, beside, blank, encode, serve
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
-Page, expect = sync_api.Page, sync_api.expect
+expect = sync_api.expect
+expect.set_options(timeout=20_000)
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -234,8 +235,8 @@ def test_options_change_what_is_said(open_page: Callable[..., Any], files: dict[
     page.get_by_text("Options").click()
     page.get_by_label("The interval holds the true age in").select_option("0.5")
     expect(page.locator(".face .more span")).not_to_have_text(before)
-    page.get_by_label("Say no age if").select_option("10")
-    page.get_by_label("Say no gender if").select_option("0.99")
+    page.get_by_label("Say no age if wider than").select_option("10")
+    page.get_by_label("Say no gender if below").select_option("0.99")
     expect(page.locator(".face .age")).to_have_text("I don’t know")
     expect(page.locator(".face .more b")).to_have_text("gender: I don’t know")
     expect(page.locator(".box span")).to_have_text("?")

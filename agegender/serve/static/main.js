@@ -53,6 +53,7 @@ function describe(model) {
   const entries = {
     Model: model.name,
     "Trained on": model.trained_on,
+    Pictures: model.n_training_pictures?.toLocaleString("en"),
     Network: `${network.name}, ${network.input_size?.join(" × ")} pixels`,
     Terms: network.terms,
     "Faces found by": model.faces.auto.name,

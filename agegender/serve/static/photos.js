@@ -44,6 +44,8 @@ class Card {
     this.image.addEventListener("load", () => {
       this.picture = { width: this.image.naturalWidth, height: this.image.naturalHeight };
       this.draw();
+      // What was added is to be seen; of several, the first.
+      if (cards[0] === this && !this.failure) tools.scrollIntoView({ block: "start" });
     });
     this.image.addEventListener("error", () => {
       this.photo.replaceChildren(make("p", "no-preview", "The browser cannot show this file."));
@@ -161,8 +163,6 @@ function add(files) {
   summarize();
   cards.forEach((card) => card.draw());
   next();
-  // What was added is to be seen.
-  if (added.length === cards.length) tools.scrollIntoView({ block: "start" });
 }
 
 export function readAgain() {

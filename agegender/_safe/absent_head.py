@@ -7,11 +7,11 @@ from typing import Any
 
 from agegender.exceptions import ModelFileError
 
-__all__ = ["DescribedHead"]
+__all__ = ["AbsentHead"]
 
 
 @dataclass(frozen=True)
-class DescribedHead:
+class AbsentHead:
     """What a safe file has in place of a head that was a callable of somebody's own.
 
     The trained head predicts as before; to train again, set the head again: ``set_params(classifier__head=my_head)``.

@@ -1,0 +1,1 @@
+"""Lists of pictures, and the files of rows made of them, read back."""

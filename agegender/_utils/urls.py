@@ -1,0 +1,116 @@
+"""Places given by URL: told from paths, joined, and shown without what is secret in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TypeGuard
+
+__all__ = ["absolute", "is_url", "join", "name_of", "parent", "public", "redacted", "suffix_of"]
+
+# Chains as fsspec has them: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]+::)*[A-Za-z][A-Za-z0-9+.\-]+://")
+# A password may hold a slash, so that all up to the last "@" is taken for one; a port is none.
+_PASSWORD = re.compile(r"://[^/@:?\s]*:(?!\d+(?:/|\?|$))[^?\s]*@|://[^/@:?\s]+@")
+_QUERY = re.compile(r"\?(?!…)[^\s'\"<>)]+?(?=::|[\s'\"<>)]|$)")
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
+
+
+def is_url(place: object) -> TypeGuard[str]:
+    """Tell whether a place is a URL that fsspec may open, and no path.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/anna.jpg"), is_url("zip://anna.jpg::faces.zip"), is_url("C:/anna.jpg")
+    (True, True, False)
+    """
+    return isinstance(place, str) and "://" in place and _URL.match(place) is not None
+
+
+def public(url: str) -> str:
+    """Return a URL without its user, password and query, which may hold a signature or a token; a path as it is.
+
+    Examples
+    --------
+    >>> public("https://me:secret@example.org/anna.jpg?X-Amz-Signature=12ab")
+    'https://example.org/anna.jpg?…'
+    """
+    if not is_url(url):
+        return url
+    return "::".join(_QUERY.sub("?…", _PASSWORD.sub("://", link)) for link in url.split("::"))
+
+
+def redacted(text: str, url: str) -> str:
+    """Return a message of a store without the secrets of the URL that it is about, or of any other in it.
+
+    Examples
+    --------
+    >>> redacted("503 for https://example.org/a.jpg?sig=1", "https://example.org/a.jpg?sig=1")
+    '503 for https://example.org/a.jpg?…'
+    """
+    text = text.replace(url, public(url))
+    for secret in _secrets(url):
+        text = text.replace(secret, "…")
+    return _IN_TEXT.sub(lambda found: public(found[0]), text)
+
+
+def _secrets(url: str) -> list[str]:
+    links = url.split("::")
+    parts = [found[0][3:-1] for link in links for found in _PASSWORD.finditer(link)]
+    parts += [piece for part in list(parts) for piece in part.split(":", 1)[1:]]
+    for query in [query for link in links for query in _QUERY.findall(link)]:
+        parts += [query[1:], *(pair.partition("=")[2] for pair in query[1:].split("&"))]
+    return sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
+
+
+def absolute(place: str | os.PathLike[str]) -> str:
+    """Return an absolute path; a URL as it is."""
+    return place if is_url(place) else os.path.abspath(place)
+
+
+def join(folder: str, name: str) -> str:
+    """Return the place of a name in a folder: of paths as `os.path.join` does, of URLs with a slash.
+
+    Examples
+    --------
+    >>> join("s3://bucket/faces/", "anna.jpg"), join("zip://::faces.zip", "anna.jpg")
+    ('s3://bucket/faces/anna.jpg', 'zip://anna.jpg::faces.zip')
+    """
+    if is_url(name):
+        return name
+    if not is_url(folder):
+        return os.path.join(folder, name)
+    first, chain = _split(folder)
+    base = first if first.endswith("/") else f"{first}/"
+    return f"{base}{name.lstrip('/')}{chain}"
+
+
+def parent(url: str) -> str:
+    """Return the folder that a URL's file lies in, without its query.
+
+    Examples
+    --------
+    >>> parent("https://example.org/faces/table.csv?token=1"), parent("zip://table.csv::faces.zip")
+    ('https://example.org/faces', 'zip://::faces.zip')
+    """
+    first, chain = _split(url)
+    scheme, rest = first.split("://", 1)
+    return f"{scheme}://{rest.partition('?')[0].rpartition('/')[0]}{chain}"
+
+
+def name_of(url: str) -> str:
+    """Return the last part of a URL: a file's name."""
+    return _split(url)[0].split("://", 1)[1].partition("?")[0].rpartition("/")[2]
+
+
+def suffix_of(place: str | os.PathLike[str]) -> str:
+    """Return how a file's name ends, in lower case."""
+    name = name_of(place) if is_url(place) else os.fspath(place)
+    return os.path.splitext(name)[1].lower()
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Split a chain into its first link, with caches before it, and the rest."""
+    start = url.index("://") + 3
+    end = url.find("::", start)
+    return (url, "") if end < 0 else (url[:end], url[end:])

@@ -1,0 +1,74 @@
+"""What ``agegender train --shards`` does: no picture is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agegender.cli._models import save
+from agegender.cli._options import backbone_of
+from agegender.cli._output import fold_table, import_tensorflow, out_console, say
+
+if TYPE_CHECKING:
+    from agegender.classifier import AgeGenderClassifier
+
+
+def train_on_shards(
+    folder: Path | str,
+    labels: Path | str,
+    classifier: AgeGenderClassifier,
+    *,
+    backbone: Any,
+    group: str | None,
+    folds: int,
+    seed: int,
+    out: Path | None,
+    quiet: bool,
+) -> None:
+    """Cross-validate a head on rows of shards, train it on all of them, and save it with their extractor."""
+    from agegender.pipeline import AgeGenderPipeline
+    from agegender.shards import open_shards, shard_extractor
+
+    # Before hours of training: can a whole predictor be made of it?
+    extractor = None if out is None else shard_extractor(folder, backbone)
+    rows = open_shards(folder, labels, group=group, verbose=0 if quiet else 1)
+    say(f"{len(rows.data):,} rows of {rows.made_of['backbone']}, {len(rows.excluded):,} left out.", quiet)
+    for path, reason in rows.excluded.head(5).itertuples(index=False):
+        say(f"  {path}: {reason}", quiet)
+    import_tensorflow()
+    if folds:
+        _cross_validate(classifier, rows, folds, seed, quiet)
+    if extractor is not None and out is not None:
+        say("Training on all rows …", quiet)
+        classifier.fit(rows.data, rows.target, groups=rows.groups)
+        save(AgeGenderPipeline.from_parts(extractor, classifier), out)
+        say(f"Saved {out}.", quiet)
+
+
+def network_named(name: str, color: str | None, mean: float | None, scale: str | None) -> Any:
+    """Return the network that --backbone gives for shards: a file's, else None, for the footers name it."""
+    return backbone_of(name, color, mean, scale) if name.lower().endswith(".onnx") else None
+
+
+def _cross_validate(classifier: AgeGenderClassifier, rows: Any, folds: int, seed: int, quiet: bool) -> None:
+    from sklearn.base import clone
+
+    from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy
+    from agegender.model_selection import AgeGenderKFold
+
+    figures = []
+    names = np.zeros((len(rows.data), 1))
+    splits = AgeGenderKFold(folds, random_state=seed).split(names, rows.target, rows.groups)
+    for number, (training, test) in enumerate(splits, 1):
+        say(f"Fold {number} of {folds} …", quiet)
+        # Rows of weight zero are not trained on: no fold is copied out of the file.
+        weights = np.zeros(len(rows.data))
+        weights[training] = 1
+        fitted = clone(classifier).fit(rows.data, rows.target, sample_weight=weights, groups=rows.groups)
+        truth, predicted = rows.target[test], fitted.predict(rows.data)[test]
+        figures.append(
+            [metric(truth, predicted) for metric in (age_mae, age_cumulative_score, gender_accuracy)]
+        )
+    out_console.print(fold_table(figures))
