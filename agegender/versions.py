@@ -72,8 +72,8 @@ def installation() -> dict[str, dict[str, str]]:
     Examples
     --------
     >>> from agegender.versions import installation
-    >>> installation()["System"]["agegender"]
-    '0.1.0'
+    >>> sorted(installation())[:3]
+    ['Cache', 'Detectors', 'Devices']
     """
     return {
         "System": _system(),

@@ -76,6 +76,7 @@ for row in found.suspicious(8).itertuples():
 order = found.labels.sort_values("age_suspicion", ascending=False).picture
 planted = set(table.path[aged]) | {str(work / "faces" / "again.jpg")}
 hits = np.cumsum([path in planted for path in order])
+print(f"{hits[19]} of {len(planted)} planted ages are among the 20 most suspicious.")
 residual = (found.labels.read_age - found.labels.age).abs()
 by_residual = found.labels.picture[residual.sort_values(ascending=False).index]
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -100,6 +101,14 @@ actions.to_csv(work / "corrections.csv", index=False)
 print(actions.action.value_counts().to_string())
 
 corrected = load_table(table, corrections=work / "corrections.csv")
-print(corrected.corrected.assign(path=corrected.corrected.path.map(lambda path: Path(path).name)).to_string())
+truth = drawn.frame.set_index("path")
+relabelled = corrected.corrected[corrected.corrected.path.isin(truth.index)]
+right = relabelled.gender.to_numpy() == truth.gender[relabelled.path].to_numpy()
+print(f"{len(relabelled)} relabelled; the gender is that of the drawing in {right.sum()} of them.")
 print(corrected.excluded.reason.tolist())
+
+# %%
+# The last count is why a person has to look: where faces say little (the gender of drawings, of children), a model
+# that is sure of itself is wrong as often as a label is.
+
 folder.cleanup()

@@ -17,6 +17,21 @@ from agegender.datasets import load_utkface
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--heavy", action="store_true", help="run the tests that take minutes and gigabytes too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--heavy"):
+        return
+    skipped = pytest.mark.skip(
+        reason="takes minutes, and gigabytes of memory and disk: pytest --heavy runs it"
+    )
+    for item in items:
+        if "heavy" in item.keywords:
+            item.add_marker(skipped)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Material:
     """Real photographs and real network weights, which are not part of the repository."""

@@ -47,9 +47,10 @@ labels are not, y.reset_index(drop=True).
             continue
         if Counter(index) == Counter(theirs):
             place = next(i for i in range(len(index)) if index[i] != theirs[i])
+            here, there = index.astype(object)[place], theirs.astype(object)[place]
             raise ValueError(
-                f"{name} has the index labels of X in another order: row {place} is {index[place]!r} in X and "
-                f"{theirs[place]!r} in {name}. Rows are matched by their place, so this would give pictures the ages "
+                f"{name} has the index labels of X in another order: row {place} is {here!r} in X and "
+                f"{there!r} in {name}. Rows are matched by their place, so this would give pictures the ages "
                 f"of others. Use {name}.loc[X.index]; if the rows are in X's order and only the labels are not, "
                 f"{name}.reset_index(drop=True)."
             )

@@ -129,7 +129,7 @@ def test_a_fitted_model_travels_with_all_its_networks(both, faces, tmp_path) -> 
 @pytest.mark.parametrize("head", [ConvHead(), FineTuneHead("relu1")])
 def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head) -> None:
     model = AgeGenderPipeline(both, AgeGenderClassifier(head, epochs=1))
-    with pytest.raises(ValueError, match="takes one network"):
+    with pytest.raises(ValueError, match="needs one network"):
         model.fit(faces.data, faces.target)
 
 
@@ -137,8 +137,8 @@ def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head) -> 
     ("change", "message"),
     [
         ({"layer": ("embedding",)}, "names 1 layers for 2 networks"),
-        ({"layer": "input"}, "pictures, which cannot stand beside"),
-        ({"weights": "file.onnx"}, "go with one network given by name"),
+        ({"layer": "input"}, "pictures, which cannot be concatenated"),
+        ({"weights": "file.onnx"}, "need one network given by name"),
         ({"backbone": ()}, "names no network"),
     ],
 )

@@ -28,7 +28,7 @@ from sklearn.base import clone
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, DenseHead, EmbeddingExtractor
 from agegender.persistence import load_model, save_model
-from agegender.shards import write_shard
+from agegender.shards import open_shards, shard_extractor, write_shard
 
 EXAMPLES = int(os.environ.get("INVARIANT_EXAMPLES", "50"))
 ALIKE = 1e-5
@@ -535,9 +535,10 @@ def test_shards(numbers, networks, look, dtype, total, fitted, world) -> None:
         extractor = through_pickle(extractor.fit())
     expected = world.rows(networks, look)[numbers]
     found = np.full((len(numbers), *expected.shape[1:]), np.nan)
+    tolerance = {"rtol": 1e-3 if dtype == "float16" else ALIKE, "atol": ALIKE}
+    listed = [world.paths[i] for i in numbers]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, total + 1):
-            listed = [world.paths[i] for i in numbers]
             report = write_shard(listed, folder, extractor, f"{number}/{total}")
             shard = pq.read_table(report.path).to_pylist()
             assert [row["path"] for row in shard] == listed[number - 1 :: total]
@@ -545,7 +546,16 @@ def test_shards(numbers, networks, look, dtype, total, fitted, world) -> None:
                 assert (row["embedding"] is None) == (row["error"] is not None)
                 if row["error"] is None:
                     found[place] = np.reshape(row["embedding"], expected.shape[1:])
-    np.testing.assert_allclose(found, expected, rtol=1e-3 if dtype == "float16" else ALIKE, atol=ALIKE)
+        np.testing.assert_allclose(found, expected, **tolerance)
+        readable = np.flatnonzero(~np.isnan(found).any(axis=tuple(range(1, found.ndim))))
+        if len(readable):
+            opened = open_shards(folder)
+            assert opened.frame["place"].tolist() == readable.tolist()
+            np.testing.assert_allclose(opened.data, expected[readable], **tolerance)
+            assert len(opened.excluded) == len(numbers) - len(readable)
+            if extractor.faces is None:  # a footer describes no detector of a user's own
+                described = shard_extractor(folder, extractor.backbone).set_params(cache=None, on_error="nan")
+                np.testing.assert_allclose(described.transform(listed), expected, **tolerance)
 
 
 def test_a_cluster(world, tmp_path) -> None:

@@ -22,6 +22,7 @@ NETWORKS = [
     ("deepid", "DeepID", "base"),
 ]
 LARGE = [("ghostfacenet", "GhostFaceNet", "ArcFace"), ("vggface", "VGG-Face", "VGGFace")]
+HEAVY = {"vggface"}
 SIZES = {"square": (200, 200), "tall": (260, 150), "wide": (90, 241), "tiny": (41, 40)}
 LAYERS = ["embedding", "penultimate", "pooled", "feature_map"]
 
@@ -65,19 +66,21 @@ def test_random_weights_keep_pictures_distinguishable(measured, name) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, _, _ in LARGE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.heavy] * (name in HEAVY)) for name, _, _ in LARGE]
+)
 def test_embeddings_of_large_networks_equal_those_of_represent(name, tmp_path) -> None:
     found = run_apart(tmp_path, name)
     assert max(found["h5"][name].values()) <= TOLERANCE
     assert found["spread"][name] >= 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["deepface/age", "deepface/gender"])
 def test_the_h5_form_of_deepface_s_own_predictors_gives_their_numbers(name, tmp_path) -> None:
     found = run_apart(tmp_path, name)
     assert max(found["h5"][name].values()) <= TOLERANCE
-    assert found["spread"][name] >= 1e-3
+    assert found["spread"][name] >= 0.01
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -150,7 +153,10 @@ def _measure_predictor(name: str, files: dict[str, str], found: dict) -> None:
     from agegender.backbones import Backbone
 
     PUBLISHED[name].known.clear()
-    deepface_networks.save(deepface_networks.build(name), PUBLISHED[name].path(".h5"))
+    model = deepface_networks.build(name)
+    kernel = model.get_layer("predictions").kernel
+    kernel.assign(300 * kernel)  # drawn weights alone leave every probability the same
+    deepface_networks.save(model, PUBLISHED[name].path(".h5"))
     backbone = Backbone.load(name)
     batch = np.stack([images.letterbox(images.load(file), backbone.input_size) for file in files.values()])
     rows = _on_keras(backbone, "embedding", batch)
