@@ -203,8 +203,9 @@ mean 'arcface'?
         given: Mapping[str, Any],
     ) -> Backbone:
         """Read an ONNX network from bytes; values not given come from its metadata, or are the defaults."""
-        from agegender._networks.onnx_files import read_graph, stated_terms
+        from agegender._networks.onnx_files import read_graph
         from agegender._networks.opening import keep_network
+        from agegender._networks.terms import stated_terms
 
         source = str(file) if file else str(given["name"])
         graph = read_graph(content, source, input_size=input_size)

@@ -200,6 +200,11 @@ or set backbone=Backbone.load(…).
         """The number of dimensions of one row."""
         return 3 if self.layer == "input" else len(self._backbone().output_shape(self.layer))
 
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """The widths of the hidden layers between the blocks and the outputs."""
+        return (self.units,) if isinstance(self.units, int) else tuple(self.units)
+
     def _end(self, backbone: Backbone) -> str:
         """Return the layer where the blocks end."""
         if self.reads != "auto":

@@ -32,6 +32,7 @@ from agegender.exceptions import ModelFileError
 
 if TYPE_CHECKING:
     from agegender.classifier import AgeGenderClassifier
+    from agegender.ensemble import AgeGenderEnsemble
     from agegender.extractor import EmbeddingExtractor
     from agegender.pipeline import AgeGenderPipeline
 
@@ -55,7 +56,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    model : AgeGenderPipeline, AgeGenderClassifier or EmbeddingExtractor
+    model : AgeGenderPipeline, AgeGenderClassifier, EmbeddingExtractor or AgeGenderEnsemble
         What to save.
     path : path
         The file, usually with the suffix ``.agegender``. It is written under a temporary name and renamed, so
@@ -100,7 +101,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
     return write_whole(target, lambda arriving: arriving.write_bytes(content))
 
 
-def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderClassifier | EmbeddingExtractor:
+def load_model(
+    path: str | os.PathLike[str],
+) -> AgeGenderPipeline | AgeGenderClassifier | EmbeddingExtractor | AgeGenderEnsemble:
     """Load a model of `save_model`; its predictions are the same, bit for bit.
 
     No code of the file is run, whatever it contains: everything is checked before it is used. A model that is
@@ -113,7 +116,7 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
 
     Returns
     -------
-    AgeGenderPipeline, AgeGenderClassifier or EmbeddingExtractor
+    AgeGenderPipeline, AgeGenderClassifier, EmbeddingExtractor or AgeGenderEnsemble
 
     Raises
     ------
@@ -147,6 +150,7 @@ def load_model(path: str | os.PathLike[str]) -> AgeGenderPipeline | AgeGenderCla
 
 # The classes that a file may contain, and their modules; each class declares what is saved, as `_safe`.
 _CLASSES = {
+    "AgeGenderEnsemble": "ensemble._ensemble",
     "AgeGenderPipeline": "pipeline",
     "EmbeddingExtractor": "extractor",
     "AgeGenderClassifier": "classifier",
@@ -162,7 +166,7 @@ _CLASSES = {
     "SeenCrops": "_extraction.crops",
     "RecordedDetector": "faces",
 }
-_TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor")
+_TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor", "AgeGenderEnsemble")
 _NOTHING = SafeState()
 _JOBLIB = "joblib.dump can save it, in a file that runs code when it is loaded."
 

@@ -14,9 +14,11 @@ from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
+from agegender._exporting.tuned import check_same, tuned_network
 from agegender._extraction.contents import digests_of
 from agegender._extraction.resolved import carried_names
-from agegender._networks.shipped import SHIPPED, Shipped
+from agegender._networks.opening import pictures_of_training
+from agegender._networks.shipped import SHIPPED
 from agegender._safe.declaration import SafeState
 from agegender._utils.pictures import check_pictures, table_index
 from agegender._utils.row_labels import check_row_order
@@ -25,9 +27,11 @@ from agegender._utils.spill import room
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
+from agegender.backbones import Backbone
 from agegender.classifier import AgeGenderClassifier
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.extractor import Embedded, EmbeddingExtractor, ExtractionReport, FacesParameter
+from agegender.fine_tuning import FineTuneHead
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.metrics import age_mae
 
@@ -206,7 +210,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         shape = (len(pictures), *extractor.row_shape())
         with room(shape, extractor.row_dtype(), self._limit()) as rows:
             embedded = extractor.embed(pictures, out=rows)
-            _warn_of_shipped(extractor, embedded.digests)
+            _warn_of_networks(extractor, embedded.digests)
             if extractor.faces is None and extractor.framing is None:
                 extractor.measure_framing(pictures)
             classifier.fit(embedded.rows, y, sample_weight=sample_weight, groups=groups)
@@ -390,9 +394,75 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
 
     def _seen(self, digests: Sequence[bytes | None]) -> NDArray[np.bool_]:
         seen = are_among(digests, getattr(self, "trained_on_", short_digests([])))
-        for shipped in _shipped_networks(self.extractor_):
-            seen |= are_among(digests, shipped.trained_on())
+        for backbone in self.extractor_.backbones_:
+            seen |= are_among(digests, pictures_of_training(backbone))
         return seen
+
+    def to_backbone(self, name: str | None = None) -> Backbone:
+        """Return the network that a fine-tuning head has trained, as a backbone of its own.
+
+        The blocks before the head's cut and the trained ones are one ONNX graph. Its output is what the head's dense
+        layers read, so that ``layer="auto"`` stands for that. The new backbone can stand in a list beside others, be
+        quantised, saved, and trained further.
+
+        Its training pictures are noted in its file. It must not embed them for another training, because its rows of
+        them tell their ages better than its rows of new pictures: ``fit`` issues a `LeakageWarning`, and
+        :func:`agegender.model_selection.cross_val_embed` gives rows that are honest.
+
+        Parameters
+        ----------
+        name : str, default=None
+            Of the backbone. If None, the name of the network that was fine-tuned and ``-tuned``.
+
+        Returns
+        -------
+        Backbone
+            An ONNX network with its own sha256; :meth:`Backbone.save` writes it to a file. It takes what the original
+            network takes; if the head began at ``layer="input"``, RGB pictures of values 0 … 255.
+
+        Raises
+        ------
+        ValueError
+            If the head is not a FineTuneHead, or an ensemble of them, which has several networks.
+        ModelFileError
+            If the head or the network has no ONNX form.
+
+        See Also
+        --------
+        agegender.FineTuneHead : The head that trains a network further.
+        agegender.model_selection.cross_val_embed : Rows of networks that were not trained on their pictures.
+        """
+        head, trained = self._fine_tuned_head()
+        (source,) = self.extractor_.resolved_.sources
+        parts = (source.backbone, source.layer, trained, len(head.hidden_widths))
+        name = name or f"{source.backbone.name}-tuned"
+        content, terms = tuned_network(*parts, name=name, trained_on=self.trained_on_)
+        tuned = Backbone._from_content(content, None, source.backbone.input_size, terms)
+        check_same(tuned, *parts)
+        return tuned
+
+    def _fine_tuned_head(self) -> tuple[FineTuneHead, bytes]:
+        """Return the head if it has trained a network further, and its ONNX form."""
+        check_is_fitted(self, "classifier_")
+        head, classifier = self.classifier_.head, self.classifier_
+        if not isinstance(head, FineTuneHead):
+            raise ValueError(
+                f"to_backbone returns the network that a FineTuneHead has trained; {head!r} leaves the network as it "
+                "is, and model.extractor_.backbones_ has it. To train its last blocks, fit the pipeline with "
+                "AgeGenderClassifier(FineTuneHead(layer)); Backbone.layers lists the layers."
+            )
+        if classifier.ensemble > 1:
+            raise ValueError(
+                f"This head was trained with ensemble={classifier.ensemble}: it has as many networks. Fit the "
+                "pipeline with ensemble=1, once per network that you want, and give the backbones to one extractor "
+                "as a tuple."
+            )
+        if classifier._onnx is None:
+            raise ModelFileError(
+                "The head has a layer that ONNX or its converter lacks, as the warning at fit said; its network "
+                "cannot be a backbone."
+            )
+        return head, classifier._onnx
 
     @property
     def classes_(self) -> list[NDArray[Any]]:
@@ -541,21 +611,24 @@ def _options(
     }
 
 
-def _shipped_networks(extractor: EmbeddingExtractor) -> list[Shipped]:
-    """Return the extractor's networks that are part of the package."""
-    used = {backbone.sha256 for backbone in extractor.backbones_}
-    return [shipped for shipped in SHIPPED.values() if shipped.sha256 in used]
-
-
-def _warn_of_shipped(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:
-    """Warn if pictures were used to train a network of the package, because their embeddings leak their ages."""
-    for shipped in _shipped_networks(extractor):
-        known = are_among(digests, shipped.trained_on())
-        if known.any():
-            warnings.warn(
-                f"{np.count_nonzero(known):,} of {len(known):,} pictures, or copies of them, were used to train the "
-                f"network {shipped.name!r} itself: cross-validation on them is too optimistic, and a search may "
-                "choose it wrongly. Test it on the pictures in agegender.pretrained.kept_out_names(), or on others.",
-                LeakageWarning,
-                stacklevel=3,
-            )
+def _warn_of_networks(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:
+    """Warn if a network itself was trained on some of the pictures, because their embeddings leak their ages."""
+    shipped = {one.sha256 for one in SHIPPED.values()}
+    for backbone in extractor.backbones_:
+        known = are_among(digests, pictures_of_training(backbone))
+        if not known.any():
+            continue
+        remedy = (
+            "cross-validation on them is too optimistic, and a search may choose it wrongly. Test it on the pictures "
+            "in agegender.pretrained.kept_out_names(), or on others."
+            if backbone.sha256 in shipped
+            else "its rows of them tell their ages better than those of new pictures, and the head, early stopping "
+            "and intervals rely on it. Train the head on other pictures, or on the rows of "
+            "agegender.model_selection.cross_val_embed."
+        )
+        warnings.warn(
+            f"{np.count_nonzero(known):,} of {len(known):,} pictures, or copies of them, were used to train the "
+            f"network {backbone.name!r} itself: {remedy}",
+            LeakageWarning,
+            stacklevel=3,
+        )

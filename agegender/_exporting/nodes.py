@@ -64,6 +64,8 @@ class Nodes:
     def include(self, model: Any, prefix: str, inputs: Sequence[str]) -> list[str]:
         """Take in a network that reads the tensors `inputs`, and return the names of its outputs.
 
+        Without a prefix its tensors keep their names.
+
         Raises
         ------
         ModelFileError
@@ -77,7 +79,7 @@ class Nodes:
         names = dict(zip(given, inputs, strict=True)) | {"": ""}
 
         def named(name: str) -> str:
-            return names.get(name, f"{prefix}/{name}")
+            return names.get(name, f"{prefix}/{name}" if prefix else name)
 
         for weight in weights.values():
             kept = TensorProto()
@@ -89,7 +91,7 @@ class Nodes:
         for node in model.graph.node:
             copied = NodeProto()
             copied.CopyFrom(node)
-            copied.name = f"{prefix}/{node.name}" if node.name else ""
+            copied.name = f"{prefix}/{node.name}" if node.name and prefix else node.name
             copied.input[:] = [named(name) for name in node.input]
             copied.output[:] = [named(name) for name in node.output]
             self._nodes.append(copied)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._networks.layers import Layers, bottlenecks
+from agegender._networks.terms import ENDS_BEFORE_DENSE, digests_of_text, stated_terms
 from agegender.exceptions import WeightsError
 
 __all__ = ["CHANNELS_FIRST", "OnnxGraph", "ancestors", "attribute", "dims_of", "node_inputs"]
@@ -108,12 +109,29 @@ class OnnxGraph:
         path = bottlenecks(self._steps(), self.input, embedding)
         maps = [name for name in path if self._is_map(name) and name in shapes]
         dense = [node for name in path if self._is_dense(node := self._made_by[name])]
+        penultimate = self._source(self._pixels_into(dense[-1])[0], flat=True) if dense else None
+        if stated_terms(self.model, "This network").get(ENDS_BEFORE_DENSE):
+            penultimate = embedding
         return Layers(
             shapes=shapes,
             embedding=embedding,
-            penultimate=self._source(self._pixels_into(dense[-1])[0], flat=True) if dense else None,
+            penultimate=penultimate,
             feature_map=self._source(maps[-1]) if maps else None,
         )
+
+    def trained_on(self) -> NDArray[np.uint64]:
+        """Return the short digests of the pictures that it says it was fine-tuned on.
+
+        Raises
+        ------
+        WeightsError
+            If they are not what this library writes.
+        """
+        stated = stated_terms(self.model, "This network").get("trained_on", "")
+        try:
+            return digests_of_text(stated)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"This network's training pictures are no digests ({error}).") from None
 
     def output_shape(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a tensor for one picture, or None if it is unknown or not numeric."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,38 +14,11 @@ from agegender._networks.exported import described, what_it_is
 from agegender._networks.graph import CHANNELS_FIRST, OnnxGraph, attribute, dims_of
 from agegender.exceptions import WeightsError
 
-__all__ = ["looks_like_html", "read_graph", "state_terms", "stated_terms"]
+__all__ = ["looks_like_html", "read_graph"]
 
 _FIRST_OPSET = 7  # before it, the arithmetic of unequal shapes was another
 _SMALL = 64
-_TERMS = "agegender"
 _REEXPORT = "Export it again with a dynamic batch dimension."
-
-
-def state_terms(model: Any, terms: dict[str, Any]) -> None:
-    """Write normalisation and terms of a network into its ONNX file."""
-    entry = model.metadata_props.add()
-    entry.key, entry.value = _TERMS, json.dumps(terms)
-
-
-def stated_terms(model: Any, source: str) -> dict[str, Any]:
-    """Return what :func:`state_terms` wrote; empty if it wrote nothing.
-
-    Raises
-    ------
-    WeightsError
-        If the metadata are of another kind.
-    """
-    for entry in model.metadata_props:
-        if entry.key == _TERMS:
-            try:
-                return dict(json.loads(entry.value))
-            except (TypeError, ValueError):
-                raise WeightsError(
-                    f"{source} has metadata under {_TERMS!r} that agegender did not write: {entry.value[:80]!r}. "
-                    "Write the network again with Backbone.quantize and Backbone.save, or remove the entry."
-                ) from None
-    return {}
 
 
 def looks_like_html(content: bytes) -> bool:

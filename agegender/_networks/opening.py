@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agegender._machine.fork import after_fork
+from agegender._networks.shipped import SHIPPED
 from agegender.exceptions import WeightsError
 
 if TYPE_CHECKING:
@@ -18,7 +22,15 @@ if TYPE_CHECKING:
 
     Graph: TypeAlias = OnnxGraph | KerasGraph
 
-__all__ = ["Description", "forget_network", "keep_network", "layers_of", "onnx_form", "read_network"]
+__all__ = [
+    "Description",
+    "forget_network",
+    "keep_network",
+    "layers_of",
+    "onnx_form",
+    "pictures_of_training",
+    "read_network",
+]
 
 
 class Description(Protocol):
@@ -96,6 +108,7 @@ class Description(Protocol):
 _HDF5 = (".h5", ".hdf5")
 # Small: a few hundred names and shapes for each network.
 _layers: dict[tuple[Any, ...], Layers] = {}
+_trained_on: dict[tuple[Any, ...], NDArray[np.uint64]] = {}
 _read: dict[tuple[Any, ...], Graph] = {}
 _converted: dict[tuple[Any, ...], Converted] = {}
 # Keras networks that run: another layer of one shares its weights.
@@ -110,7 +123,25 @@ def layers_of(backbone: Description) -> Layers:
         if key not in _layers:
             converted = _kept_conversion(backbone)
             _layers[key] = converted.layers if converted else read_network(backbone).layers()
+            if backbone.suffix == ".onnx":
+                _trained_on[key] = read_network(backbone).trained_on()
         return _layers[key]
+
+
+def pictures_of_training(backbone: Description) -> NDArray[np.uint64]:
+    """Return the short digests of the pictures that a network was trained on with age and gender, as far as known.
+
+    Those of the package's own network, and those that a fine-tuned network states in its file.
+    """
+    for shipped in SHIPPED.values():
+        if shipped.sha256 == backbone.sha256:
+            return shipped.trained_on()
+    if backbone.suffix != ".onnx":
+        return np.empty(0, np.uint64)
+    with _lock:
+        if backbone.structure not in _trained_on:
+            _trained_on[backbone.structure] = read_network(backbone).trained_on()
+        return _trained_on[backbone.structure]
 
 
 def onnx_form(backbone: Description, tensor: str) -> tuple[OnnxGraph, str] | None:

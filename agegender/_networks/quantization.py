@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.integers import is_quantized, quantize_graph
-from agegender._networks.onnx_files import read_graph, state_terms
+from agegender._networks.onnx_files import read_graph
 from agegender._networks.opening import Description, read_network
+from agegender._networks.terms import TRAINING, state_terms, stated_terms
 from agegender.exceptions import WeightsError
 from agegender.images import letterbox, load
 
@@ -38,7 +39,7 @@ def quantize_backbone(
     if is_quantized(graph):
         raise ValueError(f"{backbone.name} is already quantised; use the float network.")
     layers = graph.layers()
-    outputs = [layers.embedding, *([layers.penultimate] if layers.penultimate else [])]
+    outputs = list(dict.fromkeys([layers.embedding, layers.penultimate or layers.embedding]))
     pictures = _network_inputs(backbone, graph, sample)
     try:
         with quiet_converter():
@@ -54,7 +55,9 @@ def quantize_backbone(
         "operations_in_integers": f"{found.n_nodes - found.n_float} of {found.n_nodes}",
         "error": round(found.error, 4),
     }
-    state_terms(found.model, {"name": f"{backbone.name}-int8"} | terms | measured)
+    stated = stated_terms(graph.model, backbone.name)
+    training = {name: stated[name] for name in TRAINING if name in stated}
+    state_terms(found.model, {"name": f"{backbone.name}-int8"} | terms | measured | training)
     return bytes(found.model.SerializeToString())
 
 

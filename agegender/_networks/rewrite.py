@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agegender._networks.graph import OnnxGraph, ancestors
 
-__all__ = ["PICTURES", "rewritten", "runnable"]
+__all__ = ["PICTURES", "handed_out", "rewritten", "runnable"]
 
 PICTURES = "agegender_pictures"
 _PREFIX = "agegender/"
@@ -69,6 +69,23 @@ def rewritten(graph: OnnxGraph, tensor: str) -> Any:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(body.weights[name], name) for name in body.weights)
+    return model
+
+
+def handed_out(graph: OnnxGraph, tensor: str) -> Any:
+    """Return the network from its own input to one of its tensors as it is handed out, as an ONNX model.
+
+    Float32, maps channels last, maps of one position flat; the operations are the network's own.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = graph.cut(tensor)
+    body = _Body(graph)
+    after, output = body.ending(tensor, pooled=False)
+    model.graph.node.extend(after)
+    model.graph.initializer.extend(numpy_helper.from_array(body.weights[name], name) for name in body.weights)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     return model
 
 

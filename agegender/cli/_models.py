@@ -79,9 +79,12 @@ def _checked(model: Any, path: Path) -> Any:
     from sklearn.utils.validation import check_is_fitted
 
     found = type(model).__name__
-    if not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
+    averaged = hasattr(model, "models_")
+    if averaged or not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
         remedy = (
-            "Save its best_estimator_."
+            "Predict with it in Python, or save one of its models_."
+            if averaged
+            else "Save its best_estimator_."
             if hasattr(model, "refit")  # a search
             else "`agegender train` or save_model(pipeline, path) writes one."
         )

@@ -96,11 +96,11 @@ def cross_val_predict_frame(
 
     check_row_order(X, y=y, groups=groups, **(params or {}))
     ages, genders = check_target(y, max_age=np.iinfo(np.int64).max)
-    cv = _splitter(cv)
-    split_params, fit_params = _route(estimator, cv, groups, dict(params or {}))
+    cv = splitter_of(cv)
+    split_params, fit_params = route(estimator, cv, groups, dict(params or {}), "cross_val_predict_frame")
     rows = np.arange(len(ages))
     folds = [(rows[train], rows[test]) for train, test in cv.split(X, y, **split_params)]
-    _check_partition(np.concatenate([test for _, test in folds]), len(ages))
+    check_partition(np.concatenate([test for _, test in folds]), len(ages), "cross_val_predict_frame")
     frames = Parallel(n_jobs=n_jobs, verbose=verbose)(
         delayed(_fit_and_predict)(clone(estimator), X, y, train, test, fold, fit_params)
         for fold, (train, test) in enumerate(folds)
@@ -113,21 +113,21 @@ def cross_val_predict_frame(
     return frame if index is None else frame.set_axis(index)
 
 
-def _splitter(cv: Any) -> BaseCrossValidator:
+def splitter_of(cv: Any) -> BaseCrossValidator:
     # scikit-learn would make an integer an unshuffled KFold.
     if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
         return AgeGenderKFold(5 if cv is None else int(cv))
     return check_cv(cv)
 
 
-def _route(
-    estimator: Any, cv: Any, groups: ArrayLike | None, params: dict[str, Any]
+def route(
+    estimator: Any, cv: Any, groups: ArrayLike | None, params: dict[str, Any], owner: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments of ``split`` and of ``fit``."""
     if not sklearn.get_config()["enable_metadata_routing"]:
         return {"groups": groups}, params
     router = (
-        MetadataRouter(owner="cross_val_predict_frame")
+        MetadataRouter(owner=owner)
         .add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
         .add(splitter=cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
     )
@@ -137,12 +137,12 @@ def _route(
     return dict(routed.splitter.split), dict(routed.estimator.fit)
 
 
-def _check_partition(tested: NDArray[np.intp], n_samples: int) -> None:
+def check_partition(tested: NDArray[np.intp], n_samples: int, owner: str) -> None:
     times = np.bincount(tested, minlength=n_samples)
     if (times != 1).any():
         row = int(np.argmax(times != 1))
         raise ValueError(
-            f"cross_val_predict_frame: row {row} is in {times[row]} test folds; every row should be in exactly one, "
+            f"{owner}: row {row} is in {times[row]} test folds; every row should be in exactly one, "
             "as in AgeGenderKFold."
         )
 
@@ -156,14 +156,14 @@ def _fit_and_predict(
     fold: int,
     fit_params: dict[str, Any],
 ) -> pd.DataFrame:
-    of_train = {name: _rows(value, train, _num_samples(y)) for name, value in fit_params.items()}
+    of_train = {name: rows_of(value, train, _num_samples(y)) for name, value in fit_params.items()}
     estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **of_train)
     frame = _predict_frame(estimator, _safe_indexing(X, test))
     frame.index = test
     return frame.assign(fold=fold)
 
 
-def _rows(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
+def rows_of(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
     """Take the rows of a parameter that has one row per sample; return other parameters unchanged."""
     per_sample = (
         hasattr(value, "__len__") and not isinstance(value, str | bytes | dict) and len(value) == n_samples

@@ -1,0 +1,478 @@
+"""Several fitted pipelines averaged as one estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags, _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from agegender._safe.declaration import SafeState
+from agegender._utils.pictures import check_pictures, table_index
+from agegender._utils.row_labels import check_row_order
+from agegender._utils.target import check_target
+from agegender._utils.validation import check_bytes
+from agegender._utils.versions import VersionedState
+from agegender.calibration import Calibration, calibrate, likelier_labels, prediction_frame, scale_genders
+from agegender.ensemble._passes import Pass, faces_of, passes_of
+from agegender.ensemble._weights import mixture, mixture_weights
+from agegender.exceptions import LeakageWarning, ModelFileError
+from agegender.extractor import FacesParameter
+from agegender.metrics import age_mae, expected_age
+from agegender.model_selection import connected_groups, duplicate_groups, grouped_split
+from agegender.pipeline import AgeGenderPipeline
+
+LEAST_HELD_OUT = 40
+"""Fewer held-out pictures give neither weights nor intervals."""
+
+_Faces = FacesParameter | Literal["own"]
+_Distributions = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
+
+
+class AgeGenderEnsemble(VersionedState, BaseEstimator):
+    """Average pipelines with different networks and heads.
+
+    The distributions over ages and genders are averaged. The weights are those with the smallest loss on held-out
+    pictures, and the intervals are calibrated for the average, on other held-out pictures.
+
+    In prediction, a picture is decoded, and its face found, once for all models whose extractors agree in everything
+    but networks and layers, and a network that several of them read runs once. Models that read maps or pixels are
+    passes of their own.
+
+    Parameters
+    ----------
+    models : sequence of AgeGenderPipeline
+        They need the same ``max_age``.
+    prefit : bool, default=False
+        If False, `fit` trains copies of the models on a part of the pictures and holds out the rest. If True, the
+        models are fitted and used as they are, and `fit` takes held-out pictures that none of them has seen. Since
+        ``clone`` removes what was fitted, an ensemble with ``prefit=True`` cannot be cross-validated.
+    held_out_fraction : float, default=0.1
+        The part of the pictures that `fit` holds out if `prefit` is False.
+    random_state : int or None, default=0
+        Seed of the split.
+    memory_limit : int, str or None, default="2GB"
+        The largest size of the embeddings of a block in prediction; if None, it is not limited.
+
+    Attributes
+    ----------
+    models_ : tuple of AgeGenderPipeline
+        The fitted models.
+    weights_ : ndarray of shape (2, n_models)
+        The weights of the age distributions and of the gender probabilities.
+    calibration_ : Calibration
+        The result of the calibration of the average.
+
+    See Also
+    --------
+    AgeGenderPipeline : One model.
+
+    Examples
+    --------
+    >>> from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+    >>> from agegender.ensemble import AgeGenderEnsemble
+    >>> both = AgeGenderEnsemble(
+    ...     [
+    ...         AgeGenderPipeline(EmbeddingExtractor(("arcface", "facenet"))),
+    ...         AgeGenderPipeline(EmbeddingExtractor("arcface"), AgeGenderClassifier("conv")),
+    ...     ]
+    ... )
+    >>> both.fit(paths, target).predict_frame(others)  # doctest: +SKIP
+    """
+
+    models_: tuple[AgeGenderPipeline, ...]
+    weights_: NDArray[np.float64]
+    calibration_: Calibration
+    _safe: ClassVar[SafeState] = SafeState(
+        fitted=("models_", "weights_", "calibration_"), dropped=("_metadata_request",)
+    )
+
+    def __init__(
+        self,
+        models: Sequence[AgeGenderPipeline],
+        *,
+        prefit: bool = False,
+        held_out_fraction: float = 0.1,
+        random_state: int | None = 0,
+        memory_limit: int | str | None = "2GB",
+    ) -> None:
+        self.models = models
+        self.prefit = prefit
+        self.held_out_fraction = held_out_fraction
+        self.random_state = random_state
+        self.memory_limit = memory_limit
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Self:
+        """Train the models (unless ``prefit``), weigh and calibrate their average.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+            With ``prefit=True``, held-out pictures.
+        y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the pictures in the training of the models.
+        groups : array-like of shape (n_samples,), default=None
+            Pictures of one group stay together in every split. Equal pictures always do.
+
+        Returns
+        -------
+        self : AgeGenderEnsemble
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than 40 held-out pictures, or the models differ in ages or gender labels.
+
+        Warns
+        -----
+        LeakageWarning
+            If a model of ``prefit=True`` was trained on some of the pictures.
+        """
+        pictures = check_pictures(X)
+        self._check_models()
+        check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
+        ages, _ = check_target(y, max_age=np.iinfo(np.int64).max)
+        if len(ages) != len(pictures):
+            raise ValueError(
+                f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
+            )
+        together = duplicate_groups(pictures)
+        if groups is not None:
+            together = connected_groups(together, groups)
+        if self.prefit:
+            models, held_out = tuple(self.models), np.arange(len(ages))
+        else:
+            train, held_out = grouped_split(
+                y, together, test_size=self.held_out_fraction, random_state=self.random_state
+            )
+        if len(held_out) < LEAST_HELD_OUT:
+            raise ValueError(
+                f"{len(held_out)} held-out pictures are too few to weigh and calibrate the models; at least "
+                f"{LEAST_HELD_OUT} are needed. Pass more pictures, or a larger held_out_fraction."
+            )
+        if not self.prefit:
+            part = {"groups": together[train]}
+            if sample_weight is not None:
+                part["sample_weight"] = np.asarray(sample_weight)[train]
+            of_train = _safe_indexing(X, train), _safe_indexing(y, train)
+            models = tuple(clone(model).fit(*of_train, **part) for model in self.models)
+        _check_alike(models)
+        fitted = type(self)(**self.get_params(deep=False))
+        fitted.models_ = models
+        X, y = _safe_indexing(X, held_out), _safe_indexing(y, held_out)
+        if self.prefit:
+            fitted._warn_of_seen(X, "their weights and its intervals rely on them")
+        fitted._weigh(X, y, together[held_out])
+        self.__dict__ |= {name: vars(fitted)[name] for name in ("models_", "weights_", "calibration_")}
+        return self
+
+    def _weigh(self, X: Any, y: Any, groups: NDArray[np.intp]) -> None:
+        """Find the weights on one half of held-out pictures, and calibrate their average on the other."""
+        ages, genders = self._of_each_model(X, "own")
+        true_ages, true_genders = check_target(y, max_age=np.iinfo(np.int64).max)
+        columns = np.clip(np.round(true_ages.astype(np.float64)), 0, ages[0].shape[1] - 1).astype(np.int64)
+        labels = (true_genders == self.classes_[1][1]).astype(np.int64)
+        readable = ~np.any([np.isnan(part[:, 0]) for part in ages], axis=0)
+        weighing, calibrating = grouped_split(y, groups, test_size=0.5, random_state=self.random_state)
+        rows = weighing[readable[weighing]]
+        self.weights_ = np.stack(
+            [
+                mixture_weights(np.stack([part[rows, truth[rows]] for part in parts], axis=1))
+                for parts, truth in ((ages, columns), (genders, labels))
+            ]
+        )
+        rows = calibrating[readable[calibrating]]
+        mean_ages, mean_genders = (
+            mixture(weights, parts)[rows]
+            for weights, parts in zip(self.weights_, (ages, genders), strict=True)
+        )
+        self.calibration_ = calibrate(mean_ages, mean_genders, true_ages[rows], labels[rows])
+
+    def predict(self, X: Any, *, faces: _Faces = "own") -> NDArray[Any]:
+        """Return age and gender of each picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : default="own"
+            As in :meth:`AgeGenderPipeline.predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            The age in years (the mean of the averaged distribution) and the more probable gender.
+        """
+        ages, genders = self.predict_proba(X, faces=faces)
+        labels = likelier_labels(genders, self.classes_[1])
+        predicted = np.empty((len(ages), 2), dtype=object if labels.dtype.kind in "OUS" else np.float64)
+        predicted[:, 0] = expected_age(ages)
+        predicted[:, 1] = labels
+        return predicted
+
+    def predict_proba(self, X: Any, *, faces: _Faces = "own") -> list[NDArray[np.float32]]:
+        """Return the averaged distributions over ages and genders.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : default="own"
+            As in :meth:`AgeGenderPipeline.predict`.
+
+        Returns
+        -------
+        list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
+        """
+        check_is_fitted(self, "calibration_")
+        return self._averaged(self._of_each_model(X, faces))
+
+    def predict_frame(
+        self,
+        X: Any,
+        *,
+        faces: _Faces = "own",
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+        distribution: bool = False,
+    ) -> Any:
+        """Return a table: age, age_low, age_high (years), gender, gender_proba.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces, coverage, max_age_range, min_gender_proba, distribution
+            As in :meth:`AgeGenderPipeline.predict_frame`.
+
+        Returns
+        -------
+        DataFrame of n_samples rows, in the order of X
+        """
+        found = self.predict_proba(X, faces=faces)
+        frame = self._frame(found, coverage, max_age_range, min_gender_proba, distribution)
+        index = table_index(X)
+        return frame if index is None else frame.set_axis(index)
+
+    def predict_faces(
+        self,
+        X: Any,
+        *,
+        faces: _Faces = "own",
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+        distribution: bool = False,
+    ) -> Any:
+        """Return a table with one row per face of all pictures.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces, coverage, max_age_range, min_gender_proba, distribution
+            As in :meth:`AgeGenderPipeline.predict_faces`.
+
+        Returns
+        -------
+        DataFrame
+            As :meth:`AgeGenderPipeline.predict_faces` returns it.
+
+        Raises
+        ------
+        ValueError
+            If the models find faces with different detectors and do not find the same number of them.
+        """
+        import pandas as pd
+
+        check_is_fitted(self, "calibration_")
+        passes, n_models = passes_of(self.models_), len(self.models_)
+        boxes: list[tuple[Any, ...]] = []
+        parts: list[list[NDArray[np.float32]]] = []
+        for places, rows in faces_of(passes, check_pictures(X), self._limit(), faces):
+            boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
+            parts.append(self._averaged(_read(self.models_, passes, rows, n_models)))
+        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
+        empty = [np.full((1, len(labels)), 1 / len(labels), np.float32) for labels in self.classes_]
+        found = [np.concatenate(each) for each in zip(*parts, strict=True)] if parts else empty
+        frame = self._frame(found, coverage, max_age_range, min_gender_proba, distribution)
+        joined, index = table.join(frame if parts else frame.iloc[:0]), table_index(X)
+        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the negative mean absolute error of the age, in years (higher is better).
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Warns
+        -----
+        LeakageWarning
+            If some of the pictures are among those that a model was trained on.
+        """
+        check_row_order(X, y=y, sample_weight=sample_weight)
+        self._warn_of_seen(X, "their error is too small")
+        return -age_mae(y, self.predict(X), sample_weight=sample_weight)
+
+    def seen_in_training(self, X: Any) -> NDArray[np.bool_]:
+        """Return which pictures were used to train one of the models or its network.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), bool
+        """
+        check_is_fitted(self, "models_")
+        return np.any([model.seen_in_training(X) for model in self.models_], axis=0)
+
+    @property
+    def classes_(self) -> list[NDArray[Any]]:
+        """The ages and the gender labels, in the order of the columns of ``predict_proba``."""
+        check_is_fitted(self, "models_")
+        return self.models_[0].classes_
+
+    def _of_each_model(self, X: Any, faces: _Faces) -> _Distributions:
+        """Return the distributions of each model: those of the ages, and those of the genders."""
+        pictures = check_pictures(X)
+        passes, n_models = passes_of(self.models_), len(self.models_)
+        if isinstance(faces, str) and faces == "own":
+            passes[0].extractor.check_pictures_are_crops(pictures)
+        found: list[list[NDArray[np.float32]]] = [[] for _ in range(2 * n_models)]
+        for rows in _blocks(passes, pictures, self._limit(), faces):
+            ages, genders = _read(self.models_, passes, rows, n_models)
+            for kept, part in zip(found, [*ages, *genders], strict=True):
+                kept.append(part)
+        joined = [np.concatenate(parts) for parts in found]
+        return joined[:n_models], joined[n_models:]
+
+    def _averaged(self, found: _Distributions) -> list[NDArray[np.float32]]:
+        ages, genders = (mixture(weights, parts) for weights, parts in zip(self.weights_, found, strict=True))
+        return [ages, scale_genders(genders, self.calibration_.temperature)]
+
+    def _frame(
+        self,
+        found: Sequence[NDArray[np.float32]],
+        coverage: float,
+        max_age_range: float | None,
+        min_gender_proba: float | None,
+        distribution: bool,
+    ) -> Any:
+        ages, genders = found
+        frame = prediction_frame(
+            ages,
+            genders,
+            self.classes_[1],
+            calibration=self.calibration_,
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+        )
+        if distribution:
+            frame["age_proba"] = list(ages)
+        return frame
+
+    def _warn_of_seen(self, X: Any, consequence: str) -> None:
+        seen = self.seen_in_training(X)
+        if seen.any():
+            warnings.warn(
+                f"{np.count_nonzero(seen):,} of {len(seen):,} pictures are among those that a model of this ensemble "
+                f"was trained on, or copies of them: {consequence}. Use others; seen_in_training(X) finds them.",
+                LeakageWarning,
+                stacklevel=3,
+            )
+
+    def _check_models(self) -> None:
+        if not len(self.models):
+            raise ValueError("AgeGenderEnsemble: models is empty; pass pipelines.")
+        for model in self.models:
+            if not isinstance(model, AgeGenderPipeline):
+                raise TypeError(f"AgeGenderEnsemble averages AgeGenderPipelines, not {type(model).__name__}.")
+            if self.prefit and not hasattr(model, "classifier_"):
+                raise ValueError(
+                    "AgeGenderEnsemble(prefit=True) needs fitted models, and one is not fitted. Fit it, or use "
+                    "prefit=False; clone and cross-validation remove what was fitted."
+                )
+        self._limit()
+
+    def _limit(self) -> float:
+        return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
+
+    def _check_safe(self) -> None:
+        """Check the content of a safe file."""
+        state = vars(self)
+        for name in ("models", "models_"):
+            found = state.get(name, ())
+            if not isinstance(found, list | tuple) or not all(
+                isinstance(one, AgeGenderPipeline) for one in found
+            ):
+                raise ModelFileError(f"its {name} are no pipelines")
+        if "models_" not in state:
+            return
+        weights, n_models = state.get("weights_"), len(state["models_"])
+        if not isinstance(weights, np.ndarray) or weights.shape != (2, n_models) or not n_models:
+            raise ModelFileError("it has no weight per model")
+        if weights.dtype != np.float64 or not np.isfinite(weights).all() or (weights < 0).any():
+            raise ModelFileError("its weights are no weights")
+        if not isinstance(state.get("calibration_"), Calibration):
+            raise ModelFileError("its calibration is none")
+        _check_alike(state["models_"], ModelFileError)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags
+
+
+def _check_alike(models: Sequence[AgeGenderPipeline], error: type[Exception] = ValueError) -> None:
+    for number, model in enumerate(models):
+        for what, first, own in zip(("ages", "genders"), models[0].classes_, model.classes_, strict=True):
+            if not np.array_equal(first, own):
+                raise error(
+                    f"the models cannot be averaged: model 0 predicts the {what} {first[0]} … {first[-1]}, model "
+                    f"{number} {own[0]} … {own[-1]}. Train them with one max_age and the same gender labels."
+                )
+
+
+def _blocks(
+    passes: Sequence[Pass], pictures: Sequence[Any], limit: float, faces: _Faces
+) -> Iterator[list[NDArray[Any]]]:
+    """Yield the rows of each pass, for blocks of the same pictures."""
+    widest = max(
+        int(np.prod(one.extractor.row_shape())) * np.dtype(one.extractor.row_dtype()).itemsize
+        for one in passes
+    )
+    size = int(max(1, min(len(pictures), limit // widest)))
+    for start in range(0, len(pictures), size):
+        block = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
+        yield [one.extractor.embed(block, faces=faces).rows for one in passes]
+
+
+def _read(
+    models: Sequence[AgeGenderPipeline], passes: Sequence[Pass], rows: Sequence[NDArray[Any]], n_models: int
+) -> _Distributions:
+    ages: list[Any] = [None] * n_models
+    genders: list[Any] = [None] * n_models
+    for one, block in zip(passes, rows, strict=True):
+        for number in one.columns:
+            found = models[number].classifier_.predict_proba(one.rows_of(number, block))
+            ages[number], genders[number] = found
+    return ages, genders

@@ -1,0 +1,117 @@
+"""What a model trained on UTKFace is worth on other people's pictures, which no training has seen.
+
+    python benchmarks/transfer.py UTKFace/ --fairface fairface540/ --webmorph webmorph/ --detector yunet.onnx \
+        --networks mobilefacenet.onnx,color=rgb,mean=0,scale=1 \
+        --networks hse_faceres.onnx,color=bgr,mean=103.939:116.779:123.68,scale=1
+
+One model is trained per network, and one on all of them side by side, each with the default head. Faces in
+the test pictures are found by the detector, and framed as in UTKFace's crops. The test sets are for testing
+alone: nothing is trained, calibrated or chosen on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+from agegender.backbones import Backbone
+from agegender.datasets import load_utkface
+
+GROUPS = {"0-2": (0, 3), "3-9": (3, 10), "70+": (70, 200)} | {
+    f"{a}-{a + 9}": (a, a + 10) for a in range(10, 70, 10)
+}
+CHILDREN = ("0-2", "3-9")
+
+
+def network(text: str) -> Backbone:
+    """Read a network from its file and what it takes: file.onnx,color=bgr,mean=0,scale=1."""
+    path, *terms = text.split(",")
+    given: dict[str, Any] = dict(term.split("=") for term in terms)
+    for name in {"mean", "scale"} & given.keys():
+        numbers = [float(number) for number in given[name].split(":")]
+        given[name] = numbers[0] if len(numbers) == 1 else numbers
+    return Backbone.from_onnx(path, **given)
+
+
+def trained(networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None) -> AgeGenderPipeline:
+    faces = load_utkface(directory)
+    kept = slice(n_pictures)  # the loader's order is shuffled
+    extractor = EmbeddingExtractor(networks, on_error="nan", verbose=1)
+    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0))
+    return model.fit(faces.data[kept], faces.target[kept], groups=faces.groups[kept])
+
+
+def predicted(model: AgeGenderPipeline, folder: Path, detector: str) -> pd.DataFrame:
+    labels = pd.read_csv(folder / "labels.csv").add_prefix("true_")
+    frame = model.predict_frame([str(folder / path) for path in labels["true_path"]], faces=detector)
+    return pd.concat([frame, labels], axis=1)
+
+
+def share(right: Any) -> str:
+    """Return a fraction in per cent, and the standard error of the fraction of so many pictures."""
+    right = np.asarray(right, dtype=float)
+    error = np.sqrt(right.mean() * (1 - right.mean()) / len(right))
+    return f"{100 * right.mean():.1f} ± {100 * error:.1f} %"
+
+
+def fairface(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str, str]:
+    frame = predicted(model, folder, detector)
+    found = frame[frame["age"].notna()]
+    right = found["gender"] == found["true_gender"]
+    adult = ~found["true_age_group"].isin(CHILDREN)
+    low, high = np.array([GROUPS[group] for group in found["true_age_group"]]).T
+    old = found.loc[found["true_age_group"] == "70+", "age"]
+    return {
+        "FairFace: faces found": f"{len(found)} of {len(frame)}",
+        "FairFace: gender": share(right),
+        "FairFace: gender, from ten years on": share(right[adult]),
+        "FairFace: age in the right group": share((low <= found["age"]) & (found["age"] < high)),
+        "FairFace: mean age predicted for 70+": f"{old.mean():.1f} years",
+    }
+
+
+def webmorph(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str, str]:
+    frame = predicted(model, folder, detector)
+    found = frame[frame["age"].notna() & frame["true_age"].notna()]
+    error = found["age"] - found["true_age"]
+    inside = (found["age_low"] <= found["true_age"]) & (found["true_age"] <= found["age_high"])
+    return {
+        "webmorph: faces found": f"{int(frame['age'].notna().sum())} of {len(frame)}",
+        "webmorph: age MAE": f"{error.abs().mean():.2f} years",
+        "webmorph: mean error": f"{error.mean():+.2f} years",
+        "webmorph: 90 % interval holds": share(inside),
+        "webmorph: gender": share(found["gender"] == found["true_gender"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path, help="folder of UTKFace's pictures")
+    parser.add_argument("--networks", type=network, action="append", required=True)
+    parser.add_argument("--fairface", type=Path)
+    parser.add_argument("--webmorph", type=Path)
+    parser.add_argument("--detector", default="yunet")
+    parser.add_argument("--pictures", type=int, help="train on so many pictures only")
+    args = parser.parse_args()
+    each = [(one,) for one in args.networks]
+    for networks in [*each, tuple(args.networks)] if len(each) > 1 else each:
+        started = time.perf_counter()
+        model = trained(networks, args.directory, args.pictures)
+        figures = {"pictures trained on": f"{len(model.trained_on_):,}"}
+        if args.fairface:
+            figures |= fairface(model, args.fairface, args.detector)
+        if args.webmorph:
+            figures |= webmorph(model, args.webmorph, args.detector)
+        print(f"\n{' + '.join(one.name for one in networks)} ({time.perf_counter() - started:.0f} s)")
+        for name, figure in figures.items():
+            print(f"| {name} | {figure} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
