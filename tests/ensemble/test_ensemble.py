@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_drawn_faces, write_tiny_onnx
+from one_face import OneFace
 from sklearn.base import clone
 
 from agegender import (
@@ -141,3 +142,13 @@ def test_what_is_wrong_is_said(models, faces, held_out, backbone) -> None:
     older = pipeline(backbone).set_params(classifier__max_age=110).fit(faces.data, faces.target)
     with pytest.raises(ValueError, match=r"model 1 0 … 110\. Train them with one max_age"):
         AgeGenderEnsemble([models[0], older], prefit=True).fit(held_out.data, held_out.target)
+
+
+# The drawn faces have no landmarks that a detector finds, which is said.
+@pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
+def test_every_face_of_a_picture_is_predicted(ensemble, faces) -> None:
+    table = ensemble.predict_faces(faces.data[:3], faces=OneFace())
+    expected = ensemble.predict_frame(faces.data[:3], faces=OneFace())
+    assert table["picture"].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(table["age"], expected["age"], rtol=1e-5)
+    np.testing.assert_allclose(table["gender_proba"], expected["gender_proba"], rtol=1e-5)
