@@ -37,6 +37,7 @@ from agegender.metrics import age_mae
 
 __all__ = ["AgeGenderPipeline"]
 
+_BOX = {"picture": "int64"} | dict.fromkeys(("x", "y", "width", "height", "score"), "float64")
 _PARTS = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
 
 
@@ -338,10 +339,10 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             # The head accepts no empty array; an artificial row gives the columns their dtypes.
             none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
             frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
-        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
+        table = pd.DataFrame(boxes, columns=list(_BOX)).astype(_BOX)  # of no faces too
         predicted = pd.concat(frames, ignore_index=True)
         joined, index = table.join(predicted), table_index(X)
-        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
+        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy()])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).

@@ -23,7 +23,7 @@ from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, DenseHea
 from agegender.persistence import load_model, save_model
 from agegender.runtime import close_networks
 
-EXAMPLES = int(os.environ.get("INVARIANT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("INVARIANT_EXAMPLES", "8"))
 bounded = settings(
     max_examples=EXAMPLES,
     deadline=None,
