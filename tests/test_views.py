@@ -172,7 +172,7 @@ def test_a_picture_is_decoded_once_for_all_its_views(backbone, faces, monkeypatc
     from agegender import images
 
     decoded, decode = [], images.decode
-    monkeypatch.setattr(images, "decode", lambda content: decoded.append(1) or decode(content))
+    monkeypatch.setattr(images, "decode", lambda content, **how: decoded.append(1) or decode(content, **how))
     EmbeddingExtractor(backbone, views=6, batch_size=4).transform(faces.data)
     assert len(decoded) == len(faces.data)
 

@@ -86,10 +86,10 @@ def _fitted(model: Path, faces: str) -> Any:
     """Load a model, or make the baseline that is asked for in its place."""
     from agegender.baselines import BASELINES
 
-    if model.is_file():
-        return load(model)
-    if str(model) in BASELINES:
+    if str(model) in BASELINES and not model.is_file():
         return _baseline(str(model), faces)
+    if model.is_file() or model.suffix:
+        return load(model)
     raise FileNotFoundError(
         f"There is no model {str(model)!r}; `agegender train … --out {model}` makes one, and "
         f"{' and '.join(BASELINES)} are baselines."

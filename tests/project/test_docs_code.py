@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from conftest import write_drawn_faces
 from matlab_files import save_v5
 
 import agegender
@@ -78,7 +79,8 @@ def known(desk: Path) -> dict[str, Any]:
     faces = load_utkface(desk / "UTKFace")
     extractor = EmbeddingExtractor("compact", cache=None)
     model = AgeGenderPipeline(extractor, AgeGenderClassifier(epochs=2, random_state=0))
-    model.fit(faces.data, faces.target)
+    training = load_utkface(write_drawn_faces(desk / "training", 40, seed=9))
+    model.fit(training.data, training.target)
     paths = list(faces.data[:3])
     return {
         "model": model, "faces": faces, "paths": paths, "pictures": paths, "X": faces.data, "y": faces.target,
