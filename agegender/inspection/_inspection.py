@@ -212,8 +212,7 @@ class FacesInspection(InspectionTables):
             "corrections-new.csv" if edited.exists() else "corrections.csv": self.clean(),
         }
         for name, table in tables.items():
-            write_whole(target / name, lambda path, table=table: table.to_csv(path, index=False))  # type:
-            ignore[misc]
+            write_whole(target / name, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
         write_whole(target / "inspection.json", lambda path: path.write_text(data, encoding="utf-8"))
         return write_whole(target / "inspection.html", lambda path: path.write_text(page, encoding="utf-8"))
 
