@@ -127,8 +127,8 @@ class Backbone:
 
         See Also
         --------
-        known_backbones : The names.
-        register_backbone : Give a network of your own a name.
+        agegender.backbones.known_backbones : The names.
+        agegender.backbones.register_backbone : Give a network of your own a name.
 
         Examples
         --------
@@ -564,8 +564,8 @@ def register_backbone(
         Letters, digits, ``-``, ``_``, ``.`` and ``/``; not one that means another network already, and not ending in
         ``.onnx``. A name registered earlier is replaced.
     backbone : Backbone, path, callable or None
-        The network; an ``.onnx`` file, read as by :meth:`Backbone.from_onnx`; a function without parameters that
-        makes the backbone when it is asked for; None takes the name back.
+        The network; an ``.onnx`` file, read as by :meth:`agegender.Backbone.from_onnx`; a function without parameters
+        that makes the backbone when it is needed; None removes the name.
 
     Raises
     ------
@@ -577,7 +577,7 @@ def register_backbone(
     See Also
     --------
     known_backbones : All names there are.
-    Backbone.load : What finds a network by its name.
+    agegender.Backbone.load : Load a network by its name.
 
     Examples
     --------

@@ -89,7 +89,7 @@ def export_onnx(
 
     See Also
     --------
-    save_model : A file that the library loads again.
+    agegender.save_model : A file that the library loads again.
 
     Examples
     --------

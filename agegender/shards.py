@@ -267,9 +267,9 @@ def open_shards(
 ) -> Bunch:
     """Read the rows of all shards of a list, in the list's order, and join a table of labels to them.
 
-    The rows are written once into one file that is mapped into memory: :meth:`AgeGenderClassifier.fit` trains on it
-    from disk, whatever its size. Every picture of the list and of the table ends either in ``frame`` or in
-    ``excluded``.
+    The rows are written once into one file that is mapped into memory:
+    :meth:`agegender.AgeGenderClassifier.fit` trains on it from disk, whatever its size. Every picture of the
+    list and of the table ends either in ``frame`` or in ``excluded``.
 
     Parameters
     ----------
@@ -299,13 +299,15 @@ def open_shards(
         groups : ndarray of shape (n_pictures,), int
             Pictures that belong together share a number: by the column `group`, else by name.
         frame : DataFrame
-            One row a picture in the order of ``data``: ``path``, the labels, and ``place``, its number in the list.
+            One row per picture in the order of ``data``: ``path``, the labels, and ``place``, its number in the list.
         excluded : DataFrame
             ``path`` and ``reason``, which begins with "failed:", "no label:", "no row:", or as in ``load_table``.
         made_of : dict
             What the shards' footers say of the network and the preparation of pictures.
         target_names, gender_names : list of str
+            Names of the columns of ``target`` and of its genders.
         DESCR : str
+            Description and terms of the data set.
 
     Raises
     ------

@@ -101,7 +101,7 @@ class DeepFaceAgeGender(FixedEstimator):
         ----------
         X : sequence of pictures
         faces : default="own"
-            As in :meth:`predict`.
+            As in ``predict``.
 
         Returns
         -------

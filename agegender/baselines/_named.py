@@ -39,7 +39,7 @@ def load_baseline(name: str, **parameters: Any) -> DeepFaceAgeGender | InsightFa
 
     See Also
     --------
-    agegender.pretrained.load_pretrained : The model that comes with this package.
+    agegender.load_pretrained : The model that comes with this package.
 
     Examples
     --------

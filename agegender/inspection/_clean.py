@@ -44,7 +44,7 @@ def actions(
 
 
 def _labels(found: InspectionTables, suspicious: str, min_suspicion: float) -> pd.DataFrame:
-    """Return a row a picture with the labels that readings suggest, where those given are suspicious."""
+    """Return one row per picture with the labels that readings suggest, where those given are suspicious."""
     import pandas as pd
 
     labels = found.labels

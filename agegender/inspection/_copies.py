@@ -34,9 +34,9 @@ class Copies:
     Attributes
     ----------
     copies : DataFrame
-        A row a group of pictures with the same content: rows, ages, genders, age_spread (years), disagree.
+        One row per group of pictures with the same content: rows, ages, genders, age_spread (years), disagree.
     near_copies : DataFrame
-        A row a pair: row, other_row, similarity (cosine of the embeddings), correlation (of the grey copies),
+        One row per pair: row, other_row, similarity (cosine of the embeddings), correlation (of the grey copies),
         same_photograph, age, other_age, gender, other_gender, age_spread, disagree.
     groups : ndarray of shape (n_pictures,), int
         What must stay on one side of a split.

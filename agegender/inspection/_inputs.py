@@ -47,7 +47,7 @@ class LabelledFaces:
     groups : ndarray of shape (n_pictures,), int
         What the caller says belongs together.
     frame : DataFrame
-        Further columns of the data set, a row a picture; without any where there is none.
+        Further columns of the data set, one row per picture; without any where there is none.
     excluded : DataFrame
         Pictures that a loader left out: path and reason.
     """

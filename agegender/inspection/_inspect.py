@@ -72,7 +72,7 @@ def inspect_faces(
     groups : array-like of shape (n_samples,), default=None
         Pictures that belong together: copies, persons. Copies and near-copies are found and added by themselves.
     frame : DataFrame, default=None
-        Further columns, a row a picture: a column "person" names who is shown, and columns of labels (race) are
+        Further columns, one row per picture: a column "person" names who is shown, and columns of labels (race) are
         groups whose differences the set may show.
     extractor : EmbeddingExtractor, default=None
         None is ``EmbeddingExtractor()``. Its cache keeps what was measured and read, too.

@@ -42,21 +42,23 @@ class FacesInspection(InspectionTables):
     noise : Noise
         The estimated share of wrong labels: ``age_rate``, ``gender_rate``.
     labels : DataFrame
-        A row a picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``, ``fold``,
-        ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of the second gender, whose name
-        it has, as models gave them), ``rank`` (1 is the most suspicious), ``suspicion``, ``age_suspicion``,
-        ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label, under models that did not
-        see it), ``suggested_age``, ``age_low``, ``age_high`` (years), ``suggested_gender``,
-        ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other groups) and ``reason``, in
-        words. Where a picture could not be read, they are missing.
+        One row per picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``,
+        ``fold``, ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of the second
+        gender, whose name it has, as models gave them), ``rank`` (1 is the most suspicious), ``suspicion``,
+        ``age_suspicion``, ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label,
+        under models that did not see it), ``suggested_age``, ``age_low``, ``age_high`` (years),
+        ``suggested_gender``, ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other
+        groups) and ``reason``, in words. Where a picture could not be read, they are missing.
     pictures : DataFrame
-        A row a picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a column of true and false a flag
+        One row per picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a boolean column per flag
         ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black
         border", "flat"), and what was measured.
     copies : DataFrame
-        A row a group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years), ``disagree``.
+        One row per group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years),
+        ``disagree``.
     near_copies : DataFrame
-        A row a pair of near-copies, with both labels, ``similarity`` and whether they are the ``same_photograph``.
+        One row per pair of near-copies, with both labels, ``similarity`` and whether they are the
+        ``same_photograph``.
     persons : DataFrame
         Persons with ages 30 years or more apart, or with both genders.
     leaks : DataFrame
@@ -116,11 +118,11 @@ class FacesInspection(InspectionTables):
         Returns
         -------
         DataFrame
-            A row a picture, those with something to do first: ``path``, ``action``, ``new_age``, ``new_gender`` (what
-            "relabel" will set; empty: as it is), ``age``, ``gender``, ``suspicion``, ``age_low``, ``age_high``,
-            ``reason``, ``row``. "review" changes nothing until a person makes it "relabel", "drop" or "keep".
-            Pictures that cannot be read are to be dropped; copies whose labels differ by more than five years are to
-            be reviewed.
+            One row per picture, those with something to do first: ``path``, ``action``, ``new_age``,
+            ``new_gender`` (what "relabel" will set; empty: as it is), ``age``, ``gender``, ``suspicion``,
+            ``age_low``, ``age_high``, ``reason``, ``row``. "review" changes nothing until a person makes it
+            "relabel", "drop" or "keep". Pictures that cannot be read are to be dropped; copies whose labels
+            differ by more than five years are to be reviewed.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""A row a picture: its labels, what models read, how suspicious that makes them, and why, in words."""
+"""One row per picture: its labels, what models read, how suspicious that makes them, and why, in words."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def label_table(
     Returns
     -------
     labels : DataFrame
-        A row a picture, in their order; see `FacesInspection`.
+        One row per picture, in their order; see `FacesInspection`.
     noise : Noise
     """
     import pandas as pd

@@ -51,7 +51,7 @@ def beside(
     gender_names: Mapping[Any, str] | None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Return a row a baseline and figure: both values on the pictures that both predict, and their difference.
+    """Return one row per baseline and metric: both values on the pictures that both predict, and their difference.
 
     Parameters
     ----------
