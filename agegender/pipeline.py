@@ -23,7 +23,7 @@ from agegender._safe.declaration import SafeState
 from agegender._utils.pictures import check_pictures, table_index
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.seen import are_among, short_digests
-from agegender._utils.spill import room
+from agegender._utils.spill import rows_on_disk
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
@@ -209,7 +209,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         if extractor.resolved_.has_view_axis and classifier.n_views is None:
             classifier.n_views = len(extractor.resolved_.views)
         shape = (len(pictures), *extractor.row_shape())
-        with room(shape, extractor.row_dtype(), self._limit()) as rows:
+        with rows_on_disk(shape, extractor.row_dtype(), self._limit()) as rows:
             embedded = extractor.embed(pictures, out=rows)
             _warn_of_networks(extractor, embedded.digests)
             if extractor.faces is None and extractor.framing is None:

@@ -92,6 +92,7 @@ def cache(tmp_path):
 # Round trips
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     rows=hnp.arrays(

@@ -298,6 +298,7 @@ def test_setting_a_parameter_of_a_head_given_by_name_makes_a_head_of_ones_own():
         AgeGenderClassifier().set_params(head__unit=3)
 
 
+@pytest.mark.slow
 def test_grid_search_reaches_heads_and_their_parameters():
     X, y = faces(90)
     grid = [{"head": [DenseHead(), "dense"]}, {"head__units": [(4,), (8,)]}]

@@ -429,6 +429,7 @@ for directory in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_ctrl_c_at_any_moment_leaves_the_cache_whole(tiny_onnx, tmp_path) -> None:
     directories = {n_rows: tmp_path / f"after {n_rows}" for n_rows in (1, 60, 1000)}

@@ -247,6 +247,7 @@ def test_a_pipeline_hands_over_its_network_and_writes_to_no_parameter(tiny_onnx,
         assert np.isfinite(model.predict(people.data)).all()
 
 
+@pytest.mark.slow
 def test_a_search_over_cuts_and_widths_passes_each_picture_once_a_cut(tiny_onnx, drawn_faces) -> None:
     people = load_utkface(drawn_faces)
     grid = {"classifier__head__layer": ["conv1", "relu2"], "classifier__head__backbone_rate": [0.0, 0.5]}
@@ -276,6 +277,7 @@ def test_pictures_are_cached_once_for_all_networks_of_one_size(tiny_onnx, drawn_
         again.transform(people.data, out=np.empty(pixels.shape))
 
 
+@pytest.mark.slow
 def test_a_saved_model_predicts_without_tensorflow(tiny_onnx, drawn_faces, tmp_path) -> None:
     people = load_utkface(drawn_faces)
     model = in_pipeline(tiny_onnx, FineTuneHead("input", (4,))).fit(people.data, people.target)

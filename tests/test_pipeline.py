@@ -111,6 +111,7 @@ def test_a_frame_with_named_genders_is_learned_as_it_is(backbone, faces) -> None
     np.testing.assert_array_equal(model.classes_[1], ["man", "woman"])
 
 
+@pytest.mark.slow
 def test_a_search_passes_each_picture_through_the_network_once_a_layer(backbone, faces) -> None:
     from agegender.runtime import images_passed
 
@@ -128,6 +129,7 @@ def test_a_search_passes_each_picture_through_the_network_once_a_layer(backbone,
     assert np.isfinite(search.cv_results_["mean_test_gender_accuracy"]).all()
 
 
+@pytest.mark.slow
 def test_crops_and_backbones_can_be_searched_over(backbone, faces, tmp_path) -> None:
     from conftest import write_tiny_onnx
 
@@ -233,6 +235,7 @@ def test_an_unknown_head_is_answered_with_the_nearest(backbone, faces) -> None:
         small(backbone, "dens").fit(faces.data, faces.target)
 
 
+@pytest.mark.slow
 def test_the_whole_on_real_faces(shared, tmp_path) -> None:
     real = load_utkface(shared / "data/utkface_mini")
     assert len(real.excluded) >= 3
@@ -406,6 +409,7 @@ def test_output_set_to_pandas_hinders_no_model(backbone, faces, head) -> None:
 # Taken to another machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["network", "path", "list"])
 def test_a_loaded_model_is_refitted_and_cloned_without_the_networks_file(
     tiny_onnx, faces, tmp_path, named

@@ -12,11 +12,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["reserve", "room"]
+__all__ = ["reserve", "rows_on_disk"]
 
 
 @contextmanager
-def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[Any] | None]:
+def rows_on_disk(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[Any] | None]:
     """Give a memory map for rows of more than `limit` bytes, None for fewer.
 
     The file lies in Python's temporary directory (``TMPDIR``). On POSIX it has no name from the start, so that
@@ -36,10 +36,10 @@ def room(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[A
 
     Examples
     --------
-    >>> with room((10, 3), "float32", limit=100) as rows:
+    >>> with rows_on_disk((10, 3), "float32", limit=100) as rows:
     ...     rows.shape, type(rows).__name__
     ((10, 3), 'memmap')
-    >>> with room((10, 3), "float32", limit=200) as rows:
+    >>> with rows_on_disk((10, 3), "float32", limit=200) as rows:
     ...     print(rows)
     None
     """

@@ -74,6 +74,7 @@ def photograph(shared: Path) -> str:
 # deepface
 
 
+@pytest.mark.slow
 def test_ages_and_genders_are_those_of_deepface_s_analyze(deepface_weights, pictures) -> None:
     pytest.importorskip("werkzeug", reason="deepface's analyze needs werkzeug, which it does not declare")
     environment = os.environ | {"DEEPFACE_BACKEND_ENGINE": "onnx"}

@@ -54,6 +54,7 @@ def deepface_weights() -> None:
     onnx.save(demography(2, seed=2), weights_folder() / "gender_model_weights.onnx")
 
 
+@pytest.mark.slow
 def test_a_model_is_compared_picture_by_picture(fitted, faces) -> None:
     y = np.asarray(faces.target)[40:]
     report = evaluation_report(
@@ -74,6 +75,7 @@ def test_a_model_is_compared_picture_by_picture(fitted, faces) -> None:
     assert "90.00 years" in page
 
 
+@pytest.mark.slow
 def test_a_model_alone_has_an_empty_table(fitted, faces) -> None:
     report = evaluation_report(fitted, faces.data[40:], faces.target[40:])
     assert len(report.baselines) == 0
@@ -103,6 +105,7 @@ def test_an_estimator_without_a_distribution_is_reported_without_intervals(faces
     assert len(report.age_calibration) == 0
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_a_baseline_and_a_model_beside_it(
     deepface_weights, fitted, drawn_faces, tmp_path: Path, own_home
 ) -> None:

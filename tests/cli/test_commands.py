@@ -59,6 +59,7 @@ def test_train_prints_a_row_a_fold_and_saves_a_model(trained) -> None:
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_a_second_training_passes_nothing_through_the_network(trained, tiny_onnx, drawn_faces) -> None:
     folder, _ = trained
     options = ["--backbone", tiny_onnx, "--units", "8", "--folds", 0, "--epochs", 1]
@@ -67,6 +68,7 @@ def test_a_second_training_passes_nothing_through_the_network(trained, tiny_onnx
     ).stderr.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
     folder, _ = trained
     pictures = sorted(drawn_faces.iterdir())[:3]
@@ -89,6 +91,7 @@ def test_predict_prints_a_table_and_json(trained, drawn_faces) -> None:
     assert set(records[0]) == {"picture", "age", "age_low", "age_high", "gender", "gender_proba"}
 
 
+@pytest.mark.slow
 def test_evaluate_writes_a_report_by_group(trained, drawn_faces, tmp_path) -> None:
     folder, _ = trained
     model, out = folder / "model.agegender", tmp_path / "report"
@@ -195,6 +198,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_command_goes_on_from_there(tiny_onnx, 
     assert "32 from the cache, 268 through the network" in done.stderr
 
 
+@pytest.mark.slow
 def test_embed_writes_the_shards_of_a_list(tiny_onnx, drawn_faces, tmp_path) -> None:
     import pyarrow.parquet as pq
 
@@ -264,6 +268,7 @@ def test_the_help_shows_an_example_a_command(tmp_path) -> None:
         assert f"agegender {command}" in agegender(command, "--help", home=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_inspect_writes_a_report_and_corrections_that_a_loader_takes_back(
     tmp_path: Path, tiny_onnx: Path, drawn_faces: Path
 ) -> None:
@@ -298,6 +303,7 @@ def test_inspect_writes_a_report_and_corrections_that_a_loader_takes_back(
     assert (report / "corrections-new.csv").is_file()
 
 
+@pytest.mark.slow
 def test_inspect_says_what_is_missing(tmp_path: Path, tiny_onnx: Path) -> None:
     faces = write_drawn_faces(tmp_path / "few", 10)
     options = ["--out", tmp_path / "report", "--backbone", tiny_onnx, "--detector", "none"]

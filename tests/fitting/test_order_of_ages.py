@@ -44,6 +44,7 @@ def test_sorted_ages_are_told_from_others() -> None:
     assert not is_sorted_by_age(np.repeat(np.random.default_rng(0).permutation(90), 5).astype(float))
 
 
+@pytest.mark.slow
 def test_an_unshuffled_cross_validation_of_sorted_ages_warns_once() -> None:
     X, y = collection()
     (said,) = told(lambda: cross_validate(model(), X, y, cv=5))

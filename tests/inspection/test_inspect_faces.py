@@ -122,6 +122,7 @@ def test_the_same_call_gives_the_same_inspection(found, planted, backbone) -> No
     pd.testing.assert_series_equal(again.labels["suspicion"], found.labels["suspicion"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_inspection_goes_on_where_it_stopped(planted, backbone, tmp_path: Path) -> None:
     faces, y, _ = planted
     options = {"extractor": EmbeddingExtractor(backbone, cache=tmp_path), "detector": None}

@@ -193,6 +193,7 @@ STEPS = (
 )
 
 
+@pytest.mark.slow
 @bounded
 @given(kind=st.sampled_from(KINDS), steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=6))
 def test_journeys(kind, steps, place, fitted, expected, monkeypatch) -> None:

@@ -450,6 +450,7 @@ def same_table(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, rtol=ALIKE, check_dtype=False)
 
 
+@pytest.mark.slow
 @bounded
 @given(
     pictures=GIVEN,

@@ -78,6 +78,7 @@ def test_the_cores_of_a_control_group_are_counted_not_those_of_the_machine() -> 
     assert ran.stdout.split() == ["1", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.real_cores
 def test_workers_of_a_search_share_the_cores_among_them(tiny_onnx, drawn_faces) -> None:
     def told(model, X, y):
@@ -119,6 +120,7 @@ def test_workers_of_a_search_share_the_cores_among_them(tiny_onnx, drawn_faces) 
             np.testing.assert_array_equal(search.cv_results_[f"split{fold}_test_{engine}"], share)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
 def test_after_a_fork_fit_is_an_error_instead_of_a_hang_and_predict_works() -> None:
     script = """

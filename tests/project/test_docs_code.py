@@ -89,6 +89,7 @@ def known(desk: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_of_the_guide_runs(
     page: Path, desk: Path, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch

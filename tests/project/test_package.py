@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -91,3 +92,15 @@ def test_deepfaces_model_modules_import_without_their_undeclared_needs() -> None
     from deepface.models.facial_recognition.tf import ArcFace
 
     assert ArcFace.WEIGHTS_URL
+
+
+def test_contributing_tells_the_layers_that_are_checked() -> None:
+    root = Path(__file__).parents[2]
+    (layers,) = [
+        contract["layers"]
+        for contract in tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"][
+            "contracts"
+        ]
+        if contract["type"] == "layers"
+    ]
+    assert "\n".join(["```", *layers, "```"]) in (root / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -227,6 +227,7 @@ def test_training_a_tail_leaves_the_network_as_it_is() -> None:
     np.testing.assert_array_equal(open_network(backbone, "out")(pictures(backbone)), before)
 
 
+@pytest.mark.slow
 def test_deepface_s_facenet(tmp_path: Path) -> None:
     path = deepface_networks.save(deepface_networks.build("facenet"), tmp_path / "facenet_weights.h5")
     backbone = Backbone.load("facenet", weights=path)
