@@ -73,7 +73,7 @@ def picture_size(model: Any) -> tuple[int, int]:
     inputs = getattr(model, "inputs", None)
     if not inputs or not getattr(model, "outputs", None):
         raise ValueError(
-            f"{type(model).__name__} has no fixed graph of layers; pass a functional or built sequential model."
+            f"{type(model).__name__} has no fixed graph of layers; pass a functional or sequential model, built."
         )
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3 or None in shape[1:]:
