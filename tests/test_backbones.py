@@ -565,7 +565,7 @@ def of_maps():
     [
         (with_lambda, "Lambda"),
         (of_any_size, r"input_shape=\(height, width, 3\)"),
-        (of_a_class, "functional or built sequential"),
+        (of_a_class, "functional or sequential"),
         (of_maps, "no output of shape"),
     ],
 )
