@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Columns of a screen from which on every column is shown.
+_WIDE = 160
+# Letters of the terms on a narrower one.
+_TERMS = 15
+
+
 def networks(
     name: Annotated[str | None, typer.Argument(help="One network, with its terms in full.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Only those whose file is on this machine.")] = False,
@@ -50,26 +56,31 @@ def _known(name: str, names: list[str]) -> str:
 
 
 def _print_all(table: pd.DataFrame) -> None:
-    from rich.table import Table
+    """Print a line per network, with as many columns as the screen has room for."""
+    from rich import box
+    from rich.table import Column, Table
 
-    shown = Table("network", "here", "MB", "input", "fed as", "numbers", "terms", "worth", "compared with")
+    wide = out_console.width >= _WIDE
+    names = ["network", "here", "MB", "input", "numbers", "terms"]
+    names += ["fed as", "worth", "compared with"] if wide else []
+    columns = [Column(name, no_wrap=not wide) for name in names]
+    shown = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for row in table.itertuples():
-        size = _whole(row.size)
-        shown.add_row(
+        size, terms = _whole(row.size), str(row.licence).split(";")[0].split(",")[0]
+        cells = [
             str(row.name),
-            str(row.path) if row.here else "no",
+            "yes" if row.here else "no",
             f"{int(size) / 1e6:,.1f}" if size else "",
             str(row.input),
-            str(row.fed_as),
             _whole(row.embedding),
-            str(row.licence).split(";")[0].split(",")[0],
-            str(row.worth) or "not measured",
-            str(row.checked),
-        )
+            terms if wide or len(terms) <= _TERMS else f"{terms[: _TERMS - 1]}…",
+        ]
+        cells += [str(row.fed_as), str(row.worth) or "not measured", str(row.checked)] if wide else []
+        shown.add_row(*cells)
     out_console.print(shown)
     out_console.print(
-        "No real weights were compared, except where it says so. `agegender networks NAME` tells where "
-        "a file would lie, and its terms in full.",
+        "No real weights were compared, except where it says so. `agegender networks NAME` tells where a file "
+        "lies or would lie, what it is worth, what it was compared with, and its terms in full.",
         soft_wrap=True,
     )
 
