@@ -33,8 +33,8 @@ PRIOR_RATE, PRIOR_WEIGHT = 0.01, 100
 
 FLOOR = 1e-6
 OCCURRENCE_WIDTH = 2.0
-WITNESS_WIDTH = 2.0
-"""Years by which two labels of the same photograph differ though neither is wrong."""
+WITNESS_WIDTH = 6.0
+"""Years by which labels of the same photograph differ though none is wrong (a standard deviation)."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def with_witnesses(
 ) -> NDArray[np.float64]:
     """Return distributions that take into account how copies of a picture are labelled.
 
-    Each other copy's label is, given the true age, that age within some two years or, with the probability `rate`,
+    Each other copy's label is, given the true age, that age within some six years or, with the probability `rate`,
     any age at all; Bayes' rule joins it to what models say.
 
     Parameters
