@@ -113,8 +113,8 @@ def inspect_faces(
     -----
     A model finds labels that contradict what most labels say. It does not find labels that are wrong in the same way
     everywhere, and it doubts rare faces that are labelled rightly. On 18,826 UTKFace pictures with planted errors its
-    suspicions were calibrated to within 0.1, and its first 2 and 3 % held more of the wrong ages than the residual's; on
-    489 pictures the two were alike: see the page "Accuracy".
+    suspicions were calibrated to within 0.1, and its first 2 and 3 % held more of the wrong ages than the residual's;
+    on 489 pictures the two were alike: see the page "Accuracy".
 
     See Also
     --------
