@@ -70,7 +70,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
 
     See Also
     --------
-    AgeGenderPipeline : One model.
+    agegender.AgeGenderPipeline : One model.
 
     Examples
     --------
@@ -203,7 +203,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ----------
         X : sequence of pictures
         faces : default="own"
-            As in :meth:`AgeGenderPipeline.predict`.
+            As in :meth:`agegender.AgeGenderPipeline.predict`.
 
         Returns
         -------
@@ -224,7 +224,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ----------
         X : sequence of pictures
         faces : default="own"
-            As in :meth:`AgeGenderPipeline.predict`.
+            As in :meth:`agegender.AgeGenderPipeline.predict`.
 
         Returns
         -------
@@ -249,7 +249,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ----------
         X : sequence of pictures
         faces, coverage, max_age_range, min_gender_proba, distribution
-            As in :meth:`AgeGenderPipeline.predict_frame`.
+            As in :meth:`agegender.AgeGenderPipeline.predict_frame`.
 
         Returns
         -------
@@ -276,12 +276,12 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ----------
         X : sequence of pictures
         faces, coverage, max_age_range, min_gender_proba, distribution
-            As in :meth:`AgeGenderPipeline.predict_faces`.
+            As in :meth:`agegender.AgeGenderPipeline.predict_faces`.
 
         Returns
         -------
         DataFrame
-            As :meth:`AgeGenderPipeline.predict_faces` returns it.
+            As :meth:`agegender.AgeGenderPipeline.predict_faces` returns it.
 
         Raises
         ------
