@@ -1,1 +1,1 @@
-"""A fitted pipeline as one ONNX graph: behind export."""
+"""The implementation of export: a fitted pipeline as one ONNX graph."""

@@ -37,7 +37,7 @@ def describe(
     coverage: float | None,
     float16: bool,
 ) -> dict[str, Any]:
-    """Return what a file is to say of itself, as values for JSON.
+    """Return the description of a file, as values for JSON.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def describe(
     classifier : AgeGenderClassifier
     networks : sequence of NetworkPart
     input_size : tuple of int or None
-        Height and width of the pictures; None where they may have any.
+        Height and width of the pictures; None if they may have any size.
     coverage : float or None
-        None where it is an input.
+        None if it is an input of the model.
     float16 : bool
-        Whether weights are kept in half precision.
+        Whether weights are stored in half precision.
     """
     import onnx
 
@@ -95,7 +95,7 @@ def state(model: Any, description: dict[str, Any]) -> None:
 
 
 def _framing(resolved: Resolved) -> dict[str, Any]:
-    """Return where the landmarks of a face lie in a picture, in fractions of the square's side."""
+    """Return the positions of a face's landmarks in a picture, in fractions of the square's side."""
     own = None if resolved.crops is None else resolved.crops.landmarks
     aligned = resolved.finds_faces or resolved.framing is not None
     if resolved.framing is None and own is not None:
@@ -111,6 +111,6 @@ def _framing(resolved: Resolved) -> dict[str, Any]:
 
 
 def _detector(resolved: Resolved) -> dict[str, Any] | None:
-    """Return what finds faces for this model in the library."""
+    """Return the face detector that the library uses for this model."""
     found = resolved.detector
     return None if found is None else {"name": found.name, "sha256": found.sha256}

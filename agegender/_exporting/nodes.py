@@ -1,4 +1,4 @@
-"""One ONNX graph in the making: nodes of our own, and whole networks taken in under names of their own."""
+"""Building one ONNX graph from new nodes and from complete networks, whose tensors get unique names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["HIGHEST_OPSET", "Nodes", "single"]
 
 HIGHEST_OPSET = 18
 _LEAST_HALVED = 1024
-_IR_VERSION = 8  # the one of opsets 15 to 18
+_IR_VERSION = 8  # the version for opsets 15 to 18
 _ONNX_DOMAINS = ("", "ai.onnx")
 _SCALES = ("QuantizeLinear", "DequantizeLinear")
 
@@ -30,9 +30,9 @@ class Nodes:
     Parameters
     ----------
     opset : int
-        The opset that all of them are written in.
+        The opset of all nodes.
     float16 : bool, default=False
-        Keep the large weights of networks that are taken in in half precision; arithmetic stays in single.
+        Store the large weights of added networks in half precision; arithmetic stays in single precision.
     """
 
     def __init__(self, opset: int, *, float16: bool = False) -> None:
@@ -43,7 +43,7 @@ class Nodes:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def add(self, kind: str, *inputs: str | NDArray[Any], name: str | None = None, **attributes: Any) -> str:
-        """Append a node, and return the name of what it gives; arrays become constants, "" is left out."""
+        """Append a node, and return the name of its output; arrays become constants, "" is left out."""
         from onnx import helper
 
         read = [value if isinstance(value, str) else self.constant(value) for value in inputs]
@@ -52,7 +52,7 @@ class Nodes:
         return output
 
     def constant(self, value: NDArray[Any]) -> str:
-        """Return the name of a constant; equal ones are one."""
+        """Return the name of a constant; equal constants are stored once."""
         from onnx import numpy_helper
 
         key = (value.dtype.str, value.shape, value.tobytes())
@@ -62,7 +62,7 @@ class Nodes:
         return self._constants[key]
 
     def include(self, model: Any, prefix: str, inputs: Sequence[str]) -> list[str]:
-        """Take in a network that reads the tensors `inputs`, and return the names of its outputs.
+        """Add a network that reads the tensors `inputs`, and return the names of its outputs.
 
         Without a prefix its tensors keep their names.
 
@@ -98,7 +98,7 @@ class Nodes:
         return [named(value.name) for value in model.graph.output]
 
     def _halve(self, names: list[str]) -> None:
-        """Keep large float32 weights in half precision, and turn them back where they are read."""
+        """Store large float32 weights in half precision, and convert them back before use."""
         from onnx import TensorProto, numpy_helper
 
         for name in names:
@@ -114,12 +114,12 @@ class Nodes:
             self.add("Cast", half, name=name, to=TensorProto.FLOAT)
 
     def model(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-        """Return the graph as a model of its own.
+        """Return the graph as a model.
 
         Parameters
         ----------
         name : str
-            The graph's.
+            The name of the graph.
         inputs, outputs : sequence of onnx.ValueInfoProto
         """
         from onnx import helper
@@ -136,7 +136,7 @@ def _scales(model: Any) -> set[str]:
 
 
 def _at_opset(model: Any, opset: int, source: str) -> Any:
-    """Return a network written in another opset, if it has operators of ONNX's own alone."""
+    """Return a network converted to another opset, if it has only operators that ONNX defines."""
     from onnx import ModelProto, version_converter
 
     for node in model.graph.node:
@@ -160,7 +160,7 @@ def _at_opset(model: Any, opset: int, source: str) -> Any:
         return plain
     try:
         return version_converter.convert_version(plain, opset)
-    except Exception as error:  # the converter's errors have no class of their own
+    except Exception as error:  # the converter's errors have no common class
         raise ModelFileError(
             f"{source} is written in opset {written}, and onnx cannot write it in opset {opset}: "
             f"{str(error).strip()[:200]}"

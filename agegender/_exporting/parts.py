@@ -1,4 +1,4 @@
-"""What a fitted pipeline is made of, as ONNX models: each network from pictures to rows, and the head."""
+"""The parts of a fitted pipeline as ONNX models: each network from pictures to rows, and the head."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class NetworkPart:
     ----------
     backbone : Backbone
     layer : str
-        The tensor's own name.
+        The name of the tensor.
     rewrite : bool, default=True
-        Whether operations that ONNX Runtime is slow with on a processor are replaced, as the library does it.
+        Whether operations that are slow in ONNX Runtime on a CPU are replaced, as the library does it.
     """
 
     backbone: Backbone
@@ -35,7 +35,7 @@ class NetworkPart:
     rewrite: bool = True
 
     def add_to(self, nodes: Nodes, pictures: str, prefix: str) -> str:
-        """Append the network to a graph; it reads uint8 (n, h, w, 3) of its own size and gives float32 rows."""
+        """Append the network to a graph; it takes uint8 (n, h, w, 3) in its input size and outputs float32 rows."""
         from onnx import TensorProto
 
         if self.layer == "input":
@@ -43,7 +43,7 @@ class NetworkPart:
         return nodes.include(self.model(), prefix, [pictures])[0]
 
     def model(self) -> Any:
-        """Return the network as an ONNX model, its normalisation and order of colours included."""
+        """Return the network as an ONNX model that includes its normalisation and colour order."""
         import onnx
 
         from agegender._networks.rewrite import runnable
@@ -65,14 +65,14 @@ class NetworkPart:
 
 
 def rows(nodes: Nodes, networks: Sequence[NetworkPart], squares: Sequence[str], dtype: str) -> str:
-    """Return the rows that the head reads: those of several networks are laid flat, side by side.
+    """Return the head's input rows; the rows of several networks are flattened and concatenated.
 
     Parameters
     ----------
     nodes : Nodes
     networks : sequence of NetworkPart
     squares : sequence of str
-        What each network is shown.
+        The input pictures of each network.
     dtype : {"float32", "float16"}
         The precision that the head was trained on.
     """
@@ -97,7 +97,7 @@ def head_model(classifier: AgeGenderClassifier) -> Any:
     Raises
     ------
     ModelFileError
-        If ONNX has no form of it.
+        If the head cannot be written as ONNX.
     """
     import onnx
 

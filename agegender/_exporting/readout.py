@@ -1,7 +1,8 @@
 """From a head's probabilities to calibrated numbers, as graph operations: age, its interval, the genders.
 
-What `agegender.metrics` and `agegender.calibration` do in double precision. Here all is float32, which more runtimes
-know, so the two ends of an interval are found from the two ends of the distribution: small sums stay exact.
+`agegender.metrics` and `agegender.calibration` do the same in double precision. Here everything is float32,
+because more runtimes support it. Therefore each end of an interval is computed from the same end of the
+distribution, so that small sums stay exact.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _LEAST = single(1e-30)
 
 
 def mean_of_views(nodes: Nodes, proba: str, n_views: int, n_labels: int) -> str:
-    """Average over views: from (n_views · n, n_labels), view after view, to (n, n_labels)."""
+    """Average over views: from (n_views · n, n_labels), ordered by view, to (n, n_labels)."""
     if n_views == 1:
         return proba
     each = nodes.add("Reshape", proba, np.array([n_views, -1, n_labels]))
@@ -32,7 +33,7 @@ def expected_age(nodes: Nodes, proba: str, n_ages: int, *, name: str) -> str:
 
 
 def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> str:
-    """Return which share of a distribution lies below its interval, and as much above; of shape (1,).
+    """Return the share of a distribution below its interval, which equals the share above; of shape (1,).
 
     Parameters
     ----------
@@ -41,11 +42,11 @@ def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> st
         A number, or the name of a tensor of shape (1,).
     calibration : Calibration
     """
-    # Not the widths: what is left of ½ beside a wide interval is small, and would be rounded away.
+    # Not the widths: the share outside a wide interval, ½ minus half the width, is small and would be rounded.
     left = 0.5 - np.array(calibration.half_widths)
     if not isinstance(coverage, str):
         return nodes.constant(single([np.interp(coverage, LEVELS, left)]))
-    # Between the levels in a straight line: each level's share falls from 1 to 0 on the way to the next.
+    # Linear interpolation between levels: each level's share falls from 1 to 0 at the next level.
     within = nodes.add("Clip", coverage, single(LEVELS[0]), single(LEVELS[-1]))
     places = nodes.add("Sub", nodes.add("Mul", within, single(100)), np.arange(1, 100, dtype=np.float32))
     shares = nodes.add("Relu", nodes.add("Sub", single(1), nodes.add("Abs", places)))
@@ -53,7 +54,7 @@ def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> st
 
 
 def age_interval(nodes: Nodes, proba: str, share: str, n_ages: int, *, names: tuple[str, str]) -> None:
-    """Give the lower and the upper end of the age's interval, of shape (n,); `share` is that of `outside`."""
+    """Return the lower and the upper end of the age's interval, of shape (n,); `share` is from `outside`."""
     whole = nodes.add("LessOrEqual", share, single(0))
     last = single(n_ages - 1)
     low = _quantile(nodes, proba, share, n_ages)
@@ -64,7 +65,7 @@ def age_interval(nodes: Nodes, proba: str, share: str, n_ages: int, *, names: tu
 
 
 def _quantile(nodes: Nodes, proba: str, share: str, n_ages: int) -> str:
-    """Return where the distributions reach a share of their mass, that of age k spread evenly over k ± ½."""
+    """Return the quantiles of the distributions; the mass of age k is spread evenly over k ± ½."""
     from onnx import TensorProto
 
     reached = nodes.add("CumSum", proba, np.array(1))
@@ -86,6 +87,6 @@ def scaled_genders(nodes: Nodes, proba: str, temperature: float, *, name: str) -
     if temperature == 1:
         return nodes.add("Identity", proba, name=name)
     logs = nodes.add("Log", nodes.add("Max", proba, _LEAST))
-    # A row times this is minus the scaled log-odds, and these: for each gender, those in its favour.
+    # A row times this gives minus the scaled log-odds and the log-odds: per gender, those in its favour.
     in_favour = nodes.add("MatMul", logs, single([[1, -1], [-1, 1]]) / single(temperature))
     return nodes.add("Sigmoid", in_favour, name=name)

@@ -1,7 +1,7 @@
-"""From pictures to what a network is shown, as graph operations: views, trimming, scaling.
+"""From pictures to the input of a network, as graph operations: views, trimming, scaling.
 
-What `agegender.views`, `agegender.images.trim` and `agegender.images.letterbox` do with OpenCV. Pictures are uint8
-(n, h, w, 3), and within a view float32 (n, 3, h, w) of whole values.
+These are the operations of `agegender.views`, `agegender.images.trim` and `agegender.images.letterbox`, which
+use OpenCV. Pictures are uint8 (n, h, w, 3), and within a view float32 (n, 3, h, w) with whole values.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from agegender.views import LARGEST_SIDE, View
 
 __all__ = ["shown"]
 
-_GREY = np.array([9798, 19235, 3735], np.float32)  # OpenCV's weights of red, green and blue, of 2 ** 15
-_TO_THE_START = np.array([np.iinfo(np.int64).min], np.int64)
+_GREY = np.array([9798, 19235, 3735], np.float32)  # OpenCV's weights of red, green and blue, in units of 1 /
+2 ** 15 _TO_THE_START = np.array([np.iinfo(np.int64).min], np.int64)
 
 
 def shown(
@@ -31,7 +31,7 @@ def shown(
     crop: float,
     size: tuple[int, int],
 ) -> str:
-    """Return what a network is shown of pictures: all of them in the first view, then all in the second, and so on.
+    """Return a network's input: all pictures in the first view, then all in the second view, and so on.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def shown(
     pictures : str
         uint8 (n, h, w, 3), RGB.
     side : tuple of int or None
-        Their height and width; None where these are open.
+        Their height and width; None if these are open.
     views : sequence of View
     crop : float
         The fraction trimmed from every side, after the view.
@@ -60,7 +60,7 @@ def shown(
 
 
 def _trimmed(nodes: Nodes, x: str, crop: float) -> str:
-    """Trim a fraction from every side, or add so much black."""
+    """Trim a fraction from every side, or, if it is negative, add a black border."""
     from onnx import TensorProto
 
     if crop == 0:
@@ -76,11 +76,11 @@ def _trimmed(nodes: Nodes, x: str, crop: float) -> str:
 
 
 def _letterboxed(nodes: Nodes, x: str, size: tuple[int, int]) -> str:
-    """Scale to fit `size`, proportions kept, the rest black."""
+    """Scale to fit `size` with the same proportions; the rest is black."""
     from onnx import TensorProto
 
     before = nodes.add("Cast", _sides(nodes, x), to=TensorProto.DOUBLE)
-    # In double precision: the sides are cut down to whole pixels, and must be cut where the library cuts them.
+    # In double precision, because sides must be rounded down to the same whole pixels as in the library.
     factor = _smallest(nodes, nodes.add("Div", np.array(size, np.float64), before))
     sides = nodes.add("Cast", nodes.add("Mul", before, factor), to=TensorProto.INT64)
     sides = nodes.add("Max", sides, np.array(1))
@@ -90,7 +90,7 @@ def _letterboxed(nodes: Nodes, x: str, size: tuple[int, int]) -> str:
 
 
 def _scaled(nodes: Nodes, x: str, sides: str) -> str:
-    """Scale bilinearly in whole numbers, as ``cv2.resize`` does with bytes, bit by bit."""
+    """Scale bilinearly in whole numbers, with exactly the results of ``cv2.resize`` for bytes."""
     from onnx import TensorProto
 
     (top, bottom), (above, below) = _neighbours(nodes, x, sides, 0)
@@ -116,7 +116,7 @@ def _scaled(nodes: Nodes, x: str, sides: str) -> str:
 
 
 def _neighbours(nodes: Nodes, x: str, sides: str, axis: int) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return between which two rows (axis 0) or columns each new one lies, and their weights, of 2,048."""
+    """Return the two rows (axis 0) or columns around each new one, and their weights in units of 1 / 2,048."""
     from onnx import TensorProto
 
     def length(of: str) -> str:
@@ -144,13 +144,13 @@ def _neighbours(nodes: Nodes, x: str, sides: str, axis: int) -> tuple[tuple[str,
 
 
 def _padded(nodes: Nodes, x: str, before: str, after: str) -> str:
-    """Add black rows and columns: `before` and `after` name two numbers each, of rows and columns."""
+    """Add black rows and columns: `before` and `after` name tensors with the numbers of rows and columns."""
     none = np.array([0])
     return nodes.add("Pad", x, nodes.add("Concat", none, before, none, none, after, none, axis=0))
 
 
 def _smallest(nodes: Nodes, two: str) -> str:
-    """Return the smaller of two numbers, of shape (1,); ReduceMin is another in each of the two opsets."""
+    """Return the smaller of two numbers, of shape (1,), because ReduceMin differs between the two opsets."""
     first, second = (nodes.add("Slice", two, np.array([i]), np.array([i + 1])) for i in (0, 1))
     return nodes.add("Min", first, second)
 
@@ -161,7 +161,7 @@ def _sides(nodes: Nodes, x: str) -> str:
 
 
 def _view(nodes: Nodes, pictures: str, view: View, side: tuple[int, int] | None) -> str:
-    """Make the changes of a view, in the order in which `View` makes them."""
+    """Apply the changes of a view, in the same order as `View`."""
     from onnx import TensorProto
 
     if view == View():
@@ -183,7 +183,7 @@ def _view(nodes: Nodes, pictures: str, view: View, side: tuple[int, int] | None)
 
 
 def _at_most(nodes: Nodes, x: str, side: int) -> str:
-    """Scale pictures (n, 3, h, w) down until no side is longer, nearly as averaging does it."""
+    """Scale pictures (n, 3, h, w) down until no side is longer; the result is close to averaging."""
     from onnx import TensorProto
 
     shape = nodes.add("Shape", x)
@@ -202,7 +202,7 @@ def _whole(nodes: Nodes, x: str) -> str:
 
 
 def _warped(nodes: Nodes, x: str, view: View) -> str:
-    """Zoom, turn and shift about the centre; borders are mirrored."""
+    """Zoom, rotate and shift relative to the centre; borders are mirrored."""
     from onnx import TensorProto
 
     sides = nodes.add("Slice", nodes.add("Shape", x), np.array([2]), np.array([4]))
@@ -220,7 +220,7 @@ def _warped(nodes: Nodes, x: str, view: View) -> str:
     cosine, sine = (f(math.radians(view.turn)) / view.zoom for f in (math.cos, math.sin))
 
     def mixed(down: float, across: float, middle: str) -> str:
-        """A weighted sum of the places, in units of half a side, which run from −1 to 1."""
+        """A weighted sum of the coordinates, in units of half a side, which run from −1 to 1."""
         parts = nodes.add("Mul", rows, single([down])), nodes.add("Mul", columns, single([across]))
         in_units = nodes.add("Div", nodes.add("Add", *parts), nodes.add("Max", middle, single([0.5])))
         return nodes.add("Unsqueeze", in_units, np.array([0, 3]))
@@ -233,7 +233,7 @@ def _warped(nodes: Nodes, x: str, view: View) -> str:
 
 
 def _places(nodes: Nodes, length: str, middle: str, shift: float) -> str:
-    """Return the numbers 0, 1, … less the middle and the shift, one for each row or column."""
+    """Return the numbers 0, 1, … minus the middle and the shift, one per row or column."""
     scalar = nodes.add("Squeeze", length, np.array([0]))
     counted = nodes.add("Range", single(0), scalar, single(1))
     moved = nodes.add("Add", middle, nodes.add("Mul", length, single([shift])))
@@ -262,7 +262,7 @@ def _blurred(nodes: Nodes, x: str, view: View, side: tuple[int, int] | None) -> 
             "export with resize=False, or without this view."
         )
     sigma = view.blur * max(side)
-    n = round(sigma * 6 + 1) | 1  # as cv2.GaussianBlur takes them
+    n = round(sigma * 6 + 1) | 1  # as in cv2.GaussianBlur
     kernel = cv2.getGaussianKernel(n, sigma).astype(np.float32)
     x = nodes.add("Pad", x, np.array([0, 0, n // 2, n // 2] * 2), mode="reflect")
     for shape in ((3, 1, n, 1), (3, 1, 1, n)):

@@ -1,4 +1,4 @@
-"""An exported graph tried out on drawn faces, before its file is written."""
+"""Test an exported graph on drawn faces before its file is written."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "try_out"]
 
 OUTPUTS = ("age", "age_low", "age_high", "gender_proba", "age_proba")
-"""What an exported file gives, in this order."""
+"""The outputs of an exported file, in this order."""
 
 EXACT = {"age": 1e-3, "age_low": 1e-2, "age_high": 1e-2, "gender_proba": 1e-4, "age_proba": 1e-4}
-"""The largest differences from the pipeline's numbers that rounding explains, in years and in probability."""
+"""The largest differences from the pipeline that rounding can explain, in years and in probability."""
 
 ROUNDED = {"age": 1.0, "age_low": 5.0, "age_high": 5.0, "gender_proba": 0.1, "age_proba": 0.1}
-"""Those of weights in half precision, and of views that OpenCV rounds otherwise; beyond them a file is no good."""
+"""The same for half-precision weights and for views, which OpenCV rounds differently."""
 
 _N_FACES = 4
 
@@ -39,25 +39,25 @@ def try_out(
     coverage: float | None,
     exact: bool,
 ) -> dict[str, float]:
-    """Run a graph on drawn faces, and return by how much each output differs from the pipeline's at most.
+    """Run a graph on drawn faces, and return the largest difference of each output from the pipeline's.
 
     Parameters
     ----------
     made : onnx.ModelProto
     extractor : EmbeddingExtractor
-        Of squares, as they come to the graph: without a detector and framing.
+        An extractor for squares, which are the graph's input: without a detector and framing.
     classifier : AgeGenderClassifier
     side : tuple of int or None
-        Height and width of the pictures, None where these are open.
+        Height and width of the pictures; None if these are open.
     coverage : float or None
         None where it is an input.
     exact : bool
-        Whether the numbers should be the pipeline's but for rounding.
+        Whether the numbers should equal the pipeline's, except for rounding.
 
     Raises
     ------
     ModelFileError
-        If they differ by more than that.
+        If they differ by more than the allowed differences.
     """
     pictures, asked = _drawn(side), 0.8 if coverage is None else coverage
     rows = extractor.with_parameters(cache=None, device="cpu", verbose=0).transform(pictures)
@@ -86,7 +86,7 @@ def try_out(
 
 
 def _drawn(side: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Return a few drawn faces, of the size that a graph takes; where it takes any, of one that no network has."""
+    """Return a few drawn faces, of the graph's input size, or else of a size that no network has."""
     from agegender.datasets import make_faces
 
     with tempfile.TemporaryDirectory() as folder:

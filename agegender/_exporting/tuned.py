@@ -1,4 +1,4 @@
-"""A network that a head has trained further, as one ONNX graph: the blocks before its cut, and the trained ones."""
+"""A network fine-tuned by a head, as one ONNX graph: the blocks before the cut, and the trained blocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["TOLERANCE", "check_same", "tuned_network"]
 
 TOLERANCE = 1e-4
-"""How far the network may be from the head's activations, as a share of the largest of them if that is above 1."""
+"""Allowed difference from the head's activations, as a share of the largest one if that is above 1."""
 
 _TRIED = 4
 _DENSE = ("Gemm", "MatMul")
@@ -33,34 +33,34 @@ _DENSE = ("Gemm", "MatMul")
 def tuned_network(
     backbone: Backbone, layer: str, head: bytes, n_hidden: int, *, name: str, trained_on: NDArray[np.uint64]
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return a network whose last blocks are those that a head has trained, and what it takes.
+    """Return a network whose last blocks are those that a head has trained, and its input and licence.
 
     Parameters
     ----------
     backbone : Backbone
-        The network that the head began with.
+        The network that the head fine-tuned.
     layer : str
-        Where the head begins.
+        The layer at which the head begins.
     head : bytes
         The trained head as ONNX: blocks, hidden dense layers, two outputs.
     n_hidden : int
-        How many hidden dense layers it has; they are left out.
+        The number of its hidden dense layers, which are left out.
     name : str
-        Of the new network.
+        The name of the new network.
     trained_on : ndarray of uint64
         Short digests of the pictures that the head was trained on.
 
     Returns
     -------
     content : bytes
-        An ONNX file whose output is what the first dense layer of the head reads, flat.
+        An ONNX file whose output is the flat input of the head's first dense layer.
     terms : dict
         name, color, mean, scale and licence.
 
     Raises
     ------
     ModelFileError
-        If the network has operators that only one runtime knows, or its numbers would not be the head's.
+        If the network has operators that only one runtime supports, or its numbers differ from the head's.
     """
     import onnx
 
@@ -86,7 +86,7 @@ def tuned_network(
 
 
 def check_same(tuned: Backbone, backbone: Backbone, layer: str, head: bytes, n_hidden: int) -> None:
-    """Compare a tuned network with the head that it was made of, on random pictures.
+    """Compare a fine-tuned network with the head from which it was made, on random pictures.
 
     Raises
     ------
@@ -111,14 +111,14 @@ def check_same(tuned: Backbone, backbone: Backbone, layer: str, head: bytes, n_h
 
 
 def _end_before_dense(model: Any, n_hidden: int) -> tuple[str, int]:
-    """Cut a head before its dense layers, and return the tensor that the first of them reads, and its width."""
+    """Cut a head before its dense layers, and return the input tensor of the first one, and its width."""
     from onnx import TensorProto, helper
 
     nodes = list(model.graph.node)
     constants = {weight.name: weight.dims for weight in model.graph.initializer}
     end, width = model.graph.output[0].name, 0
     for _ in range(n_hidden + 1):
-        # They stand one after another, so that the last of those before a tensor is the one nearest to it.
+        # They are in order, so that the last one before a tensor is the nearest one.
         dense = [node for node in ancestors(nodes, [end]) if node.op_type in _DENSE]
         if not dense or dense[-1].input[1] not in constants:
             raise ModelFileError("The dense layers of this head are not where they should be.")
@@ -132,7 +132,7 @@ def _end_before_dense(model: Any, n_hidden: int) -> tuple[str, int]:
 
 
 def _frozen(backbone: Backbone, layer: str) -> Any:
-    """Return the blocks before the cut, from what the network takes to what the head is given."""
+    """Return the blocks before the cut, from the network's input to the head's input."""
     tensor, _ = layers_of(backbone).find(backbone.resolve_layer(layer))
     if backbone.format == "onnx":
         return handed_out(read_network(backbone), tensor)
@@ -160,7 +160,7 @@ def _converted(backbone: Backbone, layer: str, tensor: str) -> Any:
 
 
 def _joined(models: Sequence[Any], name: str, width: int) -> Any:
-    """Return networks one after another as one; the first one's tensors keep their names."""
+    """Join networks in sequence to one network; the tensors of the first one keep their names."""
     from onnx import TensorProto, helper
 
     nodes = Nodes(min(HIGHEST_OPSET, max(_opset(model) for model in models)))

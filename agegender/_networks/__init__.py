@@ -1,1 +1,1 @@
-"""Frozen networks: their files, their graphs, their layers, and how they are made fast."""
+"""Frozen networks: their files, graphs and layers, and the rewriting that makes them faster."""

@@ -1,4 +1,4 @@
-"""A Keras network in ONNX form: its graph by tf2onnx, its weights put in afterwards, every number checked."""
+"""Convert a Keras network to ONNX: the graph with tf2onnx, then the weights; all numbers are checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agegender.exceptions import WeightsError
 __all__ = ["NOTE", "TOLERANCE", "convert_keras", "note_of"]
 
 TOLERANCE = 1e-4
-"""How far a layer's numbers may be from Keras', as a share of its largest."""
+"""The allowed difference between a layer's numbers and Keras', as a share of the layer's largest number."""
 
 NOTE = "agegender_conversion"
 OPSET = 15
@@ -34,15 +34,15 @@ _PICTURES = "pictures"
 def convert_keras(graph: KerasGraph) -> bytes:
     """Return a Keras network as an ONNX file that also says which layer is which tensor.
 
-    tf2onnx copies constants many times over: 10 GB and a minute for 137 MB of weights. It is therefore given the
-    weights as inputs, and they become constants when it is done.
+    tf2onnx copies constants many times: 137 MB of weights take 10 GB and a minute. Therefore the weights are
+    inputs during the conversion, and become constants afterwards.
 
     Raises
     ------
     WeightsError
-        If the ONNX form gives other numbers than Keras on pictures of the network's own size.
+        If the ONNX form gives other numbers than Keras for pictures of the network's input size.
     Exception
-        Whatever tf2onnx trips over.
+        Any error that tf2onnx raises.
     """
     layers = graph.layers()
     wanted = [*keras_junctions(graph.model), layers.penultimate, layers.feature_map, layers.embedding]
@@ -63,12 +63,12 @@ def convert_keras(graph: KerasGraph) -> bytes:
 
 
 def note_of(model: Any) -> tuple[Layers, dict[str, str]]:
-    """Return the layers of a converted network in their Keras names, and the tensors of those that have one.
+    """Return the layers of a converted network by their Keras names, and the tensors of layers that have one.
 
     Raises
     ------
     LookupError, TypeError, ValueError
-        If this is no file that `convert_keras` made.
+        If the file was not made by `convert_keras`.
     """
     note = json.loads(next(entry.value for entry in model.metadata_props if entry.key == NOTE))
     layers = dict(note["layers"])
@@ -77,7 +77,7 @@ def note_of(model: Any) -> tuple[Layers, dict[str, str]]:
 
 
 def _tapped(graph: KerasGraph, names: list[str]) -> Any:
-    """Return the model that gives every layer of a list."""
+    """Return a model that outputs every layer of a list."""
     import keras
 
     return keras.Model(graph.model.inputs[0], [graph.cut(name).outputs[0] for name in names])
@@ -105,7 +105,7 @@ def _traced(model: Any, input_size: tuple[int, int]) -> tuple[Any, dict[str, NDA
 
 
 def _with_weights(model: Any, weights: dict[str, NDArray[Any]]) -> Any:
-    """Make constants of the weights among the inputs, and compute what depends on them alone."""
+    """Turn the weights among the inputs into constants, and compute everything that depends only on them."""
     import onnx
     from onnx import numpy_helper
 
@@ -124,14 +124,14 @@ def _with_weights(model: Any, weights: dict[str, NDArray[Any]]) -> Any:
 
 
 def _some_pictures(input_size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return pictures of coarse noise, as large as the network takes them, from −1 to 1."""
+    """Return pictures of coarse noise from −1 to 1, in the network's input size."""
     height, width = input_size
     coarse = np.random.default_rng(0).uniform(-1, 1, (N_PICTURES, height // 8 + 1, width // 8 + 1, 3))
     return coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width].astype(np.float32)
 
 
 def _difference(tapped: Any, model: Any, pictures: NDArray[np.float32]) -> float:
-    """Return how far any layer's numbers are from Keras', as a share of its largest."""
+    """Return the largest difference of any layer from Keras, as a share of the layer's largest number."""
     session = open_session(model.SerializeToString())
     found = session.run(None, {session.get_inputs()[0].name: pictures})
     expected = tapped(pictures, training=False)
@@ -145,7 +145,7 @@ def _difference(tapped: Any, model: Any, pictures: NDArray[np.float32]) -> float
 
 
 def _keep_output(model: Any, name: str) -> None:
-    """Leave the embedding as the only output; the other layers stay tensors."""
+    """Keep the embedding as the only output; the other layers stay in the graph as tensors."""
     output = next(output for output in model.graph.output if output.name == name)
     del model.graph.output[:]
     model.graph.output.append(output)
@@ -153,7 +153,7 @@ def _keep_output(model: Any, name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter from logging advice that is not the user's to follow."""
+    """Suppress log messages of the converter, because users cannot act on them."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Keras networks' ONNX forms, each made once and kept by the sha256 of its weights: no TensorFlow at prediction."""
+"""ONNX forms of Keras networks: made once, stored by sha256 of weights; prediction needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Converted", "kept_conversion", "make_conversion", "place_of"]
 
-_LARGEST = 10.0  # times the weights' size: the memory that a conversion takes, measured 6 to 8
-_LONGEST = 3600.0  # seconds: no conversion takes so long
+_LARGEST = 10.0  # memory of a conversion, in sizes of the weights file; measured: 6 to 8
+_LONGEST = 3600.0  # seconds; every conversion is faster
 _told: set[Path] = set()
 _converting = threading.Lock()
 
@@ -38,11 +38,12 @@ class Converted:
     Attributes
     ----------
     graph : OnnxGraph
-        What runs.
+        The graph that is run.
     layers : Layers
-        What can be asked of it, in the names of its Keras layers.
+        Its available layers, by the names of its Keras layers.
     tensors : dict of str to str
-        The tensors of the layers that the ONNX form keeps: the ones that every network has, and where branches join.
+        The tensors of the layers in the ONNX form: those that every network has, and those where branches
+        join.
     """
 
     graph: OnnxGraph
@@ -51,12 +52,12 @@ class Converted:
 
 
 def place_of(sha256: str, name: str) -> Path:
-    """Return where a network's ONNX form is kept: an HDF5 file holds weights alone, the name tells the layers."""
+    """Return the path of a network's ONNX form; it contains the name, since HDF5 files hold weights only."""
     return home() / "networks" / "converted" / f"{sha256}-{name.replace('/', '-')}.onnx"
 
 
 def kept_conversion(sha256: str, name: str, input_size: tuple[int, int]) -> Converted | None:
-    """Return the ONNX form that was made earlier and found good; None where there is none."""
+    """Return the ONNX form that was made and checked earlier, or None."""
     path = place_of(sha256, name)
     if not path.is_file():
         return None
@@ -64,17 +65,17 @@ def kept_conversion(sha256: str, name: str, input_size: tuple[int, int]) -> Conv
 
 
 def make_conversion(sha256: str, name: str, graph: KerasGraph, size: int) -> Converted | None:
-    """Convert a network and keep the result; None, and one warning, if that fails or the numbers differ.
+    """Convert a network and store the result; on failure or other numbers, warn once and return None.
 
-    None without a warning while another process converts the same network.
+    It returns None without a warning while another process converts the same network.
 
     Parameters
     ----------
     sha256, name : str
-        Of the network.
+        The sha256 and the name of the network.
     graph : KerasGraph
     size : int
-        Of its weights file, in bytes.
+        The size of its weights file, in bytes.
     """
     path = place_of(sha256, name)
     with _converting:
@@ -84,7 +85,7 @@ def make_conversion(sha256: str, name: str, graph: KerasGraph, size: int) -> Con
         try:
             with _alone(path) as alone:
                 return _made(path, graph, size) if alone else None
-        except Exception as error:  # tf2onnx raises whatever its own code trips over
+        except Exception as error:  # tf2onnx raises many kinds of errors
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             _note_failure(path, reason)
             _fall_back(path, name, reason)
@@ -102,12 +103,12 @@ def _made(path: Path, graph: KerasGraph, size: int) -> Converted:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[bool]:
-    """Tell whether no other process is converting this network; if one is, Keras runs it here in the meantime."""
+    """Return whether no other process is converting this network; in the meantime, Keras runs it."""
     mark = path.with_suffix(".converting")
     mark.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         if time.time() - mark.stat().st_mtime > _LONGEST:
-            mark.unlink()  # its process was killed
+            mark.unlink()  # the process that made it was killed
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:
@@ -137,10 +138,10 @@ def _read(content: bytes, path: Path, input_size: tuple[int, int]) -> Converted 
         graph = read_graph(content, str(path), input_size=input_size)
         layers, tensors = note_of(graph.model)
     except (WeightsError, LookupError, TypeError, ValueError, StopIteration):
-        return None  # damaged: it is made again
+        return None  # damaged: the conversion is repeated
     for tensor in tensors.values():
         if len(graph.shapes.get(tensor, ())) == 4:
-            graph.layouts[tensor] = "nhwc"  # as Keras gives it, whatever stands around it
+            graph.layouts[tensor] = "nhwc"  # as in Keras, whatever operations are around it
     if any(graph.output_shape(tensor) != layers.shapes.get(name) for name, tensor in tensors.items()):
         return None
     return Converted(graph, layers, tensors)
@@ -162,7 +163,7 @@ def _failure_file(path: Path) -> Path:
 
 
 def _earlier_failure(path: Path) -> str | None:
-    """Return why this version's converter failed earlier, so that nobody waits for it again."""
+    """Return why the converter of this version failed earlier, so that it is not tried again."""
     try:
         noted: dict[str, Any] = json.loads(_failure_file(path).read_text(encoding="utf-8"))
         return str(noted["reason"]) if noted["versions"] == _versions() else None
@@ -172,12 +173,12 @@ def _earlier_failure(path: Path) -> str | None:
 
 def _note_failure(path: Path, reason: str) -> None:
     if reason.startswith("MemoryError"):
-        return  # the next time there may be more
+        return  # more may be available the next time
     text = json.dumps({"reason": reason, "versions": _versions()}, indent=1)
     try:
         write_whole(_failure_file(path), lambda arriving: arriving.write_text(text, encoding="utf-8"))
     except OSError:
-        return  # a home that cannot be written to: it is tried again, and told again
+        return  # a home that cannot be written to: the next process tries and warns again
 
 
 def _versions() -> dict[str, str]:

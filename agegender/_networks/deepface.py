@@ -1,4 +1,4 @@
-"""deepface's networks in Keras form, built by deepface's own functions with the weights of one given file."""
+"""deepface's networks in Keras form, built with deepface's own functions and the weights of a given file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def build_keras(published: Published, path: Path) -> Any:
 
 
 def _with_layers_of_its_own(model: Any) -> Any:
-    """Return a model whose layers are called once: deepface makes GhostFaceNet of another model's layers."""
+    """Return a model whose layers are called once; deepface's GhostFaceNet uses another model's layers."""
     import keras
 
     if all(len(layer._inbound_nodes) <= 1 for layer in model.layers):

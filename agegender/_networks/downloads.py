@@ -68,10 +68,10 @@ def _forms(published: Published, engine: Engine) -> list[str]:
 
 
 def _check_present(path: Path, published: Published) -> Path:
-    """Check a file that lies where its project keeps it, under the name that the project gives to the published one.
+    """Check a file with the path and the name that its project gives to the published file.
 
-    If it is not the published file, it may be the user's own network, which deepface would use too. So a
-    warning is issued; whether it fits the network is checked when it is read.
+    If it is not the published file, it may be the user's own network, which deepface would use too. Therefore
+    only a warning is issued; whether the file fits the network is checked when it is read.
     """
     check_file(path, published.urls(path.suffix))
     expected = published.known.get(path.suffix)
@@ -88,7 +88,8 @@ def _check_present(path: Path, published: Published) -> Path:
 def download(published: Published, suffix: str) -> Path:
     """Download a weights file through deepface: under another name, checked, then renamed.
 
-    Of an archive, everything in ONNX form is kept: InsightFace takes a pack's folder that is there for a whole one.
+    All ONNX files of an archive are kept, because InsightFace assumes that an existing pack folder is
+    complete.
 
     Raises
     ------
@@ -123,13 +124,13 @@ def download(published: Published, suffix: str) -> Path:
 
 
 def _unpack(archive: Path, path: Path, published: Published) -> Path:
-    """Put a pack's ONNX files into its folder, the wanted one last, once it is known to be the published one."""
+    """Check the wanted ONNX file of a pack, then put all its ONNX files into its folder, that one last."""
     urls = published.urls(path.suffix)
     with archive.open("rb") as file:
         if looks_like_html(file.read(512)):
             raise WeightsError(f"a web page came from {urls[0]}, not a pack")
     with zipfile.ZipFile(archive) as pack:
-        # Some packs have their files in a folder of their own, some have not.
+        # Some packs have their files in a folder inside the archive, others do not.
         members = {PurePosixPath(name).name: name for name in pack.namelist() if name.endswith(".onnx")}
         if path.name not in members:
             raise WeightsError(f"the archive from {urls[0]} has no {path.name}, but {sorted(members)}")

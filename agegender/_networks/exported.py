@@ -1,4 +1,4 @@
-"""Whole models that export_onnx wrote, told from networks by what their files say of themselves."""
+"""Complete models written by export_onnx, which are told from networks by their files' metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["EXPORTED", "described", "described_file", "what_it_is"]
 
 EXPORTED = "agegender_export"
-"""The metadata entry in which an exported model says what it is, as JSON."""
+"""The metadata entry with the description of an exported model, as JSON."""
 
 
 def described(model: Any) -> dict[str, Any] | None:

@@ -37,17 +37,17 @@ class OnnxGraph:
     Attributes
     ----------
     model : onnx.ModelProto
-        The network, its number of pictures free and its constants among the initialisers.
+        The network, with a free batch size and all constants among the initialisers.
     input : str
         The tensor that takes the pictures.
     input_size : tuple of int
         Height and width of the pictures, in pixels.
     shapes : dict of str to tuple of (int or None)
-        Shapes of tensors; None where a dimension is not known (the number of pictures never is).
+        Shapes of tensors; None for a dimension that is not known (the batch size never is).
     types : dict of str to int
         Element types of tensors, in ONNX's numbering.
     layouts : dict of str to str
-        What the axes of rank-4 tensors are: ``"nchw"``, ``"nhwc"``, …
+        The order of the axes of rank-4 tensors: ``"nchw"``, ``"nhwc"``, …
     weights : dict of str to onnx.TensorProto
         The initialisers.
     """
@@ -120,12 +120,12 @@ class OnnxGraph:
         )
 
     def trained_on(self) -> NDArray[np.uint64]:
-        """Return the short digests of the pictures that it says it was fine-tuned on.
+        """Return the short digests of the pictures that it was fine-tuned on, as stated in its file.
 
         Raises
         ------
         WeightsError
-            If they are not what this library writes.
+            If they are not in the form that this library writes.
         """
         stated = stated_terms(self.model, "This network").get("trained_on", "")
         try:
@@ -157,7 +157,7 @@ class OnnxGraph:
             raise WeightsError(
                 f"This network has no output of shape (n, d) for the embedding, only: {found}."
             )
-        # A two-dimensional output goes before a map of one position.
+        # A two-dimensional output is preferred to a map of one position.
         return min(flat, key=lambda name: len(self.shapes[name]) != 2)
 
     def _from_pictures(self) -> dict[str, None]:

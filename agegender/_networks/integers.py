@@ -1,7 +1,8 @@
 """Networks in 8-bit integers: ranges of activations, and operations that stay in float32.
 
-The graph is rewritten first, as it is before it runs (PReLU as convolutions), and its batch normalisations folded:
-otherwise a PReLU between integer operations would be computed in float32 and take three quarters of the time.
+First the graph is rewritten in the same way as before prediction (PReLU as convolutions), and its batch
+normalisations are folded. Otherwise a PReLU between integer operations would be computed in float32 and take
+three quarters of the time.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Quantized:
     ----------
     model : onnx.ModelProto
     error : float
-        Rounding error of the outputs, as a share of their variance over pictures, averaged over their numbers.
+        Rounding error of the outputs, as a share of their variance over pictures, averaged over their
+        columns.
     n_float, n_nodes : int
         Number of quantisable operations that stay in float32, and number of quantisable operations.
     """
@@ -68,13 +70,13 @@ def is_quantized(graph: OnnxGraph) -> bool:
 def quantize_graph(
     graph: OnnxGraph, pictures: NDArray[np.float32], outputs: Sequence[str], max_error: float, verbose: int
 ) -> Quantized:
-    """Return a network in 8-bit integers: weights by channel, activations by ranges found on pictures.
+    """Return a network in 8-bit integers: weight scales per channel, activation ranges measured on pictures.
 
     Parameters
     ----------
     graph : OnnxGraph
     pictures : ndarray of shape (n, ...)
-        The inputs of the network. Ranges are measured on every other one, the error on the rest.
+        The inputs of the network. Ranges are measured on every second picture, the error on the others.
     outputs : sequence of str
         The tensors whose error counts.
     max_error : float
@@ -106,7 +108,7 @@ def quantize_graph(
 
 
 def _last(n: int) -> Iterator[int]:
-    """Yield how many of the last operations to try in float32: 0, 2, 4, 6, 8, 12, 16, 24, …."""
+    """Yield the numbers of last operations to try in float32: 0, 2, 4, 6, 8, 12, 16, 24, …."""
     yield 0
     step, n_float = 2, 2
     while n_float < n:
@@ -159,7 +161,7 @@ class _Calibration:
 
 
 def _range(value: NDArray[np.float32]) -> NDArray[np.float32]:
-    step = value.size // _MOST_VALUES | 1  # odd, so as not to see the same columns of every map
+    step = value.size // _MOST_VALUES | 1  # odd, so that not the same columns of every map are used
     return np.percentile(value.ravel()[::step], [100 - COVERAGE, COVERAGE]).astype(np.float32)
 
 
@@ -181,8 +183,8 @@ def _with_integers(model: Any, ranges: dict[str, Any], nodes: list[str]) -> Any:
     known = {name: TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
         copy,
-        True,  # a scale for each channel of the weights
-        False,  # 8 bits of them, not 7
+        True,  # one scale per channel of the weights
+        False,  # 8 bits per weight, not 7
         QuantType.QInt8,
         QuantType.QUInt8,
         TensorsData(CalibrationMethod.MinMax, known),

@@ -1,4 +1,4 @@
-"""Keras networks: their layers found by walking the model, the part that ends at one, and their bytes in a file."""
+"""Keras networks: finding layers in a model's graph, cutting the model at a layer, saving it as bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "quiet_keras",
 ]
 
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can note
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can store
 
 
 def check_keras() -> None:
@@ -55,7 +55,7 @@ def check_keras() -> None:
 
 @contextmanager
 def quiet_keras() -> Iterator[None]:
-    """Handle given models in single precision and without Keras' warnings."""
+    """Use models in single precision and without Keras' warnings."""
     with single_precision(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")
         warnings.filterwarnings("ignore", message=".*np\\.object.*", category=FutureWarning)
@@ -68,7 +68,8 @@ def picture_size(model: Any) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        If the model is not functional or sequential, or does not take pictures of one size and three colours.
+        If the model is not functional or sequential, or its input is not pictures of one size with three
+        colours.
     """
     inputs = getattr(model, "inputs", None)
     if not inputs or not getattr(model, "outputs", None):
@@ -134,7 +135,7 @@ def keras_junctions(model: Any) -> list[str]:
 def keras_path(model: Any) -> list[str]:
     """Return, in order, the layers through which every path from picture to embedding passes, the embedding last."""
     made_by, shapes = _made_by(model), _shapes(model)
-    # What comes from elsewhere, the pictures foremost, counts as the start.
+    # Tensors from outside the model, above all the pictures, count as the start.
     steps = [
         ([_name(made_by.get(id(tensor))) for tensor in _inputs(op)], [op.name]) for op in made_by.values()
     ]
@@ -145,9 +146,9 @@ def keras_path(model: Any) -> list[str]:
 def name_layers_by_order(model: Any) -> None:
     """Number layers without an explicit name from the start of the model.
 
-    Keras numbers them over all models of the process, so that the same layer would have another name, and other
-    cached rows, in the next run. A layer that took the place of one of another kind, and its name, is numbered
-    too.
+    Keras numbers them over all models of the process. The same layer would therefore have another name, and
+    other cached rows, in the next run. A layer that replaced a layer of another class and took its name is
+    numbered too.
     """
     kinds = [_kind(layer) for layer in model.layers]
     numbered = re.compile(rf"({'|'.join(set(kinds))})(_\d+)?")
@@ -159,13 +160,13 @@ def name_layers_by_order(model: Any) -> None:
 
 
 def _kind(layer: Any) -> str:
-    """Return what Keras calls layers of a class that have no name of their own."""
+    """Return the default name that Keras gives to layers of a class."""
     kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
     return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
 def keras_snapshot(model: Any) -> bytes:
-    """Return a model as the bytes of a ``.keras`` file: equal for equal layers and weights, whenever it is made."""
+    """Return a model as the bytes of a ``.keras`` file; equal layers and weights always give equal bytes."""
     import keras
 
     picture_size(model)
@@ -187,7 +188,7 @@ def keras_snapshot(model: Any) -> bytes:
 
 
 def load_keras(content: bytes, source: str) -> Any:
-    """Load the content of a ``.keras`` file, called `source` in errors, running none of the code that it may hold.
+    """Load the content of a ``.keras`` file, called `source` in errors, without running code from the file.
 
     Raises
     ------
@@ -244,13 +245,13 @@ def _fingerprint(values: Any) -> tuple[tuple[int, ...], bytes]:
 
 
 def _without_addresses(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop the memory addresses by which Keras notes that layers share a dtype or an initializer."""
+    """Remove the memory addresses with which Keras records that layers share a dtype or an initializer."""
     entry.pop("shared_object_id", None)
     return entry
 
 
 def _operations(model: Any) -> list[Any]:
-    """Return the operations that run once and give one tensor, in the order in which they run; not the input."""
+    """Return, in order, the operations that run once and output one tensor, without the input."""
     import keras
 
     if not hasattr(model, "operations"):
@@ -259,7 +260,7 @@ def _operations(model: Any) -> list[Any]:
     for op in model.operations:
         try:
             output = op.output
-        except (AttributeError, ValueError):  # a layer used in several places has no one output
+        except (AttributeError, ValueError):  # a layer used in several places has no single output
             continue
         if hasattr(output, "shape") and not isinstance(op, keras.layers.InputLayer):
             found.append(op)
@@ -267,7 +268,7 @@ def _operations(model: Any) -> list[Any]:
 
 
 def _made_by(model: Any) -> dict[int, Any]:
-    """Return the operations by the tensors that they give."""
+    """Return the operations by their output tensors."""
     return {id(op.output): op for op in _operations(model)}
 
 

@@ -1,4 +1,4 @@
-"""Layers, by words that are the same for all networks, and by the names of tensors."""
+"""Layers, by names that are the same for all networks, and by the names of tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agegender._utils.validation import did_you_mean
 __all__ = ["LAYERS", "Layers", "bottlenecks"]
 
 LAYERS = ("embedding", "penultimate", "pooled", "feature_map", "input")
-"""The words for layers that are the same for all networks."""
+"""The names of layers that are the same for all networks."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Layers:
     Attributes
     ----------
     shapes : dict of str to tuple of int
-        The shape of each tensor for one picture: maps as (h, w, channels), maps of one position as (channels,).
+        The shape of each tensor for one picture: (h, w, channels) for maps, (channels,) for maps of one
+        position.
     embedding : str
         The network's own output.
     penultimate : str or None
@@ -91,7 +92,7 @@ def _there(tensor: str | None, layer: str, what: str) -> str:
 def bottlenecks(steps: Sequence[tuple[Sequence[str], Sequence[str]]], start: str, end: str) -> list[str]:
     """Return, in order, the tensors through which every path from `start` to `end` passes.
 
-    `steps` are the network's operations in the order in which they run, each as (what it reads, what it gives).
+    `steps` are the network's operations in the order in which they run, each as (its inputs, its outputs).
 
     Examples
     --------

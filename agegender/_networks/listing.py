@@ -1,4 +1,4 @@
-"""Every network by name, here or not: where, how large, under which terms, what it takes, how it was checked."""
+"""List every network: name, path, size, licence, input, and how its normalisation was checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Numbers = float | tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Listed:
-    """What is told of a network.
+    """Information about a network.
 
     Attributes
     ----------
@@ -28,20 +28,20 @@ class Listed:
     here : bool
         Whether its file is on this machine.
     path : str
-        Where it lies, or would lie.
+        The path of its file, or the path that it would have.
     size : int or None
-        Of the file that is here, or else of the published one, in bytes; None where neither is known.
+        Size of the local file, or else of the published one, in bytes; None if neither is known.
     licence : str
     input : str
-        Height, width, order of colours.
+        Height, width and colour order.
     fed_as : str
-        How a pixel x from 0 to 255 is fed.
+        Formula of the normalisation of a pixel x from 0 to 255.
     embedding : int or None
-        How many numbers its embedding has; None where that would need the network to be read.
+        Length of its embedding; None if the network would have to be read to find it out.
     worth : str
-        What a head on one of its layers was measured to reach; empty where nobody has measured it.
+        Measured accuracy of a head on one of its layers; empty if it was not measured.
     checked : str
-        How it was made sure that it is fed as it should be.
+        How its normalisation was verified.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Listed:
 
 
 def list_networks(load: Callable[[str], Description]) -> list[Listed]:
-    """Return every network that has a name; `load` makes a registered one."""
+    """Return every network that has a name; `load` creates a registered network."""
     return [
         *map(_shipped, SHIPPED.values()),
         *map(_published, PUBLISHED.values()),
@@ -123,7 +123,7 @@ def _input(size: tuple[int, int], color: str) -> str:
 
 
 def fed_as(mean: Numbers, scale: Numbers) -> str:
-    """Say in a formula how a pixel is fed.
+    """Return the normalisation of a pixel as a formula.
 
     Examples
     --------

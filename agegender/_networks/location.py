@@ -25,19 +25,19 @@ def weights_folder() -> Path:
 
 
 def insightface_folder() -> Path:
-    """Return the folder in which InsightFace keeps its packs: that of ``INSIGHTFACE_HOME``, or of the user's home."""
+    """Return the folder of InsightFace's packs, in ``INSIGHTFACE_HOME`` or in the user's home."""
     chosen = os.environ.get("INSIGHTFACE_HOME", "").strip()
     return (Path(chosen) if chosen else Path("~/.insightface")).expanduser() / "models"
 
 
 def uniface_folder() -> Path:
-    """Return the folder in which UniFace keeps weights: ``UNIFACE_CACHE_DIR``, or that in the user's home."""
+    """Return the folder of UniFace's weights: ``UNIFACE_CACHE_DIR``, or the one in the user's home."""
     chosen = os.environ.get("UNIFACE_CACHE_DIR", "").strip()
     return Path(chosen or "~/.uniface/models").expanduser()
 
 
 def mirrored(addresses: tuple[str, ...], file_name: str) -> list[str]:
-    """Return addresses; where ``AGEGENDER_MIRROR`` names a folder with files of the same names, that one alone."""
+    """Return addresses; if ``AGEGENDER_MIRROR`` is set, only the file of the same name in that folder."""
     mirror = os.environ.get("AGEGENDER_MIRROR", "").strip()
     return [f"{mirror.rstrip('/')}/{file_name}"] if mirror else list(addresses)
 

@@ -1,4 +1,4 @@
-"""From a network's name to its file and to all that a backbone is made of."""
+"""Find a network's file and the fields of its backbone from its name."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _HDF5 = (".h5", ".hdf5")
 
 
 def known_names() -> tuple[str, ...]:
-    """Return every name: published networks, those in the package, those that were registered."""
+    """Return every name: of published networks, of networks in the package, and of registered networks."""
     return tuple(dict.fromkeys([*PUBLISHED, *SHIPPED, *registered_names()]))
 
 
 def published_name(given: str) -> str | None:
-    """Return the name here of a published or shipped network, also as others spell it; None for other names.
+    """Return this library's name of a published or shipped network, also for other spellings, or None.
 
     Raises
     ------
     ValueError
-        If it is a network that cannot be used here.
+        If the network cannot be used in this library.
     """
     name = canonical_name(given)
     return name if name in PUBLISHED or name in SHIPPED else None
@@ -50,7 +50,7 @@ def find_by_name(given: str, weights: Weights, engine: Engine) -> dict[str, Any]
     WeightsNotFoundError, WeightsError
         If its file was not found and could not be downloaded, or has the wrong content.
     ValueError
-        If it cannot be used here, or not in this form.
+        If the network cannot be used in this library, or not in this form.
     """
     name = published_name(given)
     if name is None:
@@ -61,14 +61,14 @@ def find_by_name(given: str, weights: Weights, engine: Engine) -> dict[str, Any]
 
 
 def find_in_file(name: str, weights: Weights, engine: Engine) -> tuple[Path, dict[str, Any]]:
-    """Return the ONNX file that a path, or a place in InsightFace's folder, stands for, and how it is fed.
+    """Return the ONNX file of a path or of a name in InsightFace's folder, and its normalisation.
 
     Raises
     ------
     WeightsNotFoundError
         If there is no such pack or file.
     ValueError
-        If the name is neither, or weights or another engine are given beside it.
+        If the name is neither, or if weights or another engine are given together with it.
     """
     in_packs = name.startswith(PREFIX)
     if not in_packs and not name.lower().endswith(".onnx"):

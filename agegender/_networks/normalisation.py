@@ -1,4 +1,4 @@
-"""Whether a network contains its normalisation, recognised by its first operations."""
+"""Find out from a network's first operations whether it contains its normalisation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from agegender._networks.graph import OnnxGraph, attribute
 
 __all__ = ["own_range"]
 
-# These hand pixels on, perhaps in other places.
+# These pass pixels on unchanged, perhaps at other positions.
 _PASSES_ON = frozenset(["Cast", "Dropout", "Identity", "Pad", "Resize", "Squeeze", "Transpose", "Unsqueeze"])
 Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def own_range(graph: Any) -> float | None:
-    """Return 255 or 1 where a network brings pixels from 0 to that to a common range by itself.
+    """Return 255 or 1 if a network itself normalises pixels from 0 to this value, or None.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def own_range(graph: Any) -> float | None:
     Returns
     -------
     float or None
-        None where the first operations are no normalisation, such as a convolution.
+        None if the first operations are not a normalisation but, for example, a convolution.
     """
     gain, offset = np.ones(1), np.zeros(1)
     steps = _onnx_steps(graph) if isinstance(graph, OnnxGraph) else _keras_steps(graph.model)
@@ -37,7 +37,7 @@ def own_range(graph: Any) -> float | None:
 
 
 def _range(gain: float, offset: float) -> float | None:
-    """Return the highest value of the pixels that gain·x + offset is made for, None if it is no normalisation."""
+    """Return the highest pixel value for which gain·x + offset is a normalisation, or None."""
     if gain <= 0:
         return None
     middle = -offset / gain
@@ -64,7 +64,7 @@ def _onnx_steps(graph: OnnxGraph) -> Iterator[Affine]:
 
 
 def _onnx_affine(graph: OnnxGraph, node: Any, name: str) -> Affine | None:
-    """Return by what an operation multiplies and what it adds, None if it does anything else."""
+    """Return the factor and the summand of an operation, or None if it does anything else."""
     if node.op_type == "BatchNormalization":
         numbers = [graph.constant(entry) for entry in node.input[1:5]]
         if any(number is None for number in numbers):

@@ -1,4 +1,4 @@
-"""The recognition networks of deepface 0.0.103: what each is fed, under which normalisation, and its files."""
+"""The recognition networks of deepface 0.0.103: their inputs, normalisations and files."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ OF_DEEPFACE = (
         (224, 224),
         4096,
         "VGG, Oxford: for non-commercial research; converted by deepface (MIT)",
-        # Blue, green, red: the means of the pictures that it was trained on.
+        # Blue, green, red: the means of its training pictures.
         mean=(93.5940, 104.7624, 129.1863),
         scale=1.0,
         onnx="vgg_face_weights.onnx",
@@ -204,7 +204,7 @@ OF_DEEPFACE = (
         no_keras="its locally connected layers need TensorFlow 2.12 or older, in deepface as here",
     ),
 )
-"""In deepface's order of being added here; each is fed as under the normalisation that it was trained with."""
+"""In deepface's order of addition; each gets the normalisation that it was trained with."""
 
 AGE_AND_GENDER = tuple(
     _published(
@@ -225,7 +225,7 @@ AGE_AND_GENDER = tuple(
         ("gender", 2, ("45513ce5678549112d25ab85b1926fb65986507d49c674a3d04b2ba70dba2eb5", None)),
     )
 )
-"""deepface's own predictors: the embedding is what they predict, the layers before it are VGG-Face's, trained on."""
+"""deepface's own predictors: the embedding is their prediction; the other layers are fine-tuned VGG-Face."""
 
 REFUSED = {
     "dlib": (
@@ -233,4 +233,4 @@ REFUSED = {
         "there is neither an ONNX nor a Keras form of it. Of about its size are 'facenet' and 'sface'."
     )
 }
-"""Networks of deepface's that there cannot be, by folded name, and why."""
+"""Networks of deepface that cannot be used here, by folded name, and the reason."""

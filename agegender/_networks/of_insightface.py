@@ -1,4 +1,4 @@
-"""InsightFace's packs where InsightFace keeps them, and UniFace's weights: which file, fed how."""
+"""InsightFace's packs in InsightFace's folder, and UniFace's weights: their files and normalisations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNIFACE_LICENCE = "MIT (yakhyo/face-recognition); trained on MS1M V2, which was
 _W600K_R50 = ("4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43", 174_383_860)
 _W600K_MBF = ("9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f", 13_616_099)
 _GLINTR100 = ("4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf", 260_665_334)
-_FIRST_NODES = 8  # as far as InsightFace itself looks for a graph's own normalisation
+_FIRST_NODES = 8  # InsightFace too searches these for a normalisation
 
 
 def _pack(pack: str, file: str, known: tuple[str, int]) -> Published:
@@ -102,15 +102,15 @@ OF_UNIFACE = (
 def find_in_packs(name: str) -> Path:
     """Return the file that ``insightface/<pack>`` or ``insightface/<pack>/<file>.onnx`` names, of any pack.
 
-    In a pack the recognition network is the one that InsightFace itself would take: of the files in the order of
-    names the first with pictures of 112 × 112 pixels and one output.
+    The recognition network of a pack is the one that InsightFace itself would take: in the order of names,
+    the first file that takes pictures of 112 × 112 pixels and has one output.
 
     Raises
     ------
     WeightsNotFoundError
         If there is no such pack or file.
     WeightsError
-        If no file of the pack recognises faces.
+        If no file of the pack is a recognition network.
     """
     place = insightface_folder() / name.removeprefix(PREFIX)
     if place.suffix == ".onnx" and place.is_file():
@@ -133,9 +133,9 @@ def find_in_packs(name: str) -> Path:
 
 
 def normalises_itself(path: Path) -> bool:
-    """Tell whether a graph subtracts and divides by itself, as those from MXNet do.
+    """Return whether a graph itself subtracts and divides, as graphs from MXNet do.
 
-    InsightFace goes by the names of the first nodes; a graph whose nodes have none is told by what they do.
+    InsightFace looks at the names of the first nodes; if nodes have no names, their operations are looked at.
     """
     graph = _parsed(path).graph
     names = [node.name or node.output[0] for node in graph.node[:_FIRST_NODES]]

@@ -16,7 +16,7 @@ from agegender.exceptions import WeightsError
 
 __all__ = ["looks_like_html", "read_graph"]
 
-_FIRST_OPSET = 7  # before it, the arithmetic of unequal shapes was another
+_FIRST_OPSET = 7  # before it, arithmetic of unequal shapes had other rules
 _SMALL = 64
 _REEXPORT = "Export it again with a dynamic batch dimension."
 
@@ -113,7 +113,7 @@ def _inlined(model: Any) -> Any:
 
 
 def _with_constants_as_weights(model: Any) -> Any:
-    """Move what Constant nodes hold to the initialisers, so that there is one place to look."""
+    """Move the values of Constant nodes to the initialisers, so that all constants are in one place."""
     nodes = []
     for node in model.graph.node:
         value = attribute(node, "value", None) if node.op_type == "Constant" else None
@@ -170,7 +170,7 @@ def _layout_by_use(nodes: Sequence[Any], name: str) -> str:
 
 
 def _open_sides(picture: Any, layout: str, wanted: tuple[int, int] | None, source: str) -> tuple[int, int]:
-    """Return height and width; write the wanted ones into a graph that leaves them open."""
+    """Return height and width; if the graph leaves them open, write the given ones into it."""
     size = []
     for axis, side in zip("hw", wanted or (None, None), strict=True):
         dim = picture.type.tensor_type.shape.dim[layout.index(axis)]
@@ -190,7 +190,7 @@ def _free_batch(model: Any, picture: Any, fixed: int) -> None:
     from onnx import numpy_helper
 
     picture.type.tensor_type.shape.dim[0].dim_param = "batch"
-    # They name the fixed number; all of them are inferred again.
+    # They contain the fixed number; all of them are inferred again.
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -200,14 +200,14 @@ def _free_batch(model: Any, picture: Any, fixed: int) -> None:
             continue
         shape = numpy_helper.to_array(weights[node.input[1]]).copy()
         if shape.size and shape[0] == fixed and not attribute(node, "allowzero", 0):
-            shape[0] = 0  # as many as come in
+            shape[0] = 0  # the same number as in the input
             name = f"{node.output[0]}/agegender_shape"
             model.graph.initializer.append(numpy_helper.from_array(shape, name))
             node.input[1] = name
 
 
 def _try_batches(graph: OnnxGraph, source: str) -> None:
-    """Check that the changed graph gives the same for two pictures together and one by one."""
+    """Check that the changed graph gives the same numbers for two pictures together and separately."""
     embedding = graph.layers().embedding
     pictures = _some_pictures(graph, 2)
     try:

@@ -38,7 +38,7 @@ class Description(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Description(Protocol):
 
     @property
     def size(self) -> int:
-        """Of its file, in bytes."""
+        """Size of its file, in bytes."""
         ...
 
     @property
@@ -63,37 +63,37 @@ class Description(Protocol):
 
     @property
     def format(self) -> Literal["onnx", "keras"]:
-        """What runs it."""
+        """The engine that runs it."""
         ...
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the pictures that it takes."""
+        """Height and width of its input, in pixels."""
         ...
 
     @property
     def color(self) -> Literal["rgb", "bgr"]:
-        """The order of its colours."""
+        """The colour order of its input."""
         ...
 
     @property
     def mean(self) -> float | tuple[float, float, float]:
-        """What is subtracted from each pixel."""
+        """The number that is subtracted from each pixel."""
         ...
 
     @property
     def scale(self) -> float | tuple[float, float, float]:
-        """What each pixel is multiplied with afterwards."""
+        """The factor by which each pixel is multiplied afterwards."""
         ...
 
     @property
     def licence(self) -> str | None:
-        """The terms of its weights."""
+        """The licence of its weights."""
         ...
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """What decides its layers."""
+        """Everything that determines its layers."""
         ...
 
     def read_bytes(self) -> bytes:
@@ -106,12 +106,12 @@ class Description(Protocol):
 
 
 _HDF5 = (".h5", ".hdf5")
-# Small: a few hundred names and shapes for each network.
+# Small: a few hundred names and shapes per network.
 _layers: dict[tuple[Any, ...], Layers] = {}
 _trained_on: dict[tuple[Any, ...], NDArray[np.uint64]] = {}
 _read: dict[tuple[Any, ...], Graph] = {}
 _converted: dict[tuple[Any, ...], Converted] = {}
-# Keras networks that run: another layer of one shares its weights.
+# Keras networks in use: all layers of a network share its weights.
 _running: WeakValueDictionary[tuple[Any, ...], Graph] = WeakValueDictionary()
 _lock = threading.RLock()
 
@@ -129,9 +129,9 @@ def layers_of(backbone: Description) -> Layers:
 
 
 def pictures_of_training(backbone: Description) -> NDArray[np.uint64]:
-    """Return the short digests of the pictures that a network was trained on with age and gender, as far as known.
+    """Return the short digests of the pictures that a network is known to be trained on with age and gender.
 
-    Those of the package's own network, and those that a fine-tuned network states in its file.
+    They are known for the package's own network and for fine-tuned networks that state them in their files.
     """
     for shipped in SHIPPED.values():
         if shipped.sha256 == backbone.sha256:
@@ -145,9 +145,9 @@ def pictures_of_training(backbone: Description) -> NDArray[np.uint64]:
 
 
 def onnx_form(backbone: Description, tensor: str) -> tuple[OnnxGraph, str] | None:
-    """Return the ONNX form of a network in HDF5, made at its first use, and what a tensor is called there.
+    """Return an HDF5 network's ONNX form, which is made at its first use, and the name of a tensor in it.
 
-    None where there is none, or where it does not keep this tensor: then Keras runs the network.
+    None if there is no ONNX form, or if it does not contain this tensor: then Keras runs the network.
     """
     if backbone.suffix not in _HDF5:
         return None
@@ -163,7 +163,7 @@ def onnx_form(backbone: Description, tensor: str) -> tuple[OnnxGraph, str] | Non
 
 
 def _kept_conversion(backbone: Description) -> Converted | None:
-    """Return the ONNX form that was made earlier; the one read last is kept until `forget_network`."""
+    """Return the ONNX form that was made earlier; the last one is kept in memory until `forget_network`."""
     if backbone.suffix not in _HDF5:
         return None
     from agegender._networks.converted import kept_conversion
@@ -181,7 +181,7 @@ def _kept_conversion(backbone: Description) -> Converted | None:
 def read_network(backbone: Description) -> Any:
     """Return the network in a file, an OnnxGraph or a KerasGraph.
 
-    The last network is kept until :func:`forget_network`, and a Keras network as long as it runs.
+    The last network is kept in memory until :func:`forget_network`, and a Keras network while it is in use.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def _from_file(backbone: Description) -> Graph:
 
 
 def _check_published(backbone: Description, layers: Layers, source: str) -> None:
-    """Refuse the ONNX file of another network under a name of deepface."""
+    """Raise an error for the ONNX file of another network under a name of deepface."""
     from agegender._networks.published import PUBLISHED
 
     published = PUBLISHED.get(backbone.name)

@@ -1,4 +1,4 @@
-"""What is known of a network that others publish: its files, their addresses, what it takes, its terms."""
+"""Information about a network that others publish: its files, their addresses, its input, its licence."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ class Published:
     Attributes
     ----------
     name : str
-        Its name here.
+        Its name in this library.
     project : {"deepface", "insightface", "uniface"}
-        Whose users have it, and so the folder in which it lies.
+        The project whose users have it; this determines the folder of its file.
     files : dict of str to str
         By suffix, the path of the weights file within that folder. A network has its ONNX form, its Keras form
         (".h5"), or both.
     addresses : dict of str to tuple of str
-        By suffix, where the file is published, the main address first. An address that ends in ".zip" is an archive
-        with the file in it.
+        By suffix, the addresses of the file, the main address first. An address that ends in ".zip" is an
+        archive that contains the file.
     input_size : tuple of int
         Height and width, in pixels.
     mean, scale : float or tuple of three floats
-        The network is fed (x − mean)·scale; three numbers stand in its own order of colours.
+        The input of the network is (x − mean)·scale; three numbers are in the network's colour order.
     n_numbers : int
         The length of its embedding.
     licence : str
-        Under what terms code and weights are published, and by whom.
+        The licences of code and weights, and who published them.
     color : {"rgb", "bgr"}
-        The order of colours that it takes.
+        The colour order of its input.
     spelled : str
-        What its own project calls it.
+        Its name in its own project.
     known : dict of str to (str, int or None)
-        By suffix, the sha256 and the size in bytes of the published file, where they are known.
+        By suffix, the sha256 and the size in bytes of the published file, if they are known.
     module, builder : str
-        Where deepface builds its Keras form: the module under ``deepface.models`` and the function.
+        The module under ``deepface.models`` and the function with which deepface builds its Keras form.
     checked : str
-        How it was made sure that it is fed as its own project feeds it.
+        How it was verified that its input is prepared as in its own project.
     no_keras : str
-        Why there is no Keras form, where someone would expect one.
+        Why there is no Keras form, if users may expect one.
     """
 
     name: str
@@ -75,24 +75,24 @@ class Published:
 
     @property
     def folder(self) -> Path:
-        """Where its project keeps such files on this machine."""
+        """The folder in which its project stores such files on this machine."""
         return _FOLDERS[self.project]()
 
     def path(self, suffix: str) -> Path:
-        """Return where its weights file lies, or would lie, on this machine."""
+        """Return the path that its weights file has, or would have, on this machine."""
         return self.folder / self.files[suffix]
 
     def here(self) -> Path | None:
-        """Return its weights file on this machine, the ONNX form first; None where there is none."""
+        """Return its weights file on this machine, preferably in ONNX form, or None if there is none."""
         return next((path for suffix in self.suffixes if (path := self.path(suffix)).is_file()), None)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """The forms that it has, ONNX first."""
+        """Its available forms, ONNX first."""
         return tuple(sorted(self.files, key=lambda suffix: suffix != ".onnx"))
 
     def urls(self, suffix: str) -> list[str]:
-        """Return the addresses of the weights file with this suffix, the first being the main one."""
+        """Return the addresses of the weights file with this suffix, the main address first."""
         addresses = self.addresses.get(suffix, ())
         archived = any(address.endswith(".zip") for address in addresses)
         asked = addresses[0] if archived else self.files.get(suffix, "")

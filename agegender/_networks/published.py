@@ -1,4 +1,4 @@
-"""Every published network by its name, and the spellings by which others know it."""
+"""All published networks by name, and their names in other projects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PUBLISHED = {
 
 
 def canonical_name(name: str) -> str:
-    """Return the name that a network has here, for a spelling of its own project's; other names as they are.
+    """Return this library's name for its project's spelling of a network; return other names unchanged.
 
     Raises
     ------
     ValueError
-        If it is a network that cannot be used here; it says why.
+        If the network cannot be used in this library; the message gives the reason.
 
     Examples
     --------

@@ -27,7 +27,7 @@ LEAST_PICTURES = 16
 def quantize_backbone(
     backbone: Description, sample: Sequence[Any], *, max_error: float, verbose: int
 ) -> bytes:
-    """Return a backbone's network in integers as an ONNX file, its normalisation and terms written into it."""
+    """Return a backbone's network in integers as an ONNX file that contains its normalisation and licence."""
     if not 0 < max_error <= 1:
         raise ValueError(f"max_error={max_error!r} should be a number above 0, of at most 1.")
     if len(sample) < LEAST_PICTURES:
@@ -48,7 +48,7 @@ def quantize_backbone(
         raise WeightsError(f"{backbone.name} cannot be quantised: {error}") from None
     used = {node.domain for node in found.model.graph.node}
     for entry in [entry for entry in found.model.opset_import if entry.domain not in used]:
-        found.model.opset_import.remove(entry)  # ONNX Runtime's tools name every domain that they know
+        found.model.opset_import.remove(entry)  # ONNX Runtime's tools list every domain that they know
     terms = {name: getattr(backbone, name) for name in ("color", "mean", "scale", "licence")}
     measured = {
         "quantized_from": backbone.sha256,
@@ -62,7 +62,7 @@ def quantize_backbone(
 
 
 def _network_inputs(backbone: Description, graph: OnnxGraph, sample: Sequence[Any]) -> NDArray[np.float32]:
-    """Return pictures as the network takes them."""
+    """Return pictures in the form of the network's input."""
     pixels = np.stack([letterbox(load(picture), backbone.input_size) for picture in sample])
     if backbone.color == "bgr":
         pixels = pixels[..., ::-1]

@@ -1,4 +1,4 @@
-"""Networks that people give names of their own: registered in this process, or by an installed package."""
+"""Networks that users name: registered in this process, or by an installed package."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from agegender.exceptions import WeightsError
 __all__ = ["GROUP", "forget", "register", "registered", "registered_names"]
 
 GROUP = "agegender.backbones"
-"""The entry point group in which a package names networks: each gives a backbone, or a function that makes one."""
+"""The entry point group for the networks of a package: each is a backbone, or a function that makes one."""
 
 _registered: dict[str, Any] = {}
 _lock = threading.RLock()
 
 
 def register(name: str, source: Any) -> None:
-    """Keep what a name stands for: a backbone, or a function that makes one."""
+    """Register a backbone, or a function that makes one, under a name."""
     with _lock:
         _registered[name] = source
 
 
 def forget(name: str) -> None:
-    """Let a name go, if it is registered in this process."""
+    """Remove a name, if it is registered in this process."""
     with _lock:
         _registered.pop(name, None)
 
 
 def registered_names() -> dict[str, str]:
-    """Return the names there are, each with where it comes from; nothing is imported to find out."""
+    """Return all registered names, each with its origin; nothing is imported."""
     named = {name: f"the package {_package(point)}" for name, point in _entry_points().items()}
     with _lock:
         return named | dict.fromkeys(_registered, "register_backbone")
 
 
 def registered(name: str, kind: type) -> Any:
-    """Return the backbone that a registered name stands for; None where the name is none.
+    """Return the backbone of a registered name, or None if the name is not registered.
 
     Raises
     ------
     WeightsError
-        If what the name stands for is not, or does not make, a backbone.
+        If the registered object is not a backbone and does not make one.
     """
     with _lock:
         source = _registered.get(name)

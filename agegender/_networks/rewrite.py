@@ -39,7 +39,7 @@ def runnable(
     color : {"rgb", "bgr"}, default="rgb"
         The colour order of the network's input.
     mean, scale : float or tuple of three floats
-        The network is fed (x − mean)·scale, in its colour order.
+        The input of the network is (x − mean)·scale, in its colour order.
     pooled : bool, default=False
         Average the map over its positions.
     rewrite : bool, default=True
@@ -48,7 +48,8 @@ def runnable(
     Returns
     -------
     bytes
-        A model whose one output is float32: maps (n, h, w, channels), all else as it is; maps of one position flat.
+        A model with one float32 output: maps are (n, h, w, channels), maps of one position are flat, and
+        other tensors keep their shape.
     """
     model = graph.cut(tensor)
     body = _Body(graph)
@@ -73,9 +74,10 @@ def rewritten(graph: OnnxGraph, tensor: str) -> Any:
 
 
 def handed_out(graph: OnnxGraph, tensor: str) -> Any:
-    """Return the network from its own input to one of its tensors as it is handed out, as an ONNX model.
+    """Return the network from its own input to one of its tensors, in its public form, as an ONNX model.
 
-    Float32, maps channels last, maps of one position flat; the operations are the network's own.
+    The output is float32; maps have channels last, and maps of one position are flat. The operations are the
+    network's own.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -160,7 +162,7 @@ class _Body:
     def without_prelu(self, nodes: list[Any]) -> list[Any]:
         """Write PReLU(x) = dw₁(ReLU(x)) + dw₂(x), because the blocked layout has convolutions but no PReLU.
 
-        dw₁ and dw₂ are 1×1 convolutions, one channel each, of weights 1 − a and a.
+        dw₁ and dw₂ are depthwise 1×1 convolutions with the weights 1 − a and a.
         """
         made_by = {name: node for node in nodes for name in node.output}
         written = []
@@ -177,7 +179,7 @@ class _Body:
         return written
 
     def with_blocked_arithmetic(self, nodes: list[Any]) -> list[Any]:
-        """Write x·w + b, with w and b per channel, as a convolution, which needs no reordering."""
+        """Write x·w + b, with w and b per channel, as a convolution, because it needs no reordering."""
         made_by = {name: node for node in nodes for name in node.output}
         readers: dict[str, list[Any]] = {}
         for node in nodes:
@@ -226,7 +228,7 @@ class _Body:
     def _keras_prelu(
         self, node: Any, made_by: dict[str, Any]
     ) -> tuple[str | None, NDArray[np.float32] | None]:
-        """Recognise ReLU(x) + k·ReLU(−x), which is how Keras writes a PReLU of slope −k."""
+        """Recognise ReLU(x) + k·ReLU(−x), the form in which Keras writes a PReLU of slope −k."""
         for plain, scaled in (node.input, node.input[::-1]):
             relu: Any = made_by.get(plain)
             product: Any = made_by.get(scaled)
@@ -288,7 +290,7 @@ class _Chain:
         return self.add("Conv", *numbers, group=channels, kernel_shape=[1, 1])
 
     def ending_as(self, name: str) -> list[Any]:
-        """Return the nodes, the last of which gives `name`."""
+        """Return the nodes; the output of the last one is `name`."""
         self.nodes[-1].output[0] = self.end = name
         return self.nodes
 

@@ -1,4 +1,4 @@
-"""The networks inside the package: what is known of each, and where its file lies."""
+"""The networks inside the package: their properties and the paths of their files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Shipped:
     name : str
         Its name.
     sha256, size : str, int
-        Of its file, the size in bytes.
+        The digest of its file, and the file's size in bytes.
     color : {"rgb", "bgr"}
-        The order of colours that it takes.
+        The colour order of its input.
     mean, scale : float
-        The network is fed (x − mean)·scale.
+        The input of the network is (x − mean)·scale.
     input_size : tuple of int
         Height and width, in pixels.
     licence : str
-        The terms of its weights.
+        The licence of its weights.
     n_numbers : int
         The length of its embedding.
     worth : str
-        What a head on one of its layers was measured to reach.
+        Measured accuracy of a head on one of its layers.
     """
 
     name: str
@@ -53,23 +53,23 @@ class Shipped:
 
     @property
     def path(self) -> Path:
-        """Where its file lies in this installation."""
+        """The path of its file in this installation."""
         return Path(str(resources.files("agegender").joinpath("pretrained", f"{self.name}.onnx")))
 
     def trained_on(self) -> NDArray[np.uint64]:
-        """Return eight bytes of the digest of each picture that the network was trained on, sorted."""
+        """Return eight bytes of the digest of each training picture of the network, sorted."""
         content = (
             resources.files("agegender").joinpath("pretrained", f"{self.name}_trained_on.bin").read_bytes()
         )
         return np.frombuffer(content, "<u8").astype(np.uint64)
 
     def checked_path(self) -> Path:
-        """Return where its file lies, once it is known to be the one that was shipped.
+        """Return the path of its file after checking that it is the shipped file.
 
         Raises
         ------
         WeightsNotFoundError, WeightsError
-            If the installation lacks it, or has another file in its place.
+            If the file is missing from the installation, or another file is in its place.
         """
         if not self.path.is_file():
             raise WeightsNotFoundError(

@@ -1,4 +1,4 @@
-"""A network file known by its sha256, and the places where it is looked for."""
+"""A network file identified by its sha256, and the places in which it is searched for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NetworkFile"]
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A file known by its content, wherever it lies.
+    """A file that is identified by its content, whatever its path is.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class NetworkFile:
     path : pathlib.Path or None
         Where the file was when it was first read.
     sha256, size, suffix : str, int, str
-        Of the file.
+        Digest, size in bytes and suffix of the file.
     """
 
     name: str
@@ -38,12 +38,12 @@ class NetworkFile:
     suffix: str
 
     def find(self, content: bytes | None = None) -> Path:
-        """Return where the file lies now; `content` is written where it lies nowhere.
+        """Return the present path of the file; if it is not found, `content` is written.
 
         Raises
         ------
         WeightsNotFoundError
-            If there is neither file nor content, and nobody publishes it.
+            If there is neither file nor content, and the file is not a published one.
         """
         if (path := self.here()) is not None:
             return path
@@ -54,7 +54,7 @@ class NetworkFile:
         raise WeightsNotFoundError(self._where_to_put_it())
 
     def here(self) -> Path | None:
-        """Return where the file lies on this machine, None where it does not."""
+        """Return the path of the file on this machine, or None if it is not found."""
         for path in (self.path, self.shipped_path, self.kept, self.published_path):
             if path is not None and path.is_file() and sha256_of(path) == self.sha256:
                 return path
@@ -62,17 +62,17 @@ class NetworkFile:
 
     @property
     def kept(self) -> Path:
-        """Where a network that came with a model is kept, and where a person may put one."""
+        """The path at which a network that came with a model is stored, or at which users may put it."""
         return home() / "networks" / f"{self.sha256}{self.suffix}"
 
     @property
     def shipped_path(self) -> Path | None:
-        """Where it lies in this installation, if it is one of those that come with the package."""
+        """Its path in this installation, if it is one of the networks in the package."""
         return SHIPPED[self.name].path if self.name in SHIPPED else None
 
     @property
     def published_path(self) -> Path | None:
-        """Where its project keeps this file, if it is a published one."""
+        """The path at which its project stores this file, if it is a published one."""
         published = PUBLISHED.get(self.name)
         if published is None or self.path is None or self.suffix not in published.files:
             return None
@@ -80,7 +80,7 @@ class NetworkFile:
         return path if path.name == self.path.name else None
 
     def _download(self) -> Path | None:
-        """Fetch the file, where it is a published one and may have this content."""
+        """Download the file, if it is a published one and may have this content."""
         path = self.published_path
         if path is None or path.is_file() or offline():
             return None

@@ -1,4 +1,4 @@
-"""What an ONNX file of this library says of its network, as metadata: what it takes, its terms, its training."""
+"""Metadata in this library's ONNX files about their networks: input, licence and training pictures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = [
 ]
 
 ENDS_BEFORE_DENSE = "ends_before_dense"
-"""Whether a network ends where the dense layers of its head would begin: its output is its penultimate layer too."""
+"""Whether a network ends before the dense layers of its head: its output is its penultimate layer too."""
 
 TRAINING = ("fine_tuned_from", "fine_tuned_at", ENDS_BEFORE_DENSE, "trained_on")
-"""What a network in other numbers, such as integers, goes on stating of its training."""
+"""What is still stated about training when a network is converted to other numbers, such as integers."""
 
 _TERMS = "agegender"
 
 
 def state_terms(model: Any, terms: dict[str, Any]) -> None:
-    """Write normalisation and terms of a network into its ONNX file."""
+    """Write the normalisation and the licence of a network into its ONNX file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = _TERMS, json.dumps(terms)
 
@@ -56,7 +56,7 @@ def stated_terms(model: Any, source: str) -> dict[str, Any]:
 
 
 def digests_as_text(digests: NDArray[np.uint64]) -> str:
-    """Return the short digests of pictures as text, to be stated.
+    """Return the short digests of pictures as text for the metadata.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def digests_as_text(digests: NDArray[np.uint64]) -> str:
 
 
 def digests_of_text(text: str) -> NDArray[np.uint64]:
-    """Return what `digests_as_text` was given.
+    """Return the digests that were passed to `digests_as_text`.
 
     Examples
     --------

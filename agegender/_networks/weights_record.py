@@ -1,4 +1,4 @@
-"""A record of weights files whose right content nobody publishes: what they held when they were first used."""
+"""A record of weights files without a published digest: their sha256 at the first use."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["notice_change", "record_path"]
 
 
 def record_path() -> Path:
-    """Return where the record lies: ``$AGEGENDER_HOME/networks/seen.json``."""
+    """Return the path of the record: ``$AGEGENDER_HOME/networks/seen.json``."""
     return home() / "networks" / "seen.json"
 
 
 def notice_change(path: Path) -> None:
-    """Note the sha256 of a file, or warn once where it is not the one that was noted."""
+    """Record the sha256 of a file, or warn once if it differs from the recorded one."""
     seen, found = _read(), sha256_of(path)
     before = seen.get(str(path))
     if before == found:
         return
-    # A home that cannot be written to keeps no record; the weights are good all the same.
+    # If the home cannot be written to, there is no record; the weights can be used nevertheless.
     with suppress(OSError):
         text = json.dumps({**seen, str(path): found}, indent=1, sort_keys=True)
         write_whole(record_path(), lambda arriving: arriving.write_text(text, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Look at the data first: wrong labels, copies, bad pictures, gaps and leaks in a set of labelled faces."""
+"""Inspect a set of labelled faces: wrong labels, copies, bad pictures, gaps and leaks."""
 
 from agegender.inspection._inspect import inspect_faces
 from agegender.inspection._inspection import FacesInspection

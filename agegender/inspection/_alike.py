@@ -1,4 +1,4 @@
-"""Which pictures are alike: pairs above a similarity, and the nearest of each, block by block."""
+"""Similar pictures: pairs above a similarity, and the nearest neighbours of each, computed in blocks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 __all__ = ["cosine_pairs", "directions", "nearest", "thumbnail_correlation"]
 
 BLOCK_CELLS = 4_000_000
-"""Similarities held at a time: 16 MB of float32."""
+"""Similarities in memory at a time: 16 MB of float32."""
 
 
 def directions(rows: NDArray[np.floating], centre: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
-    """Return rows from their centre, at unit length; zeros for a row with a NaN.
+    """Return rows minus their centre, scaled to unit length; zeros for a row with a NaN.
 
-    What all faces share points the same way in every row, and would make all of them alike.
+    Without centring, the component that all faces share would make all rows similar.
 
     Parameters
     ----------
     rows : ndarray of shape (n_pictures, …)
     centre : ndarray, default=None
-        The point that directions are taken from; None is the mean of the rows.
+        The point that is subtracted; if None, the mean of the rows.
 
     Returns
     -------
@@ -37,14 +37,14 @@ def directions(rows: NDArray[np.floating], centre: NDArray[np.floating] | None =
 def cosine_pairs(
     first: NDArray[np.float32], second: NDArray[np.float32] | None, threshold: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the pairs of rows whose cosine similarity is at least `threshold`, and how similar they are.
+    """Return the pairs of rows whose cosine similarity is at least `threshold`, and the similarities.
 
     Parameters
     ----------
     first : ndarray of shape (n, n_features), float32
         Of unit length.
     second : ndarray of shape (m, n_features), float32, or None
-        None pairs the rows of `first` with one another, each pair once.
+        If None, the rows of `first` are compared with one another, each pair once.
     threshold : float
 
     Returns
@@ -84,16 +84,16 @@ def nearest(
     rows : ndarray of shape (n, n_features), float32
         Of unit length.
     groups : ndarray of shape (n,), int
-        A row's own group is passed over.
+        The group of each row; rows of the same group are skipped.
     count : int
-        How many of each.
+        The number of neighbours per row.
 
     Returns
     -------
     others : ndarray of shape (n, count), int
         The most similar first.
     similarity : ndarray of shape (n, count), float64
-        -inf where there are fewer.
+        -inf if there are fewer neighbours.
     """
     count = min(count, max(len(rows) - 1, 0))
     others = np.zeros((len(rows), count), dtype=np.intp)
@@ -114,18 +114,18 @@ def nearest(
 def thumbnail_correlation(
     first: NDArray[np.float32], second: NDArray[np.float32], centre: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return how pairs of grey copies correlate, the second also mirrored, once what all faces share is taken away.
+    """Return the correlations of pairs of grey copies minus the mean face; the second is also mirrored.
 
     Parameters
     ----------
     first, second : ndarray of shape (n_pairs, side, side), float32
     centre : ndarray of shape (side, side), float32
-        The mean of all.
+        The mean of all pictures.
 
     Returns
     -------
     ndarray of shape (n_pairs,), float64
-        Of the two the higher.
+        The higher of the two correlations.
     """
 
     def unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:

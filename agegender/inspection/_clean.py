@@ -1,4 +1,4 @@
-"""From an inspection to a table of actions that a person edits and loaders take back."""
+"""From an inspection to a table of actions, which users edit and pass to loaders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["FAR_APART", "actions"]
 
 FAR_APART = 5
-"""Years by which copies' labels must differ to be worth a look."""
+"""Difference of copies' labels, in years, from which they are reviewed."""
 
 
 def actions(
     found: InspectionTables, suspicious: str, min_suspicion: float, no_face: str, leaks: str
 ) -> pd.DataFrame:
-    """Return what to do about each picture; see `FacesInspection.clean`."""
+    """Return an action per picture; see `FacesInspection.clean`."""
     for name, value in {"suspicious": suspicious, "no_face": no_face, "leaks": leaks}.items():
         allowed = ("review", "drop", "keep", *(("relabel",) if name == "suspicious" else ()))
         check_choice(name, value, allowed, "FacesInspection.clean")
@@ -44,13 +44,13 @@ def actions(
 
 
 def _labels(found: InspectionTables, suspicious: str, min_suspicion: float) -> pd.DataFrame:
-    """Return one row per picture with the labels that readings suggest, where those given are suspicious."""
+    """Return one row per picture, with suggested labels if the given ones are suspicious."""
     import pandas as pd
 
     labels = found.labels
     doubted = (labels["suspicion"] >= min_suspicion).fillna(False).to_numpy(dtype=bool)
     age, gender = labels["age_suspicion"].to_numpy(), labels["gender_suspicion"].to_numpy()
-    # What is suspicious only taken together is corrected where it is more so.
+    # If only both labels together are suspicious, the more suspicious one is corrected.
     of_age = doubted & ((age >= min_suspicion) | (age >= gender))
     of_gender = doubted & ((gender >= min_suspicion) | (gender > age))
     new_age = labels["suggested_age"].round().where(of_age)
@@ -86,7 +86,7 @@ def _conflicting(found: InspectionTables) -> NDArray[np.bool_]:
 
 
 def _raise(table: pd.DataFrame, mask: NDArray[np.bool_], action: str, reason: str) -> None:
-    """Give pictures an action that goes further than the one they have, and add its reason."""
+    """Set an action for pictures if it is stronger than their present one, and add its reason."""
     strength: dict[Any, int] = {"keep": 0, "review": 1, "relabel": 2, "drop": 3}
     if action == "keep":
         return

@@ -1,4 +1,4 @@
-"""Copies, near-copies and persons, with what their labels say."""
+"""Copies, near-copies and persons, and whether their labels agree."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Copies", "content_groups", "find_copies", "find_persons"]
 
 SAME_PHOTOGRAPH = 0.9
-"""Correlation of grey copies from which two pictures are one photograph, changed."""
+"""Correlation of grey copies from which two pictures are versions of the same photograph."""
 
 MOST_ALIKE = 20
-"""A larger group of near-copies says that the network cannot tell these faces apart."""
+"""If a group of near-copies is larger, the network does not distinguish these faces."""
 
 AGE_APART = 30
 
@@ -39,11 +39,11 @@ class Copies:
         One row per pair: row, other_row, similarity (cosine of the embeddings), correlation (of the grey copies),
         same_photograph, age, other_age, gender, other_gender, age_spread, disagree.
     groups : ndarray of shape (n_pictures,), int
-        What must stay on one side of a split.
+        Pictures of one group must stay on the same side of a split.
     photographs : list of ndarray of int
-        Rows that show the same photograph, two or more each.
+        Rows that show the same photograph, two or more per array.
     note : str
-        What could not be told, or "".
+        What could not be determined, or "".
     """
 
     copies: pd.DataFrame
@@ -54,7 +54,7 @@ class Copies:
 
 
 def content_groups(digests: Sequence[bytes]) -> NDArray[np.intp]:
-    """Number pictures by content; one that cannot be read stands alone."""
+    """Number pictures by content; a picture that cannot be read is its own group."""
     import pandas as pd
 
     labels = np.empty(len(digests), dtype=object)
@@ -69,14 +69,14 @@ def find_copies(
     thumbnails: NDArray[np.float32],
     threshold: float,
 ) -> Copies:
-    """Find copies by content, near-copies by embedding, and what belongs together.
+    """Find copies by content, near-copies by embedding, and groups of pictures that belong together.
 
     Parameters
     ----------
     faces : LabelledFaces
     digests : sequence of bytes
     embeddings : ndarray of shape (n_pictures, n_features)
-        Of a face-recognition network; NaN where a picture cannot be read.
+        Embeddings of a face-recognition network; NaN for a picture that cannot be read.
     thumbnails : ndarray of shape (n_pictures, side, side)
     threshold : float
         The cosine similarity from which two pictures are near-copies.
@@ -108,7 +108,7 @@ def find_copies(
 def _believable(
     near: pd.DataFrame, same: NDArray[np.intp], threshold: float
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Return the near-copies to show and those to keep together; only sure ones where faces all look alike."""
+    """Return near-copies to show and to keep together; if all faces are similar, only the certain ones."""
     groups = _joined(same, near["row"].to_numpy(), near["other_row"].to_numpy())
     largest = np.bincount(groups).max(initial=0) if len(near) else 0
     if largest <= MOST_ALIKE:
@@ -125,7 +125,7 @@ def _believable(
 
 
 def _joined(groups: NDArray[np.intp], first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.intp]:
-    """Join groups along pairs of rows."""
+    """Merge the groups of the two rows of each pair."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -136,7 +136,7 @@ def _joined(groups: NDArray[np.intp], first: NDArray[Any], second: NDArray[Any])
 
 
 def _several(groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Return the rows of each group of two or more."""
+    """Return the rows of each group with two or more rows."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     return [rows for rows in np.split(order, starts[1:]) if len(rows) > 1] if len(order) else []
@@ -193,14 +193,14 @@ def find_persons(faces: LabelledFaces, persons: NDArray[Any] | None) -> pd.DataF
     ----------
     faces : LabelledFaces
     persons : ndarray of shape (n_pictures,) or None
-        Who is shown; a missing label is nobody's.
+        The person in each picture; rows with a missing label are ignored.
 
     Returns
     -------
     DataFrame
-        person, n (pictures), age_low, age_high, age_spread (years), genders, rows; those whose ages are 30 years or
-        more apart, or whose gender is not one. Years may lie between two pictures of a person: these are to be looked
-        at, not errors.
+        person, n (pictures), age_low, age_high, age_spread (years), genders, rows; only persons whose ages
+        differ by 30 years or more, or who have both genders. Pictures of a person may be years apart: such
+        persons should be looked at, but need not be errors.
     """
     import pandas as pd
 

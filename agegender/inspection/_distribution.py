@@ -1,4 +1,4 @@
-"""How ages and genders are spread over a set, and how small a difference the set can show."""
+"""The distribution of ages and genders in a set, and the smallest difference that the set can show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_LABELS = 20
 
 
 def age_table(ages: NDArray[np.float64], genders: NDArray[np.intp], names: tuple[str, str]) -> pd.DataFrame:
-    """Return how many pictures there are of each year and gender: age, a column a gender, n; empty years included."""
+    """Return counts per year of age: age, one column per gender, n; empty years are included."""
     import pandas as pd
 
     years = np.floor(ages).astype(np.int64)
@@ -42,14 +42,14 @@ def empty_ages(table: pd.DataFrame) -> list[int]:
 
 
 def skewness(ages: NDArray[np.float64]) -> float:
-    """Return the third standardised moment: positive where a long tail of old ages follows many young ones."""
+    """Return the third standardised moment: positive if most ages are young, with a long tail of old ages."""
     from scipy.stats import skew
 
     return float(skew(ages)) if np.ptp(ages) > 0 else 0.0
 
 
 def heaping(ages: NDArray[np.float64]) -> dict[str, Any]:
-    """Tell how much more often ages end in 0 or 5 than they would by themselves.
+    """Measure how much more often ages end in 0 or 5 than expected.
 
     Parameters
     ----------
@@ -59,9 +59,10 @@ def heaping(ages: NDArray[np.float64]) -> dict[str, Any]:
     Returns
     -------
     dict
-        whipple: Whipple's index over the ages 23 to 62, 100 where ages are even, 500 where all end in 0 or 5, None
-        where nobody is that old; p_value, that of chance alone; n; ends: the share of each last digit over all ages;
-        judgement, in the United Nations' words (U.N., Demographic Yearbook 1990).
+        whipple: Whipple's index over the ages 23 to 62, which is 100 if no digit is preferred, 500 if all
+        ages end in 0 or 5, and None if nobody is in this range; p_value of the hypothesis of no preference;
+        n; ends: the share of each last digit over all ages; judgement, in the United Nations' words (U.N.,
+        Demographic Yearbook 1990).
 
     Examples
     --------
@@ -93,7 +94,7 @@ def heaping(ages: NDArray[np.float64]) -> dict[str, Any]:
 def fold_table(
     ages: NDArray[np.float64], genders: NDArray[np.intp], fold: NDArray[np.intp], names: tuple[str, str]
 ) -> pd.DataFrame:
-    """Return for each test part n, the mean age (years), the share of the second gender, and n of each decade."""
+    """Return per test part: n, the mean age (years), the share of the second gender, and n per decade."""
     import pandas as pd
 
     bands = age_bands(ages)
@@ -115,7 +116,7 @@ def power_table(
     error: NDArray[np.float64],
     right: NDArray[np.float64],
 ) -> pd.DataFrame:
-    """Return how small a difference between a group and all others this set can show.
+    """Return the smallest difference between a group and all others that this set can show.
 
     Parameters
     ----------
@@ -125,16 +126,16 @@ def power_table(
     frame : DataFrame
         Further columns; those of text or categories with two to twenty labels are groupings.
     error : ndarray of shape (n_pictures,)
-        Absolute out-of-fold error of the age, years; NaN where there is none.
+        Absolute out-of-fold error of the age, in years; NaN if there is none.
     right : ndarray of shape (n_pictures,)
-        1 where the gender was read as labelled, else 0; NaN likewise.
+        1 if the predicted gender equals the label, else 0; NaN if there is no prediction.
 
     Returns
     -------
     DataFrame
-        grouping, group, n, age_mae (years) and gender_accuracy out of fold, and age_mae_difference (years) and
-        gender_difference (fraction): the least true difference to all others that a two-sided test at 5 % finds with
-        a probability of 80 %. Rows of one grouping stand together.
+        grouping, group, n, age_mae (years) and gender_accuracy out of fold, and age_mae_difference (years)
+        and gender_difference (fraction): the smallest true difference to all others that a two-sided test at
+        5 % detects with a probability of 80 %. Rows of one grouping are consecutive.
     """
     import pandas as pd
 
@@ -199,7 +200,7 @@ def _differences(
 
 
 def _detectable() -> float:
-    """Return how many standard errors a true difference must have to be found so often."""
+    """Return how many standard errors a true difference must have to be detected with this power."""
     from scipy.stats import norm
 
     return float(norm.ppf(1 - LEVEL / 2) + norm.ppf(POWERED))

@@ -1,4 +1,4 @@
-"""From what was measured of pictures to what is odd about them, and how the set is framed."""
+"""From measurements of pictures to flags for unusual pictures, and to the framing of the set."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["FLAGS", "flag_pictures", "framing_of"]
 
 CROP_SHARE = 0.25
-"""Where the face takes so much of most pictures, they are face crops."""
+"""If the face takes this share of most pictures, they are face crops."""
 
 FEWEST_PIXELS = 48
-"""A face of fewer pixels across tells little of age."""
+"""A face of fewer pixels in width shows little of the age."""
 
 FITS = 0.06
-"""A template fits where the landmarks lie so near it, in fractions of the side (root of the mean square)."""
+"""Largest distance of landmarks from a template that fits (root mean square, fractions of the side)."""
 
-# A flag: its name, when it is up (measures, whether pictures are crops, median share of the face), and what it says.
+# A flag: its name, its condition (measures, whether they are crops, median share of the face), its text.
 _Rule = Callable[[Any, bool, float], Any]
 FLAGS: dict[str, tuple[_Rule, str]] = {
     "no face": (lambda m, crops, share: m.n_faces == 0, "the detector finds no face in it"),
@@ -59,17 +59,17 @@ FLAGS: dict[str, tuple[_Rule, str]] = {
 
 
 def flag_pictures(measures: pd.DataFrame) -> pd.DataFrame:
-    """Return a column of true and false for each flag.
+    """Return one boolean column per flag.
 
     Parameters
     ----------
     measures : DataFrame
-        Of `measure_pictures`.
+        From `measure_pictures`.
 
     Returns
     -------
     DataFrame
-        A column for each of `FLAGS`; false where nothing was measured.
+        One column per entry of `FLAGS`; false if nothing was measured.
     """
     import pandas as pd
 
@@ -81,7 +81,7 @@ def flag_pictures(measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[str, Any]:
-    """Tell whether pictures are face crops or photographs, and which template fits the crops.
+    """Find out whether pictures are face crops or photographs, and which template fits the crops.
 
     Parameters
     ----------
@@ -92,10 +92,10 @@ def framing_of(measures: pd.DataFrame, landmarks: NDArray[np.floating]) -> dict[
     Returns
     -------
     dict
-        kind ("face crops", "photographs", "mixed", or "unknown" where no face was looked for or found), face_share
-        (median), n_searched, n_with_face and the interval of their share (with_face_low, with_face_high), template
-        (the nearest, or None), template_distance (fractions of the side), sizes (the commonest five, as text, with
-        their counts), n_sizes, advice.
+        kind ("face crops", "photographs", "mixed", or "unknown" if no face was searched for or found),
+        face_share (median), n_searched, n_with_face and the interval of their share (with_face_low,
+        with_face_high), template (the nearest, or None), template_distance (fractions of the side), sizes
+        (the commonest five, as text, with their counts), n_sizes, advice.
     """
     sizes = (measures["width"].map("{:.0f}".format) + " × " + measures["height"].map("{:.0f}".format))[
         measures["width"].notna()

@@ -1,4 +1,4 @@
-"""What an inspection is given, brought to one form."""
+"""Convert the input of an inspection to one form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OWNER", "LabelledFaces", "labelled_faces"]
 
 OWNER = "inspect_faces"
 FEWEST = 40
-"""Fewer pictures, each with all its copies counted once, cannot train models that read the others."""
+"""Minimum number of pictures for cross-validation; a picture and its copies count once."""
 
 FEWEST_OF_A_GENDER = 5
 
@@ -36,18 +36,18 @@ class LabelledFaces:
     ----------
     pictures : sequence of pictures
     names : ndarray of shape (n_pictures,), dtype object
-        Their paths, or "row 7" where a picture has none.
+        Their paths, or text such as "row 7" for a picture without a path.
     ages : ndarray of shape (n_pictures,), float64
     genders : ndarray of shape (n_pictures,), int
-        0 or 1, a place in `gender_labels`.
+        0 or 1, an index into `gender_labels`.
     gender_labels : ndarray of shape (2,)
-        The two labels as they came.
+        The two labels as they were given.
     gender_names : tuple of str
-        What they are called.
+        Their names.
     groups : ndarray of shape (n_pictures,), int
-        What the caller says belongs together.
+        The groups that the caller passed.
     frame : DataFrame
-        Further columns of the data set, one row per picture; without any where there is none.
+        Further columns of the data set, one row per picture; possibly without columns.
     excluded : DataFrame
         Pictures that a loader left out: path and reason.
     """
@@ -74,7 +74,7 @@ def labelled_faces(
     gender_names: Mapping[Any, str] | None,
     max_age: int,
 ) -> LabelledFaces:
-    """Return pictures with labels from whatever holds them, or say what is missing."""
+    """Return pictures with labels from any supported input, or raise an error that says what is missing."""
     import pandas as pd
 
     excluded = pd.DataFrame({"path": [], "reason": []})
@@ -106,7 +106,7 @@ def labelled_faces(
 
 
 def _as_bunch(data: Any) -> Mapping[str, Any]:
-    """Return a loader's Bunch for a Bunch, a folder, a table's file or a frame."""
+    """Return the Bunch of a loader from a Bunch, a folder, a table file or a frame."""
     import pandas as pd
 
     from agegender.datasets import load_table, load_utkface
@@ -158,7 +158,7 @@ def _name(picture: Any, row: int) -> str:
 
 
 def check_enough(faces: LabelledFaces, read: NDArray[np.bool_], groups: NDArray[np.intp]) -> None:
-    """Raise a ValueError unless models can be trained on some of the pictures and read the others.
+    """Raise a ValueError if there are too few pictures for cross-validation.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def check_enough(faces: LabelledFaces, read: NDArray[np.bool_], groups: NDArray[
     read : ndarray of shape (n_pictures,), bool
         Which of them can be read.
     groups : ndarray of shape (n_pictures,), int
-        Copies, near-copies and what the caller says belongs together.
+        Copies, near-copies and the groups that the caller passed.
     """
     n_read, n_groups = int(read.sum()), len(np.unique(groups[read]))
     if n_groups <= n_read / 4 and n_groups < FEWEST:

@@ -1,4 +1,4 @@
-"""One call that looks at a whole set: pictures, copies, labels, ages, and another set."""
+"""One function that inspects a whole data set: pictures, copies, labels, ages, and leaks into another set."""
 
 from __future__ import annotations
 
@@ -58,47 +58,51 @@ def inspect_faces(
 ) -> FacesInspection:
     """Look for wrong labels, copies, bad pictures, gaps and leaks in a set of labelled faces.
 
-    Each label is judged by models that were trained on other folds, which hold neither the picture nor a copy of it.
-    Every picture is measured and embedded once, and every fold trained once, where the extractor has a cache: a call
-    that was interrupted goes on where it stopped.
+    Each label is judged by models that were trained on other folds, which contain neither the picture nor a
+    copy of it. If the extractor has a cache, each picture is measured and embedded once, and each fold is
+    trained once: an interrupted call continues where it stopped.
 
     Parameters
     ----------
     X : sequence of pictures; Bunch of a loader, path of a folder or table, or DataFrame
-        Pictures, with `y`; or what has labels by itself: what a loader returns, a folder named as in UTKFace, or a
-        table with the columns path, age and gender.
+        Pictures, together with `y`; or data with labels: the Bunch of a loader, a folder with file names as
+        in UTKFace, or a table with the columns path, age and gender.
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender, default=None
         Age in years and one of two genders.
     groups : array-like of shape (n_samples,), default=None
-        Pictures that belong together: copies, persons. Copies and near-copies are found and added by themselves.
+        Pictures that belong together: copies, persons. Copies and near-copies are found and added
+        automatically.
     frame : DataFrame, default=None
-        Further columns, one row per picture: a column "person" names who is shown, and columns of labels (race) are
-        groups whose differences the set may show.
+        Further columns, one row per picture: the column "person" contains the names of the persons, and
+        columns of labels (race) are groups whose differences the set may show.
     extractor : EmbeddingExtractor, default=None
-        None is ``EmbeddingExtractor()``. Its cache keeps what was measured and read, too.
+        If None, ``EmbeddingExtractor()``. Its cache also stores measurements and out-of-fold predictions.
     classifier : AgeGenderClassifier, default=None
-        What is trained on each fold; None is one with ``calibration_fraction=0``, for all folds together calibrate.
+        The model that is trained on each fold; if None, one with ``calibration_fraction=0``, because all
+        folds together are used for calibration.
     cv : int, splitter, iterable of (train, test) or None, default=None
-        None is ``AgeGenderKFold(5)`` and an integer k is ``AgeGenderKFold(k)``, drawn from `random_state`. In an
-        iterable each picture is in one test part at least; in several, it is judged by the mean of their models.
+        None means ``AgeGenderKFold(5)`` and an integer k means ``AgeGenderKFold(k)``, both with
+        `random_state`. In an iterable, each picture must be in at least one test part; if it is in several,
+        it is judged by the mean of their models.
     against : as `X`, default=None
-        Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are not looked at.
+        Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are ignored.
     persons : array-like of shape (n_samples,), default=None
-        Who is shown; None is the column "person" of `frame` where it has one. Pictures of one person stay together.
+        The person in each picture; if None, the column "person" of `frame`, if there is one. Pictures of one
+        person stay together.
     detector : {"auto", "yunet", "mtcnn"}, path, Detector or None, default="auto"
-        What finds faces, as in :func:`agegender.faces.load_detector`; None looks for none.
+        The face detector, as in :func:`agegender.faces.load_detector`; if None, faces are not searched for.
     near_copy : float, default=0.9
-        The cosine similarity, of embeddings taken from their mean, from which two pictures are near-copies.
+        The cosine similarity, of embeddings minus their mean, from which two pictures are near-copies.
     coverage : float, default=0.9
-        How often the interval of a suggested age is to hold the age.
+        The share of suggested ages whose interval is to contain the true age.
     gender_names : dict, default=None
-        What to call the genders; of 0 and 1, male and female.
+        The names of the genders; by default, 0 is male and 1 is female.
     title : str
-        Of the page.
+        The title of the page.
     random_state : int, RandomState instance or None, default=0
-        Draws the folds and seeds training. The same number gives the same inspection.
+        Seed of the folds and of training. The same number gives the same inspection.
     verbose : int, default=0
-        1 shows progress bars.
+        If 1, show progress bars.
 
     Returns
     -------
@@ -107,14 +111,15 @@ def inspect_faces(
     Raises
     ------
     ValueError
-        If there are no labels, one gender only, too few pictures, or none that can be read.
+        If there are no labels, only one gender, too few pictures, or no readable picture.
 
     Notes
     -----
-    A model finds labels that contradict what most labels say. It does not find labels that are wrong in the same way
-    everywhere, and it doubts rare faces that are labelled rightly. On 18,826 UTKFace pictures with planted errors its
-    suspicions were calibrated to within 0.1, and its first 2 and 3 % held more of the wrong ages than the residual's;
-    on 489 pictures the two were alike: see the page "Accuracy".
+    A model finds labels that contradict most other labels. It does not find labels that are wrong in the same
+    way everywhere, and it doubts rare faces with correct labels. On 18,826 UTKFace pictures with planted
+    errors, the suspicions were calibrated to within 0.1, and the 2 and 3 % most suspicious labels contained
+    more of the wrong ages than a ranking by residual; on 489 pictures, both rankings were equally good: see
+    the page "Accuracy".
 
     See Also
     --------
@@ -214,7 +219,7 @@ def _persons(faces: LabelledFaces, persons: ArrayLike | None) -> NDArray[Any] | 
 
 
 def _with_persons(faces: LabelledFaces, who: NDArray[Any] | None) -> LabelledFaces:
-    """Return the faces with the pictures of one person together."""
+    """Return the faces with groups that keep the pictures of one person together."""
     return faces if who is None else replace(faces, groups=connected_groups(faces.groups, who))
 
 

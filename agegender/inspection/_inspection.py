@@ -1,4 +1,4 @@
-"""The inspection: kept as tables, written as JSON, HTML or for the terminal, and turned into corrections."""
+"""The result of an inspection: tables, with JSON, HTML and terminal output, and a table of corrections."""
 
 from __future__ import annotations
 
@@ -24,35 +24,36 @@ TABLES = ("copies", "near_copies", "persons", "leaks", "unreadable", "excluded",
 
 
 class FacesInspection(InspectionTables):
-    """What is wrong, odd or missing in a set of labelled faces. Made by `inspect_faces`.
+    """What is wrong, unusual or missing in a set of labelled faces. Made by `inspect_faces`.
 
-    A suspicion is the probability that a label belongs to another picture, as estimated from models that saw neither
-    the picture nor its copies. It is no proof: look before you correct.
+    A suspicion is the probability that a label belongs to another picture, estimated by models that were
+    trained neither on the picture nor on its copies. It is not a proof: look at the picture before you
+    correct its label.
 
     Attributes
     ----------
     title : str
     coverage : float
-        How often ``age_low`` … ``age_high`` is to hold the age.
+        The share of pictures for which ``age_low`` … ``age_high`` is to contain the age.
     gender_names : tuple of str
     counts : dict of str to int
-        ``pictures``, ``excluded`` (by the loader), ``unreadable``, ``read`` (by models), ``suspicious`` (labels more
-        likely wrong than right), ``copies`` (pictures beyond the first of their content), ``disagreeing_copies``
-        (groups), ``near_copies`` (pairs), ``leaks`` (pairs).
+        ``pictures``, ``excluded`` (by the loader), ``unreadable``, ``read`` (by models), ``suspicious``
+        (labels that are more likely wrong than right), ``copies`` (pictures beyond the first of their
+        content), ``disagreeing_copies`` (groups), ``near_copies`` (pairs), ``leaks`` (pairs).
     noise : Noise
         The estimated share of wrong labels: ``age_rate``, ``gender_rate``.
     labels : DataFrame
-        One row per picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled), ``group``,
-        ``fold``, ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of the second
-        gender, whose name it has, as models gave them), ``rank`` (1 is the most suspicious), ``suspicion``,
-        ``age_suspicion``, ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba`` (of the label,
-        under models that did not see it), ``suggested_age``, ``age_low``, ``age_high`` (years),
-        ``suggested_gender``, ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces of other
-        groups) and ``reason``, in words. Where a picture could not be read, they are missing.
+        One row per picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled),
+        ``group``, ``fold``, ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of
+        the second gender, whose name it has, as models gave them), ``rank`` (1 is the most suspicious),
+        ``suspicion``, ``age_suspicion``, ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba``
+        (of the label, under models that did not see it), ``suggested_age``, ``age_low``, ``age_high``
+        (years), ``suggested_gender``, ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces
+        of other groups) and ``reason``, in words. If a picture could not be read, its values are missing.
     pictures : DataFrame
         One row per picture: ``row``, ``picture``, ``readable``, ``flagged`` (text), a boolean column per flag
         ("no face", "several faces", "tiny face", "off-centre", "rotated", "blurred", "grey", "dark", "pale", "black
-        border", "flat"), and what was measured.
+        border", "flat"), and the measurements.
     copies : DataFrame
         One row per group of equal content: ``rows``, ``n``, ``ages``, ``genders``, ``age_spread`` (years),
         ``disagree``.
@@ -60,35 +61,35 @@ class FacesInspection(InspectionTables):
         One row per pair of near-copies, with both labels, ``similarity`` and whether they are the
         ``same_photograph``.
     persons : DataFrame
-        Persons with ages 30 years or more apart, or with both genders.
+        Persons whose ages differ by 30 years or more, or who have both genders.
     leaks : DataFrame
-        Pairs of pictures that stand in the other set too: ``kind``, ``similarity``.
+        Pairs of a picture and its copy in the other set: ``kind``, ``similarity``.
     unreadable : DataFrame
         ``row``, ``picture``, ``reason``.
     excluded : DataFrame
-        What the loader left out: ``path``, ``reason``.
+        Pictures that the loader left out: ``path``, ``reason``.
     framing : dict
         Crops or photographs, sizes, the template that fits, and what to do about it.
     ages : DataFrame
         Pictures of each year and gender, empty years included.
     skew : float
-        Of the ages; positive where a long tail of old ages follows many young ones.
+        Skewness of the ages; positive if most ages are young, with a long tail of old ages.
     empty_ages : list of int
     heaping : dict
         Whipple's index and the share of each last digit.
     folds : DataFrame
-        What the test parts look like.
+        Description of each test part.
     power : DataFrame
-        The least difference to all others that a group of this size can show.
+        The smallest difference to all others that a group of this size can show.
     groups : ndarray of shape (n_pictures,), int
-        Copies, near-copies and what was given: for ``AgeGenderKFold`` and ``fit``.
+        Copies, near-copies and the given groups, for ``AgeGenderKFold`` and ``fit``.
     notes : list of str
-        What could not be told, and why.
+        What could not be determined, and why.
 
     See Also
     --------
-    inspect_faces : Makes one.
-    agegender.datasets.load_utkface, agegender.datasets.load_table : Take back what `clean` makes.
+    inspect_faces : Makes an inspection.
+    agegender.datasets.load_utkface, agegender.datasets.load_table : Loaders that take the table from `clean`.
     """
 
     def clean(
@@ -99,7 +100,7 @@ class FacesInspection(InspectionTables):
         no_face: str = "review",
         leaks: str = "review",
     ) -> pd.DataFrame:
-        """Return a table of what to do about each picture, for a person to edit and a loader to take back.
+        """Return a table with an action per picture, which you can edit and pass to a loader.
 
         Nothing is changed on disk. Save it with ``to_csv("corrections.csv", index=False)``, edit it, and pass it as
         ``corrections=`` to a loader.
@@ -109,20 +110,20 @@ class FacesInspection(InspectionTables):
         suspicious : {"review", "relabel", "drop", "keep"}, default="review"
             What to do about labels that are more suspicious than `min_suspicion`.
         min_suspicion : float, default=0.5
-            The probability that a label is wrong from which it is acted on.
+            The suspicion from which this action is set.
         no_face : {"review", "drop", "keep"}, default="review"
             What to do about pictures in which no face is found.
         leaks : {"review", "drop", "keep"}, default="review"
-            What to do about pictures that stand in the other set too.
+            What to do about pictures that are also in the other set.
 
         Returns
         -------
         DataFrame
-            One row per picture, those with something to do first: ``path``, ``action``, ``new_age``,
-            ``new_gender`` (what "relabel" will set; empty: as it is), ``age``, ``gender``, ``suspicion``,
-            ``age_low``, ``age_high``, ``reason``, ``row``. "review" changes nothing until a person makes it
-            "relabel", "drop" or "keep". Pictures that cannot be read are to be dropped; copies whose labels
-            differ by more than five years are to be reviewed.
+            One row per picture, those with an action other than "keep" first: ``path``, ``action``,
+            ``new_age``, ``new_gender`` (the label that "relabel" sets; if empty, it is not changed), ``age``,
+            ``gender``, ``suspicion``, ``age_low``, ``age_high``, ``reason``, ``row``. "review" changes
+            nothing until you replace it by "relabel", "drop" or "keep". For pictures that cannot be read, the
+            action is "drop"; for copies whose labels differ by more than five years, it is "review".
 
         Raises
         ------
@@ -132,14 +133,14 @@ class FacesInspection(InspectionTables):
         return actions(self, suspicious, min_suspicion, no_face, leaks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was found as numbers, text, lists and dicts.
+        """Return the findings as numbers, text, lists and dicts.
 
         Returns
         -------
         dict
-            ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list of
-            records, and what is unknown is None. Of ``labels`` the 500 most suspicious, of ``pictures`` those with a
-            flag.
+            ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list
+            of records, and unknown values are None. ``labels`` contains the 500 most suspicious labels,
+            ``pictures`` those with a flag.
         """
         heading = {
             "schema_version": SCHEMA_VERSION,
@@ -168,14 +169,14 @@ class FacesInspection(InspectionTables):
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_html(self, n_shown: int = 120) -> str:
-        """Return one HTML page with plots and pictures inside; it loads nothing from anywhere.
+        """Return one HTML page with embedded plots and pictures; it loads no external resources.
 
         Needs ``pip install 'agegender[inspection]'``.
 
         Parameters
         ----------
         n_shown : int, default=120
-            How many of the most suspicious pictures are shown.
+            The number of most suspicious pictures that are shown.
 
         Returns
         -------
@@ -188,20 +189,20 @@ class FacesInspection(InspectionTables):
     def save(self, folder: str | os.PathLike[str], *, n_shown: int = 120) -> Path:
         """Write ``inspection.html``, ``inspection.json``, ``labels.csv``, ``pictures.csv`` and ``corrections.csv``.
 
-        Each is written whole or not at all. A ``corrections.csv`` that lies there already is left as it is, for a
-        person may have edited it; the new one is then ``corrections-new.csv``.
+        Each file is written completely or not at all. An existing ``corrections.csv`` is not changed, because
+        it may have been edited; the new one is then called ``corrections-new.csv``.
 
         Parameters
         ----------
         folder : path
-            Made where it is not there.
+            The folder, which is created if it does not exist.
         n_shown : int, default=120
-            How many of the most suspicious pictures the page shows.
+            The number of most suspicious pictures on the page.
 
         Returns
         -------
         Path
-            That of ``inspection.html``.
+            The path of ``inspection.html``.
         """
         target = Path(folder).expanduser()
         page, data = self.to_html(n_shown), self.to_json()

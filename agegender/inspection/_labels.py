@@ -1,4 +1,4 @@
-"""One row per picture: its labels, what models read, how suspicious that makes them, and why, in words."""
+"""One row per picture: its labels, the predictions, the suspicion of the labels, and the reason in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Neighbours", "Noise", "label_table"]
 
 WORTH_A_WORD = 0.1
-"""Suspicion from which a reason is put into words."""
+"""Suspicion from which a reason is given in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Neighbours:
     rows : ndarray of shape (n_pictures, n_neighbours), int
         The nearest first.
     known : ndarray of shape (n_pictures, n_neighbours), bool
-        Whether there is one.
+        Whether the neighbour exists.
     """
 
     rows: NDArray[np.intp]
@@ -42,15 +42,16 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Noise:
-    """How many labels are wrong, as estimated, and how models' distributions were adjusted to tell.
+    """The estimated share of wrong labels, and the adjustments of models' distributions for the estimate.
 
     Attributes
     ----------
     age_rate, gender_rate : float
         The share of age labels that belong to another picture, and of flipped genders.
     age_temperature, age_width, age_bell, gender_temperature : float
-        The power 1 / temperature that distributions were raised to, the bell that ages were smoothed with (standard
-        deviation, years), and the bell around the mean age that made up half of them (years; None: no such bell).
+        Distributions were raised to the power 1 / temperature. The width is that of the normal distribution
+        that ages were smoothed with, the bell that of a normal distribution around the mean age that makes up
+        half of each distribution (standard deviations in years; None: no such part).
     """
 
     age_rate: float
@@ -69,19 +70,19 @@ def label_table(
     neighbours: Neighbours,
     coverage: float,
 ) -> tuple[pd.DataFrame, Noise]:
-    """Judge each label.
+    """Estimate a suspicion and a suggestion for each label.
 
     Parameters
     ----------
     faces : LabelledFaces
     readings : Readings
     groups : ndarray of shape (n_pictures,), int
-        What stayed together in the folds.
+        Pictures of one group were in the same fold.
     photographs : sequence of ndarray of int
         Rows that show the same photograph.
     neighbours : Neighbours
     coverage : float
-        Of the suggested ages' intervals.
+        The coverage of the suggested ages' intervals.
 
     Returns
     -------
@@ -155,7 +156,7 @@ def _intervals(
     genders: NDArray[np.intp],
     coverage: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the suggested ages' intervals, calibrated on the labels that are not in doubt."""
+    """Return the suggested ages' intervals, calibrated on the labels that are not suspicious."""
     trusted = np.flatnonzero(of_age.suspicion < 0.5)
     both = np.column_stack([1 - of_gender.proba, of_gender.proba])[trusted]
     calibration = calibrate(of_age.proba[trusted], both, ages[trusted], genders[trusted])
@@ -163,7 +164,7 @@ def _intervals(
 
 
 def _reasons(labels: pd.DataFrame, readings: Readings, photographs: Sequence[NDArray[np.intp]]) -> list[str]:
-    """Say of each label in doubt why it is."""
+    """Return the reason for each suspicion in words."""
     witnesses = {
         row: [other for other in rows.tolist() if other != row]
         for rows in photographs
@@ -203,7 +204,7 @@ def _of_age(record: dict[Any, Any], single: NDArray[np.float64], witnesses: bool
 
 
 def _of_neighbours(record: dict[Any, Any], ages: list[float], genders: list[Any]) -> str:
-    """Say how the nearest faces of other people are labelled."""
+    """Describe the labels of the nearest faces of other people."""
     near = record["neighbours"]
     if record["age_suspicion"] >= record["gender_suspicion"]:
         low, high = record["age_low"], record["age_high"]

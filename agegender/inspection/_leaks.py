@@ -1,4 +1,4 @@
-"""Pictures of one set that stand in another one too."""
+"""Data leakage: pictures of one set that are also in another one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find_leaks(
     Parameters
     ----------
     here, there : MeasuredPictures
-        Of the set that is inspected, and of the other one.
+        The inspected set, and the other one.
     embeddings, other_embeddings : ndarray of shape (n_pictures, n_features)
     names, other_names : sequence of str
     threshold : float
@@ -44,9 +44,9 @@ def find_leaks(
     -------
     leaks : DataFrame
         row, picture, other_row, other_picture, kind ("copy": equal content; "same photograph"; "near-copy"),
-        similarity, correlation; the surest first.
+        similarity, correlation; the most certain first.
     note : str
-        What could not be told, or "".
+        What could not be determined, or "".
     """
     import pandas as pd
 
@@ -80,7 +80,7 @@ def _with_copies(
     other_digests: Sequence[bytes],
     pairs: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Return the pairs and those of equal content, which need no network."""
+    """Return the pairs together with those of equal content, which need no network."""
     known: dict[bytes, list[int]] = {}
     for row, digest in enumerate(other_digests):
         if digest:

@@ -1,4 +1,4 @@
-"""What looks at pictures: the detector, the network, and the heads trained on the other folds."""
+"""The models of an inspection: the detector, the network, and the heads trained on the other folds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Look", "kept_on_interrupt", "other_set", "read_labels"]
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What looks at pictures: the detector, the network, and the heads that are trained."""
+    """The detector, the network, and the head that is trained."""
 
     given: EmbeddingExtractor | None
     classifier: AgeGenderClassifier
@@ -66,7 +66,7 @@ class Look:
     def embed(
         self, pictures: Sequence[Any], readable: NDArray[np.bool_]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return the rows that the head reads, and those that tell faces apart; NaN where a picture has none."""
+        """Return the head's input rows and the embeddings; NaN for a picture that has none."""
         wanted = np.flatnonzero(readable)
         some = [pictures[row] for row in wanted.tolist()]
         found = []
@@ -80,7 +80,7 @@ class Look:
 
 @contextmanager
 def kept_on_interrupt(cached: bool) -> Iterator[None]:
-    """Say, when the work is stopped, what is not lost."""
+    """If the work is interrupted, add a note on what is already in the cache."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -103,7 +103,7 @@ def read_labels(
     cv: Any,
     seed: int,
 ) -> Readings:
-    """Return what models say of pictures whose folds they were not trained on."""
+    """Return out-of-fold predictions."""
     known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     folds = _folds(faces, groups, known, cv, seed)
     classifier = clone(look.classifier)
@@ -117,7 +117,7 @@ def read_labels(
 def _folds(
     faces: LabelledFaces, groups: NDArray[np.intp], known: NDArray[np.bool_], cv: Any, seed: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return the rows of each fold, those of pictures that were embedded."""
+    """Return the rows of each fold, only of pictures that were embedded."""
     where = np.flatnonzero(known)
     if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
         cv = AgeGenderKFold(5 if cv is None else int(cv), random_state=seed)
@@ -149,7 +149,7 @@ def _folds(
 
 
 def other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
-    """Return the pictures of a set whose labels do not matter, and their names."""
+    """Return the pictures and the names of a set whose labels are ignored."""
     import pandas as pd
 
     from agegender.datasets import load_table

@@ -1,4 +1,4 @@
-"""An inspection as one HTML page that loads nothing from anywhere."""
+"""An inspection as one HTML page without external resources."""
 
 from __future__ import annotations
 

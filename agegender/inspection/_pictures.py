@@ -1,4 +1,4 @@
-"""What a picture is like, measured: its size, its face, its sharpness, its colours."""
+"""Measurements of a picture: its size, its face, its sharpness, its colours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "THUMBNAIL", "MeasuredPictures", "measure_pictures"]
 
 VERSION = 1
-"""Part of every key: raised whenever the same picture would give other numbers."""
+"""Part of every cache key: increased whenever the same picture would give other numbers."""
 
 LANDMARKS = tuple(f"landmark_{i}" for i in range(10))
 MEASURES = (
@@ -32,7 +32,7 @@ MEASURES = (
     "colour", "brightness", "contrast", "border", "flatness",
 )  # fmt: skip
 THUMBNAIL = 16
-"""Side, in pixels, of the grey copies that tell photographs apart."""
+"""Side, in pixels, of the grey copies with which photographs are compared."""
 
 NORMAL_SIDE = 160
 """Longer side, in pixels, of the copy on which sharpness, colour and flatness are measured."""
@@ -44,23 +44,24 @@ DARK = 8
 
 @dataclass(frozen=True, eq=False)
 class MeasuredPictures:
-    """What was measured of each picture.
+    """Measurements of each picture.
 
     Attributes
     ----------
     digests : list of bytes
-        Identities of the contents; empty for a picture that cannot be read.
+        Digests of the contents; empty for a picture that cannot be read.
     measures : DataFrame
-        The columns `MEASURES`: sizes in pixels; how many faces there are, and of the largest the detector's score,
-        its box's share of the picture, its centre (fractions of width and height) and how far it is turned (degrees);
-        `sharpness` (variance of the Laplacian, grey values), `colour` (mean difference between channels),
-        `brightness` and `contrast` (grey values), `border` (share of the picture in black rows and columns at its
-        edges) and `flatness` (share of pixels that equal their neighbours). NaN where a picture cannot be read, or
-        has no face, or was not searched.
+        The columns `MEASURES`: sizes in pixels; how many faces there are, and of the largest the detector's
+        score, its box's share of the picture, its centre (fractions of width and height) and how far it is
+        turned (degrees); `sharpness` (variance of the Laplacian, grey values), `colour` (mean difference
+        between channels), `brightness` and `contrast` (grey values), `border` (share of the picture in black
+        rows and columns at its edges) and `flatness` (share of pixels that equal their neighbours). NaN if a
+        picture cannot be read, or has no face, or was not searched for faces.
     landmarks : ndarray of shape (n_pictures, 5, 2)
-        Of the largest face, in fractions of the picture's longer side, counted from the square around it.
+        Landmarks of the largest face, in fractions of the picture's longer side, relative to the square
+        around the picture.
     thumbnails : ndarray of shape (n_pictures, THUMBNAIL, THUMBNAIL), float32
-        Grey copies; NaN where a picture cannot be read.
+        Grey copies; NaN for a picture that cannot be read.
     failures : DataFrame
         Pictures that cannot be read: row and reason.
     """
@@ -80,19 +81,19 @@ def measure_pictures(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> MeasuredPictures:
-    """Measure each picture, once where there is a cache.
+    """Measure each picture; with a cache, each picture is measured only once.
 
     Parameters
     ----------
     pictures : sequence of pictures
     detector : Detector, default=None
-        What finds faces; None looks for none.
+        The face detector; if None, faces are not searched for.
     cache : EmbeddingCache, default=None
-        Where the numbers are kept, a batch of pictures at a time.
+        The cache in which the numbers are stored, one batch of pictures at a time.
     n_jobs : int, default=None
-        Threads; None takes every core.
+        Number of threads; None means one per core.
     verbose : int, default=0
-        1 shows a progress bar.
+        If 1, show a progress bar.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def measure_pictures(
 
 
 def _read(picture: Any) -> tuple[Any, bytes] | str:
-    """Return a picture's content and its identity, or why it cannot be read."""
+    """Return a picture's content and its digest, or the reason why it cannot be read."""
     try:
         content = images.read(picture)
     except PictureError as error:
@@ -138,7 +139,7 @@ def _read(picture: Any) -> tuple[Any, bytes] | str:
 
 
 class _Measure:
-    """Measures batches of pictures, those that are not in the cache."""
+    """Measures the pictures that are not in the cache, in batches."""
 
     width = len(MEASURES) + 10 + THUMBNAIL**2
 
@@ -198,7 +199,7 @@ class _Measure:
         return np.concatenate([numbers, landmarks, _thumbnail(pixels).ravel()]).astype(np.float32)
 
     def _find(self, pixels: NDArray[np.uint8], digest: bytes) -> tuple[Face | None, int]:
-        """Find faces; a picture that shows none is searched again with a border: tight crops cut faces off."""
+        """Find faces; if none is found, search again with a border, because tight crops cut faces off."""
         assert self._finder is not None
         faces = self._finder(pixels, digest)
         if faces:
@@ -244,7 +245,7 @@ def _framed(face: Face, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _look(pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """Measure what needs no face."""
+    """Measure properties that do not depend on a face."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -276,7 +277,7 @@ def _border(grey: NDArray[np.uint8]) -> float:
 
 
 def _flatness(pixels: NDArray[np.uint8]) -> float:
-    """Return the share of pixels that are exactly as their right and lower neighbours, black ones left out."""
+    """Return the share of pixels that equal their right and lower neighbours; black pixels are left out."""
     here = pixels[:-1, :-1].astype(np.int16)
     same = (np.abs(here - pixels[:-1, 1:]).max(axis=2) == 0) & (
         np.abs(here - pixels[1:, :-1]).max(axis=2) == 0

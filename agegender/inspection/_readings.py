@@ -1,4 +1,4 @@
-"""Out-of-fold distributions: what models say of pictures that they, and their copies, were not trained on."""
+"""Out-of-fold distributions: predictions for pictures that, like their copies, were not trained on."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from agegender.cache import EmbeddingCache, Recipe
 __all__ = ["Readings", "read_out_of_fold"]
 
 VERSION = 1
-"""Part of every key: raised whenever the same pictures and labels would give other distributions."""
+"""Part of every cache key: increased whenever the same pictures and labels would give other distributions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """What was read off pictures by models that did not see them.
+    """Out-of-fold predictions of pictures.
 
     Attributes
     ----------
     age_proba : ndarray of shape (n_pictures, n_ages), float64
-        Distributions over the ages 0, 1, …; the mean of several readings; NaN where a picture was not read.
+        Distributions over the ages 0, 1, …; the mean of several readings; NaN for a picture that was not
+        read.
     gender_proba : ndarray of shape (n_pictures,), float64
         Probability of the second gender.
     fold : ndarray of shape (n_pictures,), int
-        The test part that a picture is in, the last of several; -1 where it was not read.
+        The test part that a picture is in, the last one of several; -1 for a picture that was not read.
     n_readings : ndarray of shape (n_pictures,), int
-        How many models read it.
+        The number of models that read it.
     single : ndarray of shape (n_readings, n_pictures), float64
-        The mean age of each reading; NaN where there are fewer.
+        The mean age of each reading; NaN if there are fewer.
     """
 
     age_proba: NDArray[np.float64]
@@ -56,7 +57,7 @@ def read_out_of_fold(
     cache: EmbeddingCache | None = None,
     verbose: int = 0,
 ) -> Readings:
-    """Train on each fold's training part and read its test part; folds that are in the cache are not trained again.
+    """Train on each fold's training part and predict its test part, unless the fold is in the cache.
 
     Parameters
     ----------
@@ -65,13 +66,13 @@ def read_out_of_fold(
     rows : ndarray of shape (n_pictures, …)
         Activations.
     digests : sequence of bytes
-        The pictures' identities.
+        The digests of the pictures.
     labels : ndarray of shape (n_pictures, 2)
         Age in years, and gender, 0 or 1.
     groups : ndarray of shape (n_pictures,), int
-        Copies and the like, which stay together in the inner split too.
+        Pictures that belong together, such as copies; the inner split does not separate them either.
     folds : sequence of (train, test)
-        Row numbers; each picture is in one test part at least.
+        Row numbers; each picture is in at least one test part.
     cache : EmbeddingCache, default=None
     verbose : int, default=0
 
@@ -130,7 +131,7 @@ def _read_fold(
 def _recipe(
     classifier: Any, rows: NDArray[np.floating], labels: NDArray[np.float64], groups: NDArray[np.intp]
 ) -> Recipe:
-    """Return all that decides what a fold's model says of a picture."""
+    """Return everything that determines the predictions of a fold's model."""
     hashed = hashlib.sha256(repr(sorted(classifier.get_params().items(), key=lambda item: item[0])).encode())
     together = np.unique(groups, return_inverse=True)[1].astype(np.int64)
     for part in (np.asarray(rows, dtype=np.float32), np.asarray(labels, dtype=np.float64), together):

@@ -1,10 +1,11 @@
-"""How likely a label is to be wrong, from distributions of models that did not see it.
+"""Probabilities that labels are wrong, from out-of-fold distributions.
 
-A label is taken to be of this picture with the probability 1 − e, and of any other picture of the set with the
-probability e. Given what a model that did not see the picture says of its age, p(a), Bayes' rule tells how likely a
-label a is to be another picture's: e·q(a) / ((1 − e)·p(a) + e·q(a)), where q is how often ages occur in the set. How
-wide p must be made, and e, are those under which the labels are likeliest, over all pictures: a model that is too
-sure of itself does not make labels suspicious. A flipped gender is judged likewise.
+A label is assumed to belong to its picture with the probability 1 − e, and to any other picture of the set
+with the probability e. Let p(a) be the age distribution that a model predicts for a picture that it was not
+trained on, and q(a) the distribution of ages in the set. By Bayes' rule, a label a belongs to another picture
+with the probability e·q(a) / ((1 − e)·p(a) + e·q(a)). The width of p and e are chosen by maximum likelihood
+of the labels of all pictures. Therefore an overconfident model does not make labels suspicious. Flipped
+genders are treated in the same way.
 """
 
 from __future__ import annotations
@@ -22,33 +23,34 @@ __all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "with_witne
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 WIDTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 BELLS = (None, 4.0, 6.0, 8.0, 10.0, 12.0)
-"""Standard deviations, in years, of a bell around the mean age that is half of the distribution; None is no bell.
+"""Standard deviations, in years, of a normal distribution around the mean age, mixed in with weight ½, or None.
 
-Where few pictures were trained on, a model's mean tells more than the shape of its distribution."""
+If there are few training pictures, a model's mean is more informative than the shape of its distribution."""
 
 ROUNDS = 20
 MOST_RATE = 0.4
 PRIOR_RATE, PRIOR_WEIGHT = 0.01, 100
-"""What the share of wrong labels is held to be beforehand, and how many pictures that counts as."""
+"""Prior share of wrong labels, and the number of pictures that the prior counts as."""
 
 FLOOR = 1e-6
 OCCURRENCE_WIDTH = 2.0
 WITNESS_WIDTH = 6.0
-"""Years by which labels of the same photograph differ though none is wrong (a standard deviation)."""
+"""Standard deviation, in years, of the labels of one photograph if none of them is wrong."""
 
 
 @dataclass(frozen=True)
 class AgeShape:
-    """What is made of models' distributions over ages, so that labels are as likely as they say.
+    """How the age distributions of models are changed, so that they are calibrated on the labels.
 
     Attributes
     ----------
     temperature : float
-        They are raised to the power of 1 over it.
+        Distributions are raised to the power of 1 / temperature.
     width : float
-        The standard deviation of the bell that they are smoothed with, years.
+        The standard deviation of the normal distribution that they are smoothed with, in years.
     bell : float or None
-        The standard deviation of the bell around their mean that makes up half of them, years.
+        The standard deviation of the normal distribution around their mean that makes up half of them, in
+        years.
     """
 
     temperature: float
@@ -56,29 +58,29 @@ class AgeShape:
     bell: float | None
 
     def __call__(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the distributions in this shape."""
+        """Return the changed distributions."""
         shaped = _widened(_tempered(proba, self.temperature), self.width)
         return shaped if self.bell is None else (shaped + _bells(proba, self.bell)) / 2
 
 
 @dataclass(frozen=True, eq=False)
 class AgeDoubt:
-    """Age labels in doubt.
+    """Suspicions about age labels.
 
     Attributes
     ----------
     proba : ndarray of shape (n_pictures, n_ages)
-        What models say of the age, as wide as the labels show that it must be.
+        Out-of-fold age distributions, after calibration on the labels.
     label_proba : ndarray of shape (n_pictures,)
-        Of it, the probability of the label's year.
+        The probability of the label's year in them.
     suspicion : ndarray of shape (n_pictures,)
-        The probability that the label is another picture's.
+        The probability that the label belongs to another picture.
     log_odds : ndarray of shape (n_pictures,)
-        Its log-odds, which tell more than 0.99999 does.
+        Its log-odds, which are more precise near 1.
     rate : float
-        The share of labels that are wrong, as estimated.
+        The estimated share of wrong labels.
     shape : AgeShape
-        What was made of the models' distributions.
+        The changes of the models' distributions.
     """
 
     proba: NDArray[np.float64]
@@ -91,14 +93,14 @@ class AgeDoubt:
 
 @dataclass(frozen=True, eq=False)
 class GenderDoubt:
-    """Gender labels in doubt.
+    """Suspicions about gender labels.
 
     Attributes
     ----------
     proba : ndarray of shape (n_pictures,)
-        What models say of the second gender, as sure as the labels show that they may be.
+        Out-of-fold probabilities of the second gender, after calibration on the labels.
     suspicion, log_odds, rate, temperature
-        As in `AgeDoubt`: the probability that the label is flipped, and so on.
+        As in `AgeDoubt`; the suspicion is the probability that the label is flipped.
     """
 
     proba: NDArray[np.float64]
@@ -111,7 +113,7 @@ class GenderDoubt:
 def doubt_ages(
     age_proba: NDArray[np.float64], ages: NDArray[np.float64], copies: Iterable[NDArray[np.intp]] = ()
 ) -> AgeDoubt:
-    """Tell how likely each age label is to be wrong.
+    """Estimate the probability that each age label is wrong.
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ def doubt_ages(
     ages : ndarray of shape (n_pictures,)
         Labels in years.
     copies : iterable of ndarray of int
-        Pictures that show the same photograph, whose labels speak about one another.
+        Pictures that show the same photograph; their labels are used as evidence about one another.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def doubt_ages(
 
 
 def _occurrence(year: NDArray[np.intp], n_ages: int) -> NDArray[np.float64]:
-    """Return how often each age occurs, smoothed, never zero."""
+    """Return the smoothed frequency of each age, which is never zero."""
     counts = np.bincount(year, minlength=n_ages) + 1.0
     return _widened((counts / counts.sum())[np.newaxis], OCCURRENCE_WIDTH)[0]
 
@@ -158,14 +160,14 @@ def _widened(proba: NDArray[np.float64], width: float) -> NDArray[np.float64]:
 
 
 def _kernel(n_ages: int, width: float) -> NDArray[np.float64]:
-    """Return the bell that each age is spread to, a column an age."""
+    """Return the normal distribution that each age is smoothed to, one column per age."""
     years = np.arange(n_ages)
     bells = norm.pdf(years[:, np.newaxis] - years, 0, width)
     return np.asarray(bells / bells.sum(axis=0))
 
 
 def _bells(proba: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-    """Return a bell around the mean of each distribution."""
+    """Return a normal distribution around the mean of each distribution."""
     years = np.arange(proba.shape[1])
     bells = norm.pdf(years, (proba @ years)[:, np.newaxis], width) + 1e-12
     return np.asarray(bells / bells.sum(axis=1, keepdims=True))
@@ -174,7 +176,7 @@ def _bells(proba: NDArray[np.float64], width: float) -> NDArray[np.float64]:
 def _fit_ages(
     proba: NDArray[np.float64], year: NDArray[np.intp], occurrence: NDArray[np.float64]
 ) -> tuple[float, AgeShape]:
-    """Return the rate and shape under which the labels are likeliest."""
+    """Return the rate and the shape with the highest likelihood of the labels."""
     best, found = -np.inf, (PRIOR_RATE, AgeShape(1.0, 2.0, None))
     rows, wrong = np.arange(len(year)), occurrence[year]
     kernels = {width: _kernel(proba.shape[1], width)[year] for width in WIDTHS}
@@ -182,7 +184,7 @@ def _fit_ages(
     for temperature in TEMPERATURES:
         tempered = _tempered(proba, temperature)
         for width, kernel in kernels.items():
-            # What smoothing makes of each distribution at its label's year alone.
+            # Each smoothed distribution, only at the year of its label.
             smooth = np.einsum("ij,ij->i", tempered, kernel)
             for bell in BELLS:
                 right = smooth if bell is None else (smooth + bells[bell]) / 2
@@ -193,7 +195,7 @@ def _fit_ages(
 
 
 def _rate(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the share of wrong labels under which labels are likeliest, and how likely they are then."""
+    """Return the share of wrong labels with the highest likelihood of the labels, and this likelihood."""
     rate = 0.03
     for _ in range(ROUNDS):
         expected = (rate * wrong / ((1 - rate) * right + rate * wrong + 1e-300)).sum()
@@ -211,16 +213,16 @@ def with_witnesses(
     occurrence: NDArray[np.float64],
     copies: Iterable[NDArray[np.intp]],
 ) -> NDArray[np.float64]:
-    """Return distributions that take into account how copies of a picture are labelled.
+    """Return distributions that take the labels of a picture's copies into account.
 
-    Each other copy's label is, given the true age, that age within some six years or, with the probability `rate`,
-    any age at all; Bayes' rule joins it to what models say.
+    Given the true age, the label of each other copy is within about six years of it or, with the probability
+    `rate`, any age. By Bayes' rule, this is combined with the models' distributions.
 
     Parameters
     ----------
     proba : ndarray of shape (n_pictures, n_ages)
     year : ndarray of shape (n_pictures,), int
-        The labels' years.
+        The years of the labels.
     rate : float
     occurrence : ndarray of shape (n_ages,)
     copies : iterable of ndarray of int
@@ -243,7 +245,7 @@ def with_witnesses(
 def doubt_genders(
     gender_proba: NDArray[np.float64], genders: NDArray[np.intp], copies: Iterable[NDArray[np.intp]] = ()
 ) -> GenderDoubt:
-    """Tell how likely each gender label is to be flipped.
+    """Estimate the probability that each gender label is flipped.
 
     Parameters
     ----------

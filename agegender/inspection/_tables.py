@@ -1,4 +1,4 @@
-"""What an inspection found, as tables: what the page, the terminal and the table of actions are made from."""
+"""The findings of an inspection as tables, from which page, terminal output and actions are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["InspectionTables"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InspectionTables:
-    """The attributes of `FacesInspection`, which has its methods."""
+    """The attributes of `FacesInspection`, which adds the methods."""
 
     title: str
     coverage: float
@@ -48,12 +48,12 @@ class InspectionTables:
     sources: Sequence[Any] = field(default=(), repr=False)
 
     def suspicious(self, n: int | None = None) -> pd.DataFrame:
-        """Return the labels in the order of suspicion, the most suspicious first.
+        """Return the labels in decreasing order of suspicion.
 
         Parameters
         ----------
         n : int, default=None
-            How many; None is all that were read.
+            The number of labels; None means all labels of pictures that could be read.
 
         Returns
         -------

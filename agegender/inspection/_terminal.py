@@ -15,7 +15,7 @@ LISTED = 10
 
 
 def overview(found: InspectionTables) -> Any:
-    """Return what was found and the most suspicious labels, for rich to print."""
+    """Return the findings and the most suspicious labels in a form that rich prints."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

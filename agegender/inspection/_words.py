@@ -1,4 +1,4 @@
-"""Findings in sentences, for the page and the terminal."""
+"""Findings as sentences, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAPED = 110
 
 
 def findings(found: InspectionTables) -> list[tuple[str, str]]:
-    """Return what was found as pairs of a heading and a sentence."""
+    """Return the findings as pairs of a heading and a sentence."""
     return [
         ("Labels", _labels(found)),
         ("Copies", _copies(found)),
