@@ -35,7 +35,7 @@ class NetworkPart:
     rewrite: bool = True
 
     def add_to(self, nodes: Nodes, pictures: str, prefix: str) -> str:
-        """Append the network to a graph; it takes uint8 (n, h, w, 3) in its input size and outputs float32 rows."""
+        """Append the network to a graph, from uint8 (n, h, w, 3) in its input size to float32 rows."""
         from onnx import TensorProto
 
         if self.layer == "input":

@@ -42,7 +42,7 @@ def outside(nodes: Nodes, coverage: float | str, calibration: Calibration) -> st
         A number, or the name of a tensor of shape (1,).
     calibration : Calibration
     """
-    # Not the widths: the share outside a wide interval, ½ minus half the width, is small and would be rounded.
+    # Not the widths: for a wide interval, the share outside is small and would be lost by rounding.
     left = 0.5 - np.array(calibration.half_widths)
     if not isinstance(coverage, str):
         return nodes.constant(single([np.interp(coverage, LEVELS, left)]))

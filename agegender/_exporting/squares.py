@@ -18,8 +18,8 @@ from agegender.views import LARGEST_SIDE, View
 
 __all__ = ["shown"]
 
-_GREY = np.array([9798, 19235, 3735], np.float32)  # OpenCV's weights of red, green and blue, in units of 1 /
-2 ** 15 _TO_THE_START = np.array([np.iinfo(np.int64).min], np.int64)
+_GREY = np.array([9798, 19235, 3735], np.float32)  # OpenCV's weights of red, green and blue, times 2 ** 15
+_TO_THE_START = np.array([np.iinfo(np.int64).min], np.int64)
 
 
 def shown(
@@ -116,7 +116,7 @@ def _scaled(nodes: Nodes, x: str, sides: str) -> str:
 
 
 def _neighbours(nodes: Nodes, x: str, sides: str, axis: int) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return the two rows (axis 0) or columns around each new one, and their weights in units of 1 / 2,048."""
+    """Return the two rows (axis 0) or columns around each new one, and their weights times 2,048."""
     from onnx import TensorProto
 
     def length(of: str) -> str:

@@ -1,4 +1,4 @@
-"""What stands for a head whose code is elsewhere."""
+"""A placeholder for a head whose code is not available."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ __all__ = ["AbsentHead"]
 
 @dataclass(frozen=True)
 class AbsentHead:
-    """What a safe file has in place of a head that was a callable of somebody's own.
+    """The placeholder in a safe file for a head that was a user's own callable.
 
     The trained head predicts as before; to train again, set the head again: ``set_params(classifier__head=my_head)``.
 
     Attributes
     ----------
     description : str
-        What the head was called.
+        The name of the head.
     """
 
     description: str
 
     @property
     def layer(self) -> str:
-        """Raise an error: which layer it read is only known to its code."""
+        """Raise an error, because only the head's code knows its layer."""
         raise self._gone()
 
     def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
-        """Raise an error: the code is not here."""
+        """Raise an error, because the code is not available."""
         raise self._gone()
 
     def _gone(self) -> ModelFileError:

@@ -1,4 +1,4 @@
-"""Zip files as containers: nothing compressed or unpacked, every member listed with its sha256."""
+"""Zip files as containers, without compression or unpacking; every member is listed with its sha256."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["MANIFEST", "pack", "parse_json", "read_members", "unpack"]
 MANIFEST = "manifest.json"
 MOST_MEMBERS = 256
 MOST_JSON_BYTES = 16 * 2**20
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can note
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can store
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 _ENCRYPTED = 0x1
 
 
 def pack(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
-    """Return a zip file of members and a manifest with the sha256 and size of each; equal for equal contents."""
+    """Return a zip file of members and a manifest with the sha256 and size of each; equal contents give equal bytes."""
     listed = {name: {"sha256": _sha256(content), "size": len(content)} for name, content in members.items()}
     text = json.dumps({**manifest, "members": listed}, indent=1, sort_keys=True, allow_nan=False)
     content = io.BytesIO()
@@ -69,7 +69,7 @@ def read_members(content: bytes, allowed: Collection[str] | None = None) -> dict
     Raises
     ------
     ModelFileError
-        If it is no zip file, or not one of this kind.
+        If it is not a zip file, or not a zip file of this kind.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -106,7 +106,7 @@ def parse_json(content: bytes, name: str) -> Any:
     Raises
     ------
     ModelFileError
-        If it is too long, too deep, or no JSON.
+        If it is too long, nested too deeply, or not JSON.
     """
     if len(content) > MOST_JSON_BYTES:
         raise ModelFileError(f"{name} has {len(content):,} bytes, more than {MOST_JSON_BYTES:,}")

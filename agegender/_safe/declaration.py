@@ -10,16 +10,16 @@ __all__ = ["SafeState"]
 
 @dataclass(frozen=True)
 class SafeState:
-    """The attributes of a class beside its parameters, stated in the class as ``_safe``.
+    """The attributes of a class besides its parameters, declared in the class as ``_safe``.
 
     Parameters
     ----------
     fitted : tuple of str
-        Those that a file keeps.
+        Attributes that are stored in a file.
     dropped : tuple of str
-        Those that a file leaves out: they are made again, or tell of the last call only.
+        Attributes that are not stored: they are computed again, or describe only the last call.
     members : mapping of str to str
-        Those of `fitted` that are bytes, and how their members' names end.
+        Attributes of `fitted` that are bytes, and the suffixes of their members' names.
     """
 
     fitted: tuple[str, ...] = ()

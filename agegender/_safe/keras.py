@@ -33,7 +33,7 @@ _LAYERS = frozenset((
 _MODELS = frozenset(["Functional", "Sequential"])
 _MODEL_MODULES = ("keras", "keras.models", "keras.src.models.functional", "keras.src.models.sequential")
 _POLICIES = frozenset(["DTypePolicy"])
-# Keras' own functions of numbers; every class in these modules is an operation on tensors.
+# Keras' own numerical functions; every class in these modules is an operation on tensors.
 _OPERATIONS = ("keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.math", "keras.src.ops.image")
 _DATA = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _VALUES = frozenset(["__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__"])
@@ -49,7 +49,8 @@ def check_keras_file(content: bytes, source: str) -> None:
     Raises
     ------
     ModelFileError
-        If it holds a Lambda or another layer that is not on the list, code of any kind, or damaged weights.
+        If it contains a Lambda or another layer that is not on the list, code of any kind, or damaged
+        weights.
     """
     try:
         members = read_members(content, _MEMBERS)
@@ -65,7 +66,7 @@ def check_keras_file(content: bytes, source: str) -> None:
 
 
 def _check_config(entry: Any, source: str) -> None:
-    """Look at everything that Keras would make an object of."""
+    """Check everything from which Keras would create an object."""
     waiting = [entry]
     while waiting:
         entry = waiting.pop()
@@ -100,12 +101,13 @@ def _is_known(entry: dict[str, Any]) -> bool:
 
 
 def check_hdf5(content: bytes, source: str) -> None:
-    """Raise an error unless an HDF5 file holds numbers only, all of them inside it and finite.
+    """Raise an error unless an HDF5 file contains only numbers, which are all in the file and finite.
 
     Raises
     ------
     ModelFileError
-        If it points to other files, claims more numbers than it holds, or one of them is NaN or infinite.
+        If it refers to other files, declares more numbers than it contains, or contains NaN or infinite
+        numbers.
     """
     import h5py
 

@@ -45,12 +45,12 @@ def encode_network(backbone: Backbone, values: Values) -> dict[str, Any]:
 
 
 def decode_network(entry: Any, values: Values) -> Backbone:
-    """Return the network that `encode_network` was given.
+    """Return the network that was passed to `encode_network`.
 
     Raises
     ------
     ModelFileError
-        If the entry is none, or the network is not what it says.
+        If the entry is not a network's, or the network differs from its description.
     """
     plain = {name: values.decode(found) for name, found in entry.items() if name not in ("path", "content")}
     path, member = entry["path"], entry["content"]

@@ -15,23 +15,23 @@ from agegender.exceptions import ModelFileError
 __all__ = ["check_head_graph", "check_network"]
 
 _DOMAINS = frozenset(["", "ai.onnx", "ai.onnx.ml", "com.microsoft"])
-# They might never end.
+# Loops might never end.
 _LOOPS = frozenset(["Loop", "Scan", "SequenceMap"])
 _SPARSE = (11, 12)  # AttributeProto.SPARSE_TENSOR and SPARSE_TENSORS
 MOST_NUMBERS = 2**28
-"""How many numbers one tensor of a network may have for one picture: a gigabyte."""
+"""The largest number of elements of one tensor for one picture: a gigabyte."""
 
 
 def check_network(content: bytes, source: str) -> Any:
     """Return an ONNX network, or raise an error if it is not valid, complete and plain.
 
-    Nothing is run.
+    The network is not run.
 
     Raises
     ------
     ModelFileError
-        If it is damaged, keeps weights in other files, has operators that ONNX does not define, loops, tensors of
-        absurd size, or weights that are no numbers.
+        If it is damaged, stores weights in other files, or has operators that ONNX does not define, loops,
+        tensors of absurd size, or weights that are NaN or infinite.
     """
     import onnx
 
@@ -43,7 +43,7 @@ def check_network(content: bytes, source: str) -> Any:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except ModelFileError:
         raise
-    except Exception as error:  # protobuf's and onnx's errors have no class in common
+    except Exception as error:  # protobuf's and onnx's errors have no common class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelFileError(f"{source} is no valid ONNX network ({reason})") from error
     graph = inferred.graph
@@ -56,12 +56,12 @@ def check_network(content: bytes, source: str) -> Any:
 def check_head_graph(
     content: bytes, source: str, row_shape: tuple[int, ...], n_ages: int, n_genders: int
 ) -> None:
-    """Raise an error unless a network takes rows of this shape and gives the two probabilities.
+    """Raise an error unless a network takes rows of this shape and outputs the two distributions.
 
     Raises
     ------
     ModelFileError
-        If its input or outputs are others, or as for `check_network`.
+        If it has other inputs or outputs, or in the cases of `check_network`.
     """
     graph = check_network(content, source).graph
     weights = {weight.name for weight in graph.initializer}
@@ -75,7 +75,7 @@ def check_head_graph(
 
 
 def _shape(value: Any) -> tuple[int | None, ...] | None:
-    """Return the shape of one row of a float32 tensor with a free first axis; None where it is something else."""
+    """Return the shape of one row of a float32 tensor with a free first axis, or None for other tensors."""
     from onnx import TensorProto
 
     dims = dims_of(value)
@@ -101,7 +101,7 @@ def _check_operators(model: Any, source: str) -> None:
 
 
 def _check_tensors(graph: Any, source: str) -> None:
-    """Check that every constant is in the file, has the size that it claims, and is finite."""
+    """Check that every constant is in the file, has the declared size, and is finite."""
     import onnx
 
     for tensor in _tensors(graph):
@@ -119,12 +119,12 @@ def _are_numbers(values: NDArray[Any]) -> bool:
     if values.dtype.kind in "biu":
         return True
     numbers = values if values.dtype.kind == "f" else values.astype(np.float32)  # bfloat16 and smaller
-    # One infinite number is a bound or a mask; a weight is not.
+    # A single infinite number may be a bound or a mask, but a weight must be finite.
     return bool((~np.isnan(numbers) if numbers.size == 1 else np.isfinite(numbers)).all())
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
-    """Yield a graph and those inside its nodes."""
+    """Yield a graph and the graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:

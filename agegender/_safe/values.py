@@ -1,4 +1,4 @@
-"""Plain values as JSON and back, exactly: numbers, text, lists, tuples, dicts, arrays, paths."""
+"""Exact conversion of plain values to JSON and back: numbers, text, lists, tuples, dicts, arrays, paths."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ARRAY_KINDS = "biufU"
 
 
 class Members:
-    """Bytes that stand beside the JSON, in the order in which they were put there, none of them twice."""
+    """Binary members next to the JSON, in the order in which they were added, without duplicates."""
 
     def __init__(self, contents: Mapping[str, bytes] | None = None) -> None:
         self.contents = dict(contents or {})
         self.taken: set[str] = set()
 
     def put(self, stem: str, suffix: str, content: bytes) -> str:
-        """Keep bytes and return the name under which they are kept."""
+        """Store bytes and return their name."""
         for name, kept in self.contents.items():
             if kept == content and name.endswith(suffix):
                 return name
@@ -35,7 +35,7 @@ class Members:
         return name
 
     def take(self, name: Any, suffixes: tuple[str, ...]) -> bytes:
-        """Return the bytes kept under a name that ends in one of the suffixes."""
+        """Return the bytes stored under a name that ends in one of the suffixes."""
         if not isinstance(name, str) or name not in self.contents or not name.endswith(suffixes):
             raise ModelFileError(f"there is no member {str(name)[:80]!r} of the kind {' or '.join(suffixes)}")
         self.taken.add(name)
@@ -48,7 +48,7 @@ class Values:
     Parameters
     ----------
     members : Members
-        Where arrays stand.
+        The members in which arrays are stored.
     """
 
     def __init__(self, members: Members) -> None:
@@ -60,7 +60,7 @@ class Values:
         Raises
         ------
         TypeError
-            If it is not plain.
+            If it is not a plain value.
         """
         if isinstance(value, np.ndarray | np.generic):
             return self._encode_array(
@@ -88,7 +88,7 @@ class Values:
         Raises
         ------
         ModelFileError
-            If `entry` is nothing that `encode` returns.
+            If `entry` is not in the form that `encode` returns.
         """
         if entry is None or isinstance(entry, bool | int | float | str):
             return entry
@@ -137,7 +137,7 @@ class Values:
         return self._array(value)[()]
 
     def _array(self, value: Any) -> NDArray[Any]:
-        """Read an ``.npy`` member: its header first, and the numbers only when they are there."""
+        """Read an ``.npy`` member: first its header, then the numbers if all of them are present."""
         content = io.BytesIO(self.members.take(value, (".npy",)))
         version = np.lib.format.read_magic(content)
         if version != (1, 0):

@@ -1,1 +1,1 @@
-"""Lists of pictures, and the files of rows made of them, read back."""
+"""Lists of pictures, and reading the shards that were made from them."""

@@ -1,4 +1,4 @@
-"""From what a shard's footer says back to the extractor that computed its rows."""
+"""From a shard's footer to the extractor that computed its rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["described_extractor"]
 
 
 def described_extractor(made_of: dict[str, Any], backbone: Any) -> EmbeddingExtractor:
-    """Return an extractor whose recipes are those of a footer; see :func:`agegender.shards.shard_extractor`."""
+    """Return an extractor with the recipes of a footer; see :func:`agegender.shards.shard_extractor`."""
     recipes: list[dict[str, Any]] = made_of["recipes"]
     networks = _networks(made_of["backbone"].split(" + "), backbone)
     differ = ""
@@ -57,7 +57,7 @@ def _network(named: Any, of_footer: bool) -> Backbone:
 def _candidates(
     recipes: list[dict[str, Any]], row_shape: list[int], networks: list[Backbone]
 ) -> Iterator[EmbeddingExtractor]:
-    """Yield extractors that may be meant: a recipe names the detector's key, not the parameter."""
+    """Yield possible extractors, because a recipe contains the detector's key and not the parameter."""
     n_views = len(recipes) // len(networks)
     first, layers = recipes[0], tuple(recipe["layer"] for recipe in recipes[::n_views])
     views = tuple(_view(recipe["view"]) for recipe in recipes[:n_views])
@@ -81,7 +81,7 @@ def _candidates(
 
 
 def _view(text: str) -> View:
-    """Read a view as a recipe has it: "mirror,zoom=1.2"."""
+    """Read a view in the form of a recipe: "mirror,zoom=1.2"."""
     if text == "plain":
         return View()
     changes = (part.partition("=") for part in text.split(","))

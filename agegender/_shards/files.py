@@ -1,4 +1,4 @@
-"""A folder of shards as one table: its files found, their footers compared, their columns read."""
+"""A folder of shards as one table: find its files, compare their footers, read their columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ShardFile", "ShardFolder"]
 KEY = b"agegender"
 FORMAT = 1
 _NAME = re.compile(r"part-(\d+)-of-(\d+)\.parquet")
-# What two shards of one list may differ in.
+# The values in which two shards of one list may differ.
 _OF_EACH = frozenset({"shard", "n_rows", "paths", "version"})
 _BATCH_BYTES = 16 * 2**20
 
@@ -39,12 +39,12 @@ class ShardFile:
 
     @property
     def indices(self) -> NDArray[np.int64]:
-        """Where its pictures stand in the list."""
+        """The positions of its pictures in the list."""
         n_rows: int = self.made_of["n_rows"]
         return self.number - 1 + self.total * np.arange(n_rows, dtype=np.int64)
 
     def names_and_errors(self) -> tuple[list[str], dict[int, str]]:
-        """Return the pictures' names, and why some have no row, by their place in the file."""
+        """Return the pictures' names, and the reasons why some have no row, by position in the file."""
         with open_place(self.place) as opened, _parquet().ParquetFile(opened) as file:
             table = file.read(columns=["path", "error"])
         errors = table["error"].combine_chunks()
@@ -52,7 +52,7 @@ class ShardFile:
         return table["path"].to_pylist(), {place: errors[place].as_py() for place in failed}
 
     def rows(self) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-        """Yield the places in the file that have a row, and these rows, 16 MB at a time."""
+        """Yield the positions in the file that have a row, and these rows, 16 MB at a time."""
         shape = self.made_of["row_shape"]
         width = int(np.prod(shape))
         start = 0
@@ -77,9 +77,9 @@ class ShardFolder:
     Raises
     ------
     FileNotFoundError
-        If there are none.
+        If there are no shards.
     ValueError
-        If some are missing, damaged, of another number of parts, or of another making.
+        If some are missing or damaged, belong to another number of parts, or were made with other settings.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, allow_missing: bool = False) -> None:
@@ -109,7 +109,7 @@ class ShardFolder:
             with open_place(place) as opened, _parquet().ParquetFile(opened) as file:
                 schema = file.schema_arrow
                 n_rows, metadata = file.metadata.num_rows, schema.metadata or {}
-        except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        except (OSError, ValueError) as error:  # pyarrow raises these kinds of errors
             raise ValueError(f"{public(place)} is damaged; embed this shard again.") from error
         made_of = json.loads(metadata.get(KEY, b"{}"))
         if made_of.get("format") != FORMAT:
@@ -157,7 +157,7 @@ class ShardFolder:
 
 
 def _told(first: ShardFile, other: ShardFile, keys: list[str]) -> str:
-    """Return which values differ, those within recipes by their names."""
+    """Return the names of the values that differ, also of values within recipes."""
     told = []
     for key in keys:
         a, b = first.made_of.get(key), other.made_of.get(key)

@@ -1,4 +1,4 @@
-"""Labels joined to a list of pictures by their names."""
+"""Join labels to a list of pictures by the pictures' names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ __all__ = ["Joined", "join_labels"]
 
 @dataclass
 class Joined:
-    """What is known of a list's pictures.
+    """The pictures of a list with their labels.
 
-    ``places`` are those in the list, ascending, of the pictures that have a row and, where there are labels, a label;
-    ``names`` theirs, ``labels`` the rows of the table (None without one), ``excluded`` names and reasons.
+    ``places`` are the ascending positions in the list of pictures that have a row and, if there is a table, a
+    label; ``names`` are their names, ``labels`` their rows of the table (None without a table), ``excluded``
+    the names of other pictures and the reasons.
     """
 
     places: NDArray[np.int64]
@@ -38,7 +39,7 @@ def join_labels(folder: ShardFolder, labels: Any, options: dict[str, Any]) -> Jo
     Raises
     ------
     ValueError
-        If the table names a picture twice with different labels, or nothing matches.
+        If the table contains a picture twice with different labels, or no name matches.
     """
     table = _Table(labels, options) if labels is not None else None
     places, names, codes, excluded = [], [], [], []
@@ -70,12 +71,12 @@ def join_labels(folder: ShardFolder, labels: Any, options: dict[str, Any]) -> Jo
 
 
 class _Table:
-    """A table of labels, its rows found by the pictures' names."""
+    """A table of labels whose rows are found by the pictures' names."""
 
     def __init__(self, labels: Any, options: dict[str, Any]) -> None:
         import pandas as pd
 
-        # Names are compared as they stand in both, so that no folder is put before them.
+        # Names are compared as they are in list and table, so no folder is put before them.
         root = "" if isinstance(labels, (str, os.PathLike)) else None
         loaded = load_table(labels, image_root=root, **options)
         self.frame = _without_repeats(loaded.frame)
@@ -84,22 +85,22 @@ class _Table:
         self._left_out = dict(zip(loaded.excluded["path"], loaded.excluded["reason"], strict=True))
 
     def rows_of(self, names: list[str]) -> NDArray[np.int64]:
-        """Return the table's row of each name, -1 where it has none."""
+        """Return the table's row of each name, or -1 if there is none."""
         rows = np.asarray(self._index.get_indexer(names), dtype=np.int64)
         self._seen[rows[rows >= 0]] = True
         return rows
 
     def why_not(self, name: str) -> str:
-        """Say why a picture has no label."""
+        """Return the reason why a picture has no label."""
         return self._left_out.get(name, "no label: the table does not name it")
 
     def unused(self) -> list[tuple[str, str]]:
-        """Return the labels of pictures that no shard has."""
+        """Return the labels of pictures that are in no shard."""
         names = self.frame["path"].to_numpy()[~self._seen].tolist()
         return [(name, "no row: no shard has it") for name in names]
 
     def explain_nothing(self, names: list[str], excluded: list[tuple[str, str]]) -> None:
-        """Raise the error of a join that found nothing, with a name of each side."""
+        """Raise an error if no name matches; the message contains one name of list and table each."""
         listed = next((name for name, reason in excluded if not reason.startswith("no row")), "")
         raise ValueError(
             f"No picture has both a row and a label. The shards name {listed!r} and the like, the table "
@@ -108,7 +109,7 @@ class _Table:
 
 
 def _without_repeats(frame: pd.DataFrame) -> pd.DataFrame:
-    """Drop rows that repeat another; refuse those that contradict one."""
+    """Drop rows that repeat another row; raise an error for rows that contradict one."""
     import pandas as pd
 
     repeated = frame[frame.duplicated("path", keep=False)]

@@ -20,7 +20,7 @@ _TEXTS = (".txt", ".lst", ".list")
 
 
 def listed(source: str, column: str) -> tuple[str, Iterator[str]]:
-    """Return what relative paths of a list begin at, and its pictures; see :func:`agegender.shards.list_pictures`."""
+    """Return the base of a list's relative paths, and its pictures; see :func:`agegender.shards.list_pictures`."""
     suffix = suffix_of(source)
     if not is_url(source):
         if Path(source).is_dir():
@@ -38,7 +38,7 @@ def listed(source: str, column: str) -> tuple[str, Iterator[str]]:
 
 
 def unsigned(names: Iterator[str]) -> Iterator[str]:
-    """Yield names, and refuse one with a password or a signature: a shard's file would hold it.
+    """Yield names; refuse a name with a password or a signature, because a shard would contain it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def _walk(folder: Path, below: str, above: tuple[tuple[int, int], ...] = ()) -> 
         name = f"{below}{entry.name}"
         if _is_folder(entry):
             status = entry.stat()
-            # A link back to a folder that this one lies in would be followed for ever.
+            # A link to a parent folder would be followed for ever.
             if (status.st_dev, status.st_ino) not in inside:
                 yield from _walk(folder, f"{name}/", inside)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:

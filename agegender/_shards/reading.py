@@ -1,4 +1,4 @@
-"""Rows of shards in the order of their list, on disk, with the labels of a table."""
+"""Read rows of shards in the order of their list, stored on disk, with the labels of a table."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def _labelled(joined: Joined) -> tuple[Any, NDArray[np.float64] | None, NDArray[
 
 
 def _map(folder: ShardFolder, places: NDArray[np.int64], rows_file: Path | None, verbose: int) -> Any:
-    """Return the rows of some places of the list, written once, in order, to a file."""
+    """Return the rows of some positions of the list, written once to a file, in order."""
     shape = (len(places), *folder.made_of["row_shape"])
     dtype = folder.files[0].dtype
     if rows_file is not None:
         fill = _Fill(folder, places, shape, dtype, verbose)
         write_whole(rows_file, fill.npy)
         return np.load(rows_file, mmap_mode="r")
-    # On POSIX without a name from the start: nothing is left, however the process ends.
+    # On POSIX it never has a name, so that nothing is left, however the process ends.
     with tempfile.TemporaryFile(prefix="agegender-") as file:
         reserve(file, int(np.prod(shape)) * dtype.itemsize)
         rows: NDArray[Any] = np.memmap(file, dtype=dtype, mode="r+", shape=shape)
@@ -90,7 +90,7 @@ def _map(folder: ShardFolder, places: NDArray[np.int64], rows_file: Path | None,
 
 
 class _Fill:
-    """Writes the rows of shards to their places among those that are wanted."""
+    """Writes the rows of shards to their positions among the wanted rows."""
 
     def __init__(
         self,

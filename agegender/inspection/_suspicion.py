@@ -23,7 +23,7 @@ __all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "with_witne
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 WIDTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 BELLS = (None, 4.0, 6.0, 8.0, 10.0, 12.0)
-"""Standard deviations, in years, of a normal distribution around the mean age, mixed in with weight ½, or None.
+"""Standard deviations (years) of a normal distribution around the mean, mixed in with weight ½; None: none.
 
 If there are few training pictures, a model's mean is more informative than the shape of its distribution."""
 

@@ -1,7 +1,7 @@
 """A page with a camera and an HTTP service for one model (``pip install 'agegender[serve]'``).
 
-``agegender serve`` runs it; :func:`create_app` makes the same service as an ASGI application for a server of your
-own. See ``docs/serve.md``.
+``agegender serve`` runs it; :func:`create_app` makes the same service as an ASGI application for your own
+server. See ``docs/serve.md``.
 """
 
 from agegender._utils.validation import optional_import

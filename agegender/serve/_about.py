@@ -1,4 +1,4 @@
-"""What the service says of its model: what it was trained on, its parts, versions and terms."""
+"""Information about the service's model: training data, parts, versions and licences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def about(
     name, sha256 : str
         Of the model's file.
     trained_on : str or None
-        None where the file does not say.
+        None if the file does not state it.
     limits : Limits
     """
     classifier = model.classifier_

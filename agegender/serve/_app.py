@@ -1,4 +1,4 @@
-"""The service as an ASGI application: its addresses, and what each does."""
+"""The service as an ASGI application: its addresses and their functions."""
 
 from __future__ import annotations
 
@@ -55,29 +55,29 @@ def create_app(
     hosts: Collection[str] = (),
     n_jobs: int | None = None,
 ) -> Starlette:
-    """Make the service of ``agegender serve`` as an ASGI application, for a server of your own.
+    """Make the service of ``agegender serve`` as an ASGI application for your own server.
 
-    The server decides who reaches it: give `keys` wherever that is more than this machine. Slow and idle connections
-    are the server's business too: ``agegender serve`` bounds uvicorn's (``docs/serve.md``).
+    The server determines who can reach it: pass `keys` if other machines can. The server also has to limit
+    slow and idle connections; ``agegender serve`` does so for uvicorn (``docs/serve.md``).
 
     Parameters
     ----------
     model : AgeGenderPipeline
-        Fitted. It is copied, and the copy keeps no cache: nothing of a picture is stored.
+        A fitted pipeline. It is copied, and the copy has no cache: nothing of a picture is stored.
     faces : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
-        What "auto" stands for in requests; by default the detector that the model keeps.
+        The meaning of "auto" in requests; by default, the detector that is stored in the model.
     name : str, default="model"
-        How ``/v1/model`` and the page name the model.
+        The name of the model in ``/v1/model`` and on the page.
     sha256, trained_on : str, default=None
-        What ``/v1/model`` says of the model's file and of the pictures it was trained on.
+        The digest of the model's file and the training pictures, as stated by ``/v1/model``.
     limits : Limits, default=None
-        None is ``Limits()``.
+        If None, ``Limits()``.
     keys : sequence of str, default=()
-        API keys; without any, everybody who reaches the service may use it.
+        API keys; if empty, everybody who can reach the service may use it.
     hosts : collection of str, default=()
-        Names that the ``Host`` header may have besides localhost and addresses.
+        Names that are allowed in the ``Host`` header besides localhost and addresses.
     n_jobs : int, default=None
-        Threads that predict; None takes every core.
+        Number of threads for prediction; None means one per core.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def create_app(
 
     See Also
     --------
-    Limits : The bounds of a service.
+    Limits : The limits of a service.
     agegender.AgeGenderPipeline.predict_faces : The same predictions in Python.
 
     Examples
@@ -163,7 +163,7 @@ class _Endpoints:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Begin to predict; at the end, finish what waits."""
+        """Start predicting; at shutdown, finish the waiting pictures."""
         await asyncio.to_thread(self._service.predictor.warm_up)
         self._service.batcher.start()
         try:
@@ -172,7 +172,7 @@ class _Endpoints:
             await self._service.batcher.stop()
 
     async def page(self, request: Request) -> Response:
-        """Return the page."""
+        """Return the HTML page."""
         return self._file("index.html", request)
 
     async def static(self, request: Request) -> Response:
@@ -251,11 +251,11 @@ class _Endpoints:
         return Response(self._openapi, headers=_FRESH, media_type="application/json")
 
     async def healthz(self, request: Request) -> Response:
-        """Say that the service answers."""
+        """Confirm that the service is running."""
         return _json({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
-        """Return what was counted."""
+        """Return the metrics."""
         admission, metrics = self._service.admission, self._service.metrics
         metrics.running.labels("requests").set(admission.n_requests)
         metrics.running.labels("cameras").set(admission.n_live)
@@ -317,7 +317,7 @@ async def _problem(request: Request) -> Response:
 
 
 def _as_problem(request: Any, error: Any) -> Response:
-    """Answer what Starlette refuses by itself: an address that is not there, a method."""
+    """Answer requests that Starlette itself refuses: an unknown address or method."""
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         response = _refusal(Problem("method", f"{request.method} is not allowed here; {allowed} is."))

@@ -1,4 +1,4 @@
-"""Pictures that arrive at the same time, predicted together."""
+"""Predict pictures that arrive at the same time together."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class _Job:
 
 
 class Batcher:
-    """Hands the pictures of all requests to one thread, those that wait at the same time in one call.
+    """Passes the pictures of all requests to one thread; pictures that wait at the same time share one call.
 
-    A picture waits for others only while a request is arriving, and for `max_wait` seconds at most. Urgent pictures
-    (live frames) go first. The models behind `run` use every core by themselves.
+    A picture waits for others only while a request is arriving, and for `max_wait` seconds at most. Urgent
+    pictures (live frames) are predicted first. The models behind `run` already use every core.
 
     Parameters
     ----------
     run : callable
-        ``run(task, contents)`` returns an answer per picture.
+        ``run(task, contents)`` returns one answer per picture.
     max_batch : int
         Pictures in one call.
     max_wait : float
@@ -67,11 +67,11 @@ class Batcher:
         self._stopping = False
 
     def start(self) -> None:
-        """Begin to work; called in the event loop."""
+        """Start the worker; called in the event loop."""
         self._loop_task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        """Finish what waits, take nothing more."""
+        """Finish the waiting pictures and accept no more."""
         self._stopping = True
         self._arrival.set()
         if self._loop_task is not None:
@@ -87,7 +87,7 @@ class Batcher:
             Pictures with equal tasks are predicted in one call.
         contents : sequence of bytes
         urgent : bool, default=False
-            Whether the pictures go before all that are not urgent.
+            Whether the pictures are predicted before all that are not urgent.
         """
         if self._stopping:
             raise Problem(
@@ -113,7 +113,7 @@ class Batcher:
                 return
 
     async def _some(self) -> None:
-        """Wait for a picture, then a moment for those that are on their way."""
+        """Wait for a picture, then for a short time for pictures that are arriving."""
         while not self._n_waiting and not self._stopping:
             self._arrival.clear()
             await self._arrival.wait()
@@ -133,7 +133,7 @@ class Batcher:
         return len(self._urgent) + len(self._waiting)
 
     def _next(self) -> list[_Job]:
-        """Take the first picture, and those that may be predicted with it; nobody waits for a cancelled one."""
+        """Take the first picture, and those that can be predicted with it; cancelled ones are dropped."""
         queue = self._urgent or self._waiting
         taken: list[_Job] = []
         passed: list[_Job] = []
@@ -159,7 +159,7 @@ class Batcher:
             for job in jobs:
                 if not job.answer.done():
                     job.answer.set_exception(error)
-                    job.answer.exception()  # whoever has gone away will not ask for it
+                    job.answer.exception()  # a client that disconnected will not read it
             return
         finally:
             self._metrics.seconds("predict", time.perf_counter() - started)

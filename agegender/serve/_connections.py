@@ -1,7 +1,7 @@
-"""uvicorn's connections with what it leaves out: bounds on slow heads, slow readers and idle connections.
+"""uvicorn's connections with added limits on slow request heads, slow readers and idle connections.
 
-A connection that does not send a request's head in time is closed; so is one that does not take what was written to
-it. Where too many are open, the one that has kept the service waiting longest makes room.
+A connection is closed if it does not send a request's head in time, or if it does not read what was written
+to it. If too many connections are open, the one that the service has waited for longest is closed.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _SPARE_FILES = 200
 
 
 class _SlowReader(asyncio.Protocol):
-    """Ends a connection whose other side does not read."""
+    """Closes a connection whose client does not read."""
 
     transport: asyncio.Transport
     _unread: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """Begin to count the time: the other side has not taken what was written."""
+        """Start the timer, because the client has not read what was written."""
         super().pause_writing()
         if self._unread is None:
             self._unread = asyncio.get_running_loop().call_later(SEND_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         super().resume_writing()
         self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer with the connection."""
+        """Remove the timer when the connection is lost."""
         self._read_on()
         super().connection_lost(exc)
 
@@ -58,14 +58,14 @@ class Connection(_SlowReader, HttpToolsProtocol):
     _n_head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for a request's head, for a while."""
+        """Wait for a request's head for a limited time."""
         super().connection_made(transport)
         self._await_head()
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in, of a head no more than there may be."""
+        """Receive bytes, up to the largest size of a head."""
         if self._waiting is not None:
             self._n_head_bytes += len(data)
         super().data_received(data)
@@ -73,15 +73,15 @@ class Connection(_SlowReader, HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Wait for the rest of a head."""
+        """Start to wait for the rest of a head."""
         super().on_message_begin()
         if self._waiting is None:
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        """Wait no more; refuse a request that does not wait for the answer to the one before (pipelining).
+        """Stop waiting; refuse a request that is sent before the previous one was answered (pipelining).
 
-        uvicorn reads such requests on without a bound, however slowly their answers are taken.
+        uvicorn reads such requests without a limit, however slowly the client reads the answers.
         """
         self._end_waiting()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -91,7 +91,7 @@ class Connection(_SlowReader, HttpToolsProtocol):
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer with the connection."""
+        """Remove the timer when the connection is lost."""
         self._end_waiting()
         super().connection_lost(exc)
 
@@ -107,7 +107,7 @@ class Connection(_SlowReader, HttpToolsProtocol):
     def _make_room(self) -> None:
         waiting = (one for one in self.connections if isinstance(one, Connection))
         longest = min(waiting, key=lambda one: one._waiting.when() if one._waiting else float("inf"))
-        longest._end_waiting()  # the connection goes a moment later, and is not to be chosen again
+        longest._end_waiting()  # it closes a moment later, and must not be chosen again
         longest.transport.abort()
 
 
@@ -116,7 +116,7 @@ class LiveConnection(_SlowReader, WebSocketsSansIOProtocol):
 
 
 def raise_file_limit() -> None:
-    """Let this process have as many open files as connections need, as far as the system allows."""
+    """Raise this process' limit of open files to what the connections need, if the system allows it."""
     if sys.platform == "win32":
         return
     import resource

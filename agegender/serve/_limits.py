@@ -1,4 +1,4 @@
-"""What one service takes on at the same time, and the counting that holds it to that."""
+"""Limits of what one service handles at the same time, and the counters that enforce them."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ __all__ = ["Admission", "Limits", "Slot"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a service; whatever goes beyond one is refused before it costs memory.
+    """Limits of a service; a request that exceeds one is refused before it uses memory.
 
     Parameters
     ----------
     max_body : int, default=33554432
-        Bytes of one request's body (413).
+        Bytes per request body (413).
     max_pictures : int, default=32
-        Pictures of one request (422).
+        Pictures per request (422).
     max_pixels : int, default=32000000
-        Width × height that a picture's header may claim (422). Decoding takes up to 12 bytes per pixel.
+        Largest width × height in a picture's header (422). Decoding takes up to 12 bytes per pixel.
     max_memory : int, default=268435456
-        Bytes of all bodies held at the same time (503).
+        Bytes of all request bodies in memory at the same time (503).
     max_requests : int, default=128
         Requests at the same time (503).
     max_requests_per_client : int, default=64
-        Requests at the same time from one client: one API key, or without keys one address (429).
+        Requests at the same time from one client: one API key or, if there are no keys, one address (429).
     max_live : int, default=8
         Live cameras at the same time (503).
     max_frame : int, default=2097152
-        Bytes of one live frame.
+        Bytes per live frame.
     max_batch : int, default=8
         Pictures that are predicted in one call.
     max_wait : float, default=0.005
-        Seconds that a picture waits for others that are arriving, to be predicted together.
+        Seconds that a picture waits for other arriving pictures, to be predicted together with them.
     upload_seconds : float, default=30.0
-        A body that has not arrived after this time is refused (408), or after a third of it without a byte.
+        A body that has not arrived after this time, or of which no byte arrives for a third of it, is refused
+        (408).
     predict_seconds : float, default=60.0
         A request that is not answered after this time is refused (503).
 
     Raises
     ------
     ValueError
-        If a bound is not above 0.
+        If a limit is not above 0.
 
     See Also
     --------
@@ -80,7 +81,7 @@ class Limits:
 
 
 class Slot:
-    """The place of one request in the service: it counts the bytes that the request holds."""
+    """One request in the service, with the number of bytes that it holds in memory."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -93,7 +94,7 @@ class Slot:
         Raises
         ------
         Problem
-            If all requests together hold too many.
+            If all requests together hold too many bytes.
         """
         limit = self._admission.limits.max_memory
         if self._admission.held + n_bytes > limit:
@@ -106,13 +107,13 @@ class Slot:
         self._admission.held += n_bytes
 
     def arrived(self) -> None:
-        """Tell that the request is here whole: nobody needs to wait for it any more."""
+        """Mark the request as completely received, so that no picture waits for it any more."""
         if self._arriving:
             self._arriving = False
             self._admission.n_arriving -= 1
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Remove the request from the counters."""
         self.arrived()
         self._admission.held -= self._held
         self._held = 0
@@ -124,7 +125,8 @@ class Admission:
     Attributes
     ----------
     n_requests, n_arriving, n_live, held : int
-        Requests, those of them whose body is still arriving, live cameras, and bytes of all bodies.
+        Number of requests, of requests whose body is still arriving, of live cameras, and of bytes of all
+        bodies.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -134,12 +136,12 @@ class Admission:
 
     @contextmanager
     def request(self, client: str) -> Iterator[Slot]:
-        """Take a request in.
+        """Accept a request.
 
         Raises
         ------
         Problem
-            If there are too many, of all clients or of this one.
+            If there are too many requests, of all clients or of this client.
         """
         limits = self.limits
         if self._of_client[client] >= limits.max_requests_per_client:
@@ -169,12 +171,12 @@ class Admission:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Take a live camera in.
+        """Accept a live camera.
 
         Raises
         ------
         Problem
-            If there are too many.
+            If there are too many live cameras.
         """
         if self.n_live >= self.limits.max_live:
             raise Problem(

@@ -1,8 +1,8 @@
-"""A camera over a WebSocket: the newest frame is read, older ones are dropped, faces are followed and smoothed.
+"""A camera over a WebSocket: the newest frame is used, older ones are dropped, faces are tracked and smoothed.
 
-The client sends a first message as text, JSON with the parameters of ``/v1/predict`` (and ``key``, where the service
-has keys), then frames as binary messages, each an encoded picture. An answer per frame that was read comes back as
-text. While one is read, only the newest frame that arrived is kept.
+The client sends a first message as text, JSON with the parameters of ``/v1/predict`` (and ``key``, if the
+service has keys), then frames as binary messages, each an encoded picture. The service sends one text message
+per frame that was predicted. During a prediction, only the newest frame is kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TRY_AGAIN, _REFUSED = 1013, 1008
 
 
 async def live(socket: WebSocket, service: Service) -> None:
-    """Serve one camera until it goes, says nothing for a minute, or does not take its answers."""
+    """Serve one camera until it disconnects, sends nothing for a minute, or does not read its answers."""
     await socket.accept()
     try:
         with service.admission.live():
@@ -46,7 +46,7 @@ async def live(socket: WebSocket, service: Service) -> None:
         await _send(socket, {"problem": problem.members()})
         await socket.close(_TRY_AGAIN if problem.name in ("busy", "stopping") else _REFUSED)
     except (WebSocketDisconnect, TimeoutError):
-        pass  # gone, or it never reads: its connection is ended behind us
+        pass  # disconnected or not reading: the connection is closed elsewhere
 
 
 async def _send(socket: WebSocket, message: Mapping[str, Any]) -> None:
@@ -55,7 +55,7 @@ async def _send(socket: WebSocket, message: Mapping[str, Any]) -> None:
 
 
 class _Session:
-    """One camera: the newest frame, the faces followed, and what is wanted of them."""
+    """One camera: the newest frame, the tracked faces, and the requested predictions."""
 
     def __init__(self, socket: WebSocket, service: Service) -> None:
         self._socket = socket
@@ -96,7 +96,7 @@ class _Session:
             wanted, [name for name in self._service.predictor.offered if name != "none"]
         )
         self._wanted = task
-        # What the model is not sure of is told of smoothed numbers, not of each frame's.
+        # Uncertain predictions are left out after smoothing, not per frame.
         self._task = replace(task, max_age_range=None, min_gender_proba=None, live=True)
         found = self._service.predictor.detectors[task.faces].name
         await _send(self._socket, {"ready": True, "faces": found})
@@ -118,7 +118,7 @@ class _Session:
             self._arrival.set()
 
     async def _answer_next(self) -> bool:
-        """Answer the newest frame; return whether the camera is still there."""
+        """Answer the newest frame; return whether the camera is still connected."""
         try:
             async with asyncio.timeout(_IDLE_SECONDS):
                 await self._arrival.wait()
@@ -170,7 +170,7 @@ def _first_message(text: str | None) -> dict[str, Any]:
 
 
 class _Faces:
-    """The faces of one camera, followed from frame to frame, their numbers averaged along the way."""
+    """The faces of one camera, tracked from frame to frame, with averaged predictions."""
 
     def __init__(self, labels: NDArray[Any]) -> None:
         self._labels = labels
@@ -178,7 +178,7 @@ class _Faces:
         self._curves: dict[int, NDArray[np.float64]] = {}
 
     def update(self, found: list[dict[str, Any]], wanted: Predict) -> list[dict[str, Any]]:
-        """Take in the faces of the next frame; return what is known of each, the largest first."""
+        """Add the faces of the next frame; return the averaged predictions per face, the largest first."""
         readings = [self._reading(face) for face in found]
         of_box = {reading.box: face for reading, face in zip(readings, found, strict=True)}
         tracks = self._tracker.update(readings)
@@ -218,7 +218,7 @@ class _Faces:
         return answer
 
     def _curve(self, track: Track, new: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Average a distribution as the track averages its numbers."""
+        """Average a distribution in the same way as the track averages its numbers."""
         weight = max(_LEAST_WEIGHT, 1 / track.n_readings)
         old = self._curves.get(track.number, new)
         self._curves[track.number] = curve = (1 - weight) * old + weight * new

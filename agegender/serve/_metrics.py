@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""Metrics of the service for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["CONTENT_TYPE", "FOLDER", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable of the folder in which several workers count together."""
+"""The environment variable of the folder in which several workers share their counts."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counters of one application; with several workers, those of all of them are shown."""
+    """Metrics of one application; with several workers, the metrics of all workers are shown."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -47,12 +47,12 @@ class Metrics:
         )
 
     def seconds(self, step: str, value: float) -> None:
-        """Note how long a step took: "upload", "check", "wait" or "predict"."""
+        """Record the duration of a step: "upload", "check", "wait" or "predict"."""
         self._seconds.labels(step).observe(value)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Note how long what is done inside takes."""
+        """Measure and record the duration of the code inside."""
         started = time.perf_counter()
         try:
             yield
@@ -60,7 +60,7 @@ class Metrics:
             self.seconds(step, time.perf_counter() - started)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         registry = self._registry
         if FOLDER in os.environ:
             registry = CollectorRegistry()

@@ -55,7 +55,7 @@ def describe(about: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     about : mapping
-        What ``/v1/model`` answers.
+        The answer of ``/v1/model``.
     """
     return {
         "openapi": "3.1.0",
@@ -204,7 +204,7 @@ def _answer(face: str, example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(names: Iterable[str]) -> dict[str, Any]:
-    """Return a response per status, with an example per kind of problem."""
+    """Return one response per status, with one example per kind of problem."""
     responses: dict[str, Any] = {}
     for name in names:
         kind = KINDS[name]

@@ -1,4 +1,4 @@
-"""What a request asks for: the query's parameters, checked."""
+"""Reading and checking the query parameters of a request."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAYERS = ("embedding", "penultimate", "pooled")
 
 @dataclass(frozen=True)
 class Predict:
-    """What is predicted of each face; fields as the parameters of ``predict_faces``.
+    """What is predicted for each face; the fields are parameters of ``predict_faces``.
 
-    `faces` is a name that the service offers; "none" takes each picture as a face crop. `live` searches a smaller
-    copy.
+    `faces` is a name that the service offers; with "none", each picture is used as a face crop. With `live`,
+    faces are searched for in a smaller copy.
     """
 
     faces: str = "auto"
@@ -46,7 +46,7 @@ def predict_parameters(given: Mapping[str, Any], offered: Collection[str]) -> tu
     Parameters
     ----------
     given : mapping of str
-        As the query, or a live session's first message, has them.
+        The parameters in a query, or in the first message of a live session.
     offered : collection of str
         The values that `faces` may have.
 
@@ -54,12 +54,12 @@ def predict_parameters(given: Mapping[str, Any], offered: Collection[str]) -> tu
     -------
     task : Predict
     skip_failures : bool
-        Whether a picture that cannot be read has an entry of its own in the answer instead of failing the request.
+        Whether a picture that cannot be read gets its own entry in the answer; otherwise, the request fails.
 
     Raises
     ------
     Problem
-        If there is no such parameter, or its value is out of range.
+        If a parameter is unknown, or its value is out of range.
     """
     known = ("faces", "coverage", "max_age_range", "min_gender_proba", "distribution", "on_error")
     _check_names(given, known)
@@ -79,7 +79,7 @@ def predict_parameters(given: Mapping[str, Any], offered: Collection[str]) -> tu
 
 
 def embed_parameters(given: Mapping[str, Any], offered: Collection[str]) -> tuple[Embed, bool]:
-    """Read the parameters of an embedding; as `predict_parameters`."""
+    """Read the parameters of an embedding, as `predict_parameters` does."""
     _check_names(given, ("faces", "layer", "on_error"))
     task = Embed(_choice(given, "faces", "auto", offered), _choice(given, "layer", "embedding", LAYERS))
     return task, _choice(given, "on_error", "raise", ("raise", "nan")) == "nan"

@@ -1,4 +1,4 @@
-"""The model behind the service: pictures in, an answer per picture out, in plain values for JSON."""
+"""The model behind the service: from pictures to one answer per picture, in plain values for JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIVE_SIDE = 320
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one picture: a record per face, or why it could not be used."""
+    """The result of one picture: one record per face, or the reason why it could not be used."""
 
     faces: list[dict[str, Any]]
     reason: str | None = None
@@ -33,18 +33,18 @@ class Predictor:
     Parameters
     ----------
     model : AgeGenderPipeline
-        Fitted. It is copied: neither a cache nor a picture is kept by the copy.
+        A fitted pipeline. It is copied; the copy has no cache and stores no pictures.
     faces : str, path or Detector, default="auto"
-        The detector that "auto" stands for in requests.
+        The detector that is used for "auto" in requests.
     n_jobs : int, default=None
-        Threads; None takes every core.
+        Number of threads; None means one per core.
 
     Attributes
     ----------
     model : AgeGenderPipeline
         The copy.
     detectors : dict of str to Detector
-        What requests may name.
+        The detectors that requests may name.
     """
 
     def __init__(self, model: Any, faces: Any = "auto", n_jobs: int | None = None) -> None:
@@ -64,13 +64,13 @@ class Predictor:
         return (*self.detectors, "none")
 
     def warm_up(self) -> None:
-        """Predict nothing once, so that the first request does not wait for networks to be opened."""
+        """Run an empty prediction, so that the first request does not wait for opening networks."""
         blank = np.zeros((64, 64, 3), np.uint8)
         self.model.predict_faces([blank], faces=self.detectors["auto"])
         self.model.predict_frame([blank], faces=None)
 
     def __call__(self, task: Predict | Embed, contents: Sequence[bytes]) -> list[Answer]:
-        """Return an answer per picture, in their order."""
+        """Return one answer per picture, in the same order."""
         if isinstance(task, Embed):
             return self._embed(task, contents)
         table = self._table(task, contents)
@@ -99,7 +99,7 @@ class Predictor:
         return self.model.predict_faces(list(contents), faces=detectors[task.faces], **wanted)
 
     def _label(self, value: Any) -> Any:
-        """Return a gender's label as the model has it: a missing one elsewhere makes a column of floats."""
+        """Return a gender as the model's label, because a missing value turns a column into floats."""
         return next((plain(label) for label in self.model.classes_[1] if label == value), None)
 
     def _embed(self, task: Embed, contents: Sequence[bytes]) -> list[Answer]:
@@ -123,7 +123,7 @@ class Predictor:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it; NaN, in JSON unknown, is null."""
+    """Return a value for JSON; NaN becomes null, because JSON has no NaN."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -132,7 +132,7 @@ def plain(value: Any) -> Any:
 
 
 def _own_detector(extractor: Any) -> Detector:
-    """Return the detector that a model keeps; for one that has none, what "auto" stands for here."""
+    """Return the detector stored in a model or, if it has none, the default for "auto"."""
     try:
         found: Detector = extractor.detector_
     except AttributeError:
@@ -141,7 +141,7 @@ def _own_detector(extractor: Any) -> Detector:
 
 
 def _smaller(detector: Detector) -> Detector:
-    """Return a detector that searches a smaller copy: a face before a camera is large."""
+    """Return a detector that searches a smaller copy, because a face in front of a camera is large."""
     smaller = copy.copy(detector)
     smaller.max_side = min(LIVE_SIDE, detector.max_side)
     return smaller

@@ -1,4 +1,4 @@
-"""Refusals as problem details (RFC 9457): a kind by name, and the sentence that says what to do."""
+"""Refusals as problem details (RFC 9457): the name of the kind, and a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Problem(Exception):
     retry_after : int, default=None
         Seconds after which the same request may succeed.
     **more
-        Members of the problem's own.
+        Further members of the problem.
     """
 
     def __init__(self, name: str, detail: str, *, retry_after: int | None = None, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who may use the service: host names, origins, API keys; and the headers that bind a browser."""
+"""Access control: host names, origins and API keys; and security headers for browsers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from agegender.serve._problems import Problem
 __all__ = ["CLIENT", "Guard", "Keys", "is_loopback", "read_keys"]
 
 CLIENT = "agegender.client"
-"""The name under which a request's scope keeps who sent it."""
+"""The name of the client in a request's scope."""
 
 _LEAST_KEY = 16
-_OPEN = ("/v1/problems/", "/v1/live")  # a live session brings its key in its first message
+_OPEN = ("/v1/problems/", "/v1/live")  # a live session sends its key in its first message
 
 _HEADERS = {
     "content-security-policy": (
@@ -43,7 +43,7 @@ class Keys:
     Parameters
     ----------
     keys : sequence of str
-        Without any, everybody is let in.
+        If empty, everybody has access.
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
@@ -53,12 +53,12 @@ class Keys:
         return bool(self._keys)
 
     def client(self, given: str, address: str) -> str:
-        """Return a name for who sent a key, or without keys for who has this address.
+        """Return a name for the client with a key or, if there are no keys, with this address.
 
         Raises
         ------
         Problem
-            If the key is none of them.
+            If the key is not one of them.
         """
         if not self._keys:
             return address
@@ -69,14 +69,14 @@ class Keys:
 
 
 def read_keys(path: Path) -> list[str]:
-    """Return the keys in a file, one per line; empty lines and those that begin with # do not count.
+    """Return the keys in a file, one per line; empty lines and lines that begin with # are ignored.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it holds no key, or one that is too short.
+        If it contains no key, or a key that is too short.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r} with API keys.")
@@ -94,7 +94,7 @@ def read_keys(path: Path) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host name or address."""
+    """Return whether a host name or address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -102,7 +102,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: refuse other hosts, other sites' pages and wrong keys before anything is read.
+    """ASGI middleware that refuses other hosts, other sites' pages and wrong keys before anything is read.
 
     A name in the `Host` header that is neither an address, nor localhost, nor listed comes from a page whose domain
     was pointed at this machine (DNS rebinding).
@@ -114,7 +114,7 @@ class Guard:
     hosts : collection of str
         Host names that are served besides localhost and addresses.
     paths : collection of str
-        What is counted under its own name.
+        The paths that are counted under their own names.
     metrics : Metrics
     """
 
@@ -168,7 +168,7 @@ class Guard:
         return True
 
     def _watched(self, scope: Scope, send: Send) -> Send:
-        """Add the headers to a response, and count it."""
+        """Add the security headers to a response, and count it."""
         path = scope["path"] if scope["path"] in self._paths else "other"
 
         async def watched(message: Message) -> None:

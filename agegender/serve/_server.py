@@ -1,4 +1,4 @@
-"""``agegender serve`` behind its command: the model's file, the socket, the workers."""
+"""The implementation of ``agegender serve``: the model's file, the socket, the workers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from agegender.serve._security import is_loopback, read_keys
 __all__ = ["Settings", "build", "check", "configure", "run"]
 
 _STOP_SECONDS = 30
-# A worker that says nothing for so long is started anew; on a busy machine the imports alone take half a minute.
+# A worker that does not respond for this time is restarted; on a busy machine, imports take half a minute.
 _START_SECONDS = 180
 _BACKLOG = 2048
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command was asked for; plain values, which a worker process is sent."""
+    """The options of the command as plain values, which can be sent to a worker process."""
 
     load: Callable[[Path | None], Any]
     model: Path | None = None
@@ -50,7 +50,7 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raise an error for what cannot be served, or would be served to everybody by mistake."""
+    """Raise an error if the settings do not work, or would give everybody access by mistake."""
     if settings.workers < 1:
         raise ValueError(f"--workers {settings.workers} should be at least 1.")
     if not 0 <= settings.port <= 65535:
@@ -65,7 +65,7 @@ def check(settings: Settings) -> None:
 
 
 def build(settings: Settings) -> Any:
-    """Make the application, in the process that runs it."""
+    """Create the application in the process that runs it."""
     raise_file_limit()
     limits = Limits()
     if os.environ.get("AGEGENDER_MAX_PIXELS"):
@@ -90,8 +90,8 @@ def build(settings: Settings) -> Any:
 
 
 def configure(app: Any, **more: Any) -> uvicorn.Config:
-    """Return uvicorn's settings for an application: bounded connections, nothing logged of a request."""
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of letters that it met
+    """Return uvicorn's settings for an application: limited connections, and no logging of requests."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote characters of the body
     return uvicorn.Config(
         app,
         http=Connection,
@@ -111,20 +111,20 @@ def configure(app: Any, **more: Any) -> uvicorn.Config:
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; what runs then is finished.
+    """Serve until SIGINT or SIGTERM; running requests are finished.
 
     Parameters
     ----------
     settings : Settings
     announce : callable
-        Is told the page's address, once the port is taken.
+        Called with the page's address after the port is open.
 
     Raises
     ------
     ValueError, FileNotFoundError
         As `check`, and if there is no such model.
     OSError
-        If the port cannot be had.
+        If the port cannot be opened.
     """
     check(settings)
     if settings.model is not None and not settings.model.is_file():

@@ -1,4 +1,4 @@
-"""What all addresses of one application share."""
+"""Objects that all addresses of one application share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True)
 class Service:
-    """What the addresses of one application share."""
+    """Objects that the addresses of one application share."""
 
     predictor: Predictor
     batcher: Batcher

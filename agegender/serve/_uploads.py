@@ -1,4 +1,4 @@
-"""Pictures out of a request's body, in memory alone: no temporary file is written."""
+"""Read pictures from a request's body in memory; no temporary file is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_NAME = 200
 
 @dataclass
 class Upload:
-    """One picture as it was sent: its name, None where it has none, and its bytes."""
+    """One picture as it was sent: its name, or None, and its bytes."""
 
     name: str | None
     content: bytes
@@ -38,7 +38,8 @@ async def read_pictures(request: Request, limits: Limits, slot: Slot) -> list[Up
     Raises
     ------
     Problem
-        If the body is too large, arrives too slowly, is of another type or broken, or holds no or too many pictures.
+        If the body is too large, arrives too slowly, has another type or is damaged, or contains no or too
+        many pictures.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     _check_claim(request, limits)
@@ -62,7 +63,7 @@ async def read_pictures(request: Request, limits: Limits, slot: Slot) -> list[Up
 
 
 async def check_pictures(uploads: list[Upload], limits: Limits) -> dict[int, str]:
-    """Return why pictures cannot be used, by index, as far as their headers tell; no pixel is allocated."""
+    """Return why pictures cannot be used, by index, judged from their headers; no pixels are allocated."""
 
     def reasons() -> dict[int, str]:
         found = {}
@@ -90,7 +91,7 @@ def _too_large(limits: Limits) -> Problem:
 
 
 async def _receive(request: Request, limits: Limits, slot: Slot, take: Any) -> None:
-    """Hand over the body as it arrives, within the limits of size and time."""
+    """Yield the body as it arrives, within the limits of size and time."""
     n_bytes = 0
     chunks = request.stream().__aiter__()
     try:
@@ -150,14 +151,14 @@ class _Multipart:
             raise Problem("upload", f"The multipart body cannot be read: {error}.") from None
 
     def feed(self, chunk: bytes) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes."""
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise Problem("upload", f"The multipart body is broken: {str(error)[:200]}.") from None
 
     def end(self) -> list[Upload]:
-        """Return the files, once the whole body is here."""
+        """Return the files after the whole body has arrived."""
         if not self._ended:
             raise Problem("upload", "The multipart body is cut off: its last boundary is missing.")
         return self._uploads
