@@ -1,1 +1,1 @@
-"""The ground floor: files, checks, targets, rows and figures that every other part uses."""
+"""Utilities that all other parts use: files, checks, targets, rows and statistics."""

@@ -1,4 +1,4 @@
-"""The caller: the line of the user's code, and whether scikit-learn called."""
+"""Information about the caller: the line of the user's code, and whether scikit-learn called."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _told: set[tuple[str, int, str]] = set()
 def warn_once(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's code, once per line.
 
-    Python's own "once per line" forgets what it has shown whenever a warnings filter is changed, as scikit-learn and
-    Keras do inside every fit: a cross-validation would say the same in each fold.
+    Python's own "once per line" is reset whenever a warnings filter is changed, and scikit-learn and Keras
+    change filters inside every fit. Cross-validation would therefore repeat the same warning in each fold.
     """
     frame = next((frame for frame in _frames() if not _belongs_to(frame, _LIBRARIES)), None)
     file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
@@ -29,7 +29,7 @@ def warn_once(message: str, category: type[Warning]) -> None:
 
 
 def caller(module: str, function: str) -> FrameType | None:
-    """Return the frame of a library's function that is among the callers, None where it is not."""
+    """Return the frame of a library's function if it is among the callers, or None."""
     for frame in _frames():
         if frame.f_code.co_name == function and frame.f_globals.get("__name__") == module:
             return frame
@@ -37,9 +37,9 @@ def caller(module: str, function: str) -> FrameType | None:
 
 
 def splitter() -> Any:
-    """Return the splitter of the cross-validation or search that this is called from, None where there is none.
+    """Return the splitter of the cross-validation or search that called this code, or None.
 
-    In a worker process there is none to be seen.
+    In a worker process, it cannot be found.
     """
     for frame in _frames():
         if str(frame.f_globals.get("__name__")).split(".")[:2] in _CROSS_VALIDATION:

@@ -1,4 +1,4 @@
-"""What plots and reports count alike: bands of age, and how far a figure from so many pictures can be trusted."""
+"""Statistics for plots and reports: age bands, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESAMPLED_VALUES = 4_000_000
 
 
 def age_bands(ages: ArrayLike, years: int = BAND_YEARS) -> NDArray[np.int64]:
-    """Return the first year of each age's band; 100 and more are counted with the band before.
+    """Return the first year of each age's band; ages from 100 are in the last band.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def mean_interval(
 
 
 def share_interval(n_hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's confidence interval of a share, which also holds for few pictures; NaN for none.
+    """Return Wilson's confidence interval of a share, which is also valid for few pictures; NaN for none.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def share_interval(n_hits: int, n: int, *, level: float = 0.95) -> tuple[float, 
 def calibration_bins(
     is_label: NDArray[np.bool_], proba: NDArray[np.float64], n_bins: int = 10
 ) -> pd.DataFrame:
-    """Return what was predicted and what was so in each bin of probability that occurs.
+    """Return the mean predicted probability and the true share per non-empty bin of probability.
 
     Returns
     -------

@@ -15,15 +15,15 @@ __all__ = ["check_writable", "write_whole"]
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
 
-    A symbolic link is followed: the file that it leads to is replaced, and the link stays. What is there and is no
-    regular file (a device, a pipe) is written to as it is.
+    A symbolic link is followed: its target is replaced, and the link stays. If the path exists and is not a
+    regular file but, for example, a device or a pipe, it is written to directly.
 
     Parameters
     ----------
     path : pathlib.Path
         The path; missing folders are created, and an existing file is replaced.
     write : callable
-        Gets the temporary name, and writes there.
+        Called with the temporary name, to which it writes.
 
     Returns
     -------
@@ -55,14 +55,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before long work whether `write_whole` can write a file; nothing is changed or made.
+    """Check before long work whether `write_whole` can write a file; nothing is changed or created.
 
     Raises
     ------
     IsADirectoryError
         If `path` is a folder.
     OSError
-        If nothing may be written in its folder, or in the one in which that would be made.
+        If its folder, or the existing folder in which that would be created, cannot be written to.
     """
     if path.exists() and not path.is_file():
         _refuse_folder(path)
@@ -85,7 +85,7 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _write_through(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a device or a pipe what was first written whole elsewhere."""
+    """Write a complete temporary file to a device or a pipe."""
     with tempfile.TemporaryDirectory(prefix="agegender-") as folder:
         whole = Path(folder) / (path.name or "file")
         write(whole)

@@ -15,12 +15,12 @@ __all__ = ["check_pictures", "table_index"]
 
 
 def check_pictures(X: Any) -> Sequence[Any]:
-    """Return X as a sequence of pictures, or raise an error that says what it is.
+    """Return X as a sequence of pictures, or raise an error that names what it is instead.
 
     Parameters
     ----------
     X : object
-        What a user passes as X. Of a Hugging Face or torch data set, and of columns of bytes, nothing is read here.
+        What a user passes as X. Hugging Face or torch data sets, and columns of bytes, are not read here.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def check_pictures(X: Any) -> Sequence[Any]:
     Raises
     ------
     TypeError
-        If X is a single picture or no sequence.
+        If X is a single picture or not a sequence.
     ValueError
         If it is empty, or an array of another shape than (n_samples, height, width, 3).
 
@@ -67,13 +67,13 @@ def check_pictures(X: Any) -> Sequence[Any]:
 
 
 def _holds_bytes(column: Any) -> bool:
-    """Tell whether a column of polars or pyarrow holds bytes, which a conversion would copy all at once."""
+    """Return whether a column of polars or pyarrow contains bytes; a conversion would copy all of them at once."""
     kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
     return "binary" in kind or "struct" in kind
 
 
 def table_index(X: Any) -> Any:
-    """Return the index that a table about these pictures has: X's own, if it is a pandas Series or frame.
+    """Return the index for a table about these pictures: that of X, if X is a pandas Series or frame.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def table_index(X: Any) -> Any:
     Returns
     -------
     pandas.Index or None
-        None if X has no index: rows are then numbered.
+        None if X has no index; rows are then numbered.
     """
     return X.index if hasattr(X, "iloc") and hasattr(X, "index") else None
 

@@ -9,17 +9,17 @@ __all__ = ["check_row_order"]
 
 
 def check_row_order(X: Any, **others: Any) -> None:
-    """Raise an error where something has the row labels of X in another order.
+    """Raise an error if an argument has the row labels of X in another order.
 
-    Rows are matched by their place, not by their label. What has labels of its own (another set of them), or none,
-    passes.
+    Rows are matched by position, not by label. Arguments with another set of labels, or without labels, are
+    accepted.
 
     Parameters
     ----------
     X : object
-        The data; looked at only if it is a pandas Series or frame.
+        The data; checked only if it is a pandas Series or frame.
     **others : object
-        What has a row for each row of X, by the name of the parameter.
+        Arguments with one row per row of X, by the name of the parameter.
 
     Raises
     ------
@@ -57,5 +57,5 @@ labels are not, y.reset_index(drop=True).
 
 
 def _index(values: Any) -> Any:
-    """Return the index of a pandas Series or frame, None for anything else."""
+    """Return the index of a pandas Series or frame, or None for anything else."""
     return values.index if hasattr(values, "iloc") else None

@@ -1,4 +1,4 @@
-"""Passes over the rows of an array that may be larger than memory: missing rows, equal rows, moments."""
+"""Computations on the rows of an array that may be larger than memory: missing rows, equal rows, moments."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def blocks(n_rows: int, row_shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def release(X: NDArray[Any]) -> None:
-    """Let go of the pages of a memory map that were read; they stay in the system's cache, not in this process."""
+    """Release the pages of a memory map that were read; they stay in the system's cache, not in this process."""
     base = _memory_map(X)
     mapped = getattr(base, "_mmap", None)
-    # A copy-on-write map (mode "c") would lose changes.
+    # A copy-on-write map (mode "c") would lose its changes.
     if base is not None and mapped is not None and base.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def take(X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return a copy of some rows, given in ascending order, that keeps no pages of a memory map.
+    """Return a copy of some rows, given in ascending order, without keeping pages of a memory map.
 
-    The system maps much around each row that is read: of rows spread over a file, in the end the whole file. So the
-    pages are let go of after every few megabytes.
+    The system also maps a large region around each row that is read; for rows spread over a file, this is
+    finally the whole file. Therefore the pages are released after every few megabytes.
     """
     if _memory_map(X) is None:
         return X[rows]
@@ -85,7 +85,7 @@ def find_missing(X: NDArray[Any]) -> NDArray[np.bool_]:
 def row_groups(X: NDArray[Any], groups: Any = None) -> NDArray[np.int64]:
     """Number the sets of rows that belong together: rows that are equal, and rows of one of the user's groups.
 
-    Of a wide row, at most 512 values, evenly spaced, are compared.
+    At most 512 evenly spaced values of a wide row are compared.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ def _user_groups(groups: Any, n_rows: int) -> NDArray[np.int64]:
 def moments(X: NDArray[Any], rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance over the last axis' features (or channels) of the chosen rows of X.
 
-    Of very many rows, 20,000 evenly spaced ones are enough. Features that do not vary get a variance of one, so that
-    standardising leaves them at zero.
+    If there are very many rows, 20,000 evenly spaced ones are used. Constant features get a variance of one,
+    so that they are zero after standardisation.
     """
     rows = rows[:: max(1, len(rows) // SAMPLED_ROWS)]
     n_features = X.shape[-1]
@@ -147,7 +147,7 @@ def moments(X: NDArray[Any], rows: NDArray[np.int64]) -> tuple[NDArray[np.float6
         release(X)
         block_mean = values.mean(axis=0, dtype=np.float64)
         centred = values - block_mean.astype(np.float32)
-        # Chan's update: sums of squares about a mean lose no digits to a large one.
+        # Chan's update: sums of squares about the mean lose no digits if the mean is large.
         shift, total = block_mean - mean, count + len(values)
         squares += np.einsum("ij,ij->j", centred, centred) + shift**2 * (count * len(values) / total)
         mean, count = mean + shift * (len(values) / total), total

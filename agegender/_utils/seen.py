@@ -1,4 +1,4 @@
-"""Which pictures a model was trained on, remembered by eight bytes of each content's digest."""
+"""A record of the pictures that a model was trained on: eight bytes per picture, from its digest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["are_among", "short_digests"]
 
 
 def short_digests(digests: Sequence[bytes | None]) -> NDArray[np.uint64]:
-    """Return the first eight bytes of each digest as a number, sorted, each once.
+    """Return the first eight bytes of each digest as sorted, unique numbers.
 
-    Two different pictures among a million have the same number with a probability of one in 40 million.
+    The probability that two of a million different pictures have the same number is one in 40 million.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def short_digests(digests: Sequence[bytes | None]) -> NDArray[np.uint64]:
 
 
 def are_among(digests: Sequence[bytes | None], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Tell of each picture whether it is among those known.
+    """Return for each picture whether it is among the known ones.
 
     Examples
     --------

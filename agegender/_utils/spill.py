@@ -17,10 +17,10 @@ __all__ = ["reserve", "rows_on_disk"]
 
 @contextmanager
 def rows_on_disk(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[NDArray[Any] | None]:
-    """Give a memory map for rows of more than `limit` bytes, None for fewer.
+    """Yield a memory map for rows of more than `limit` bytes, or None for fewer.
 
-    The file lies in Python's temporary directory (``TMPDIR``). On POSIX it has no name from the start, so that
-    nothing of it is left however the process ends.
+    The file is in Python's temporary directory (``TMPDIR``). On POSIX it never has a name, so that nothing is
+    left, however the process ends.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def rows_on_disk(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[N
     Raises
     ------
     OSError
-        If the disk has not enough space.
+        If there is not enough space on the disk.
 
     Examples
     --------
@@ -53,12 +53,12 @@ def rows_on_disk(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[N
 
 
 def reserve(file: IO[bytes], n_bytes: int) -> None:
-    """Take the disk now: a map that outgrows it while it is written kills the process without a word.
+    """Reserve the disk space now, because a full disk during writing to a map kills the process without a message.
 
     Raises
     ------
     OSError
-        If the disk has not enough space.
+        If there is not enough space on the disk.
     """
     try:
         if hasattr(os, "posix_fallocate"):

@@ -1,4 +1,4 @@
-"""Pictures that lie in a container (a data set's column, an archive, a table) and are read when they are needed."""
+"""Pictures in a container (a data set's column, an archive, a table) that are read when they are needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Container(Protocol):
-    """What gives pictures by their numbers."""
+    """An object that returns pictures by number."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -39,7 +39,7 @@ class Container(Protocol):
 @total_ordering
 @dataclass(frozen=True, eq=False, repr=False)
 class StoredPicture:
-    """A picture's place in a container; the picture itself is read when it is needed, each time anew."""
+    """The position of a picture in a container; the picture is read each time that it is needed."""
 
     container: Container
     index: int
@@ -64,7 +64,7 @@ class StoredPicture:
 
 
 class StoredPictures(Sequence[StoredPicture]):
-    """The pictures of a container, none of which is held.
+    """The pictures of a container, none of which is kept in memory.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class StoredPictures(Sequence[StoredPicture]):
 
 
 class _Part(Sequence[Any]):
-    """A range of a sequence, of which nothing is taken before it is asked for."""
+    """A range of a sequence; items are read when they are requested."""
 
     def __init__(self, whole: Sequence[Any], places: range) -> None:
         self.whole, self.places = whole, places
@@ -99,7 +99,7 @@ class _Part(Sequence[Any]):
 
 
 def part_of(pictures: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
-    """Return some consecutive pictures; of a sequence that makes them when they are asked for, none is made here."""
+    """Return some consecutive pictures; if the sequence creates pictures on request, none is created here."""
     if isinstance(pictures, (list, np.ndarray)):
         return pictures[start:stop]
     return _Part(pictures, range(start, min(stop, len(pictures))))
@@ -107,7 +107,7 @@ def part_of(pictures: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
 
 @dataclass(frozen=True)
 class _Items:
-    """A sequence of which each item holds a picture."""
+    """A sequence whose items contain pictures."""
 
     items: Any
     title: str
@@ -123,7 +123,7 @@ class _Items:
 
 
 def wrapped(pictures: Any) -> Any:
-    """Return a sequence as it is, or where its items hold pictures beside other things, the pictures in them."""
+    """Return a sequence or, if its items contain pictures and other values, only the pictures."""
     if isinstance(pictures, np.ndarray) and pictures.dtype != object:
         return pictures
     first = pictures[0]
@@ -151,7 +151,7 @@ def _is_tensor(item: Any) -> bool:
 
 
 def _of_dict(item: dict[str, Any]) -> Any:
-    """Return the picture in an undecoded one of Hugging Face, or in a row that has one column of pictures."""
+    """Return the picture of an undecoded Hugging Face image, or of a row with one column of pictures."""
     if set(item) <= {"bytes", "path"}:
         return item["path"] if item.get("bytes") is None else item["bytes"]
     for name in ("image", "img", "picture"):
@@ -161,16 +161,16 @@ def _of_dict(item: dict[str, Any]) -> Any:
 
 
 def dataset_pictures(data: Any, column: str | None = None) -> StoredPictures | None:
-    """Return the pictures of a Hugging Face data set, or of one of its columns; None for anything else.
+    """Return the pictures of a Hugging Face data set or of one of its columns, or None for anything else.
 
-    They are read as they are encoded, not decoded: a picture has one identity wherever it lies.
+    They are read in encoded form, so that a picture has the same digest wherever it is stored.
 
     Raises
     ------
     TypeError
         If the data set is a stream.
     ValueError
-        If it is not clear which column has the pictures.
+        If it is not clear which column contains the pictures.
     """
     if type(data).__module__.partition(".")[0] != "datasets":
         return None

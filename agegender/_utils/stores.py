@@ -1,4 +1,4 @@
-"""Stores behind URLs, through fsspec: opened with their own credentials, and tried again if they fail for a time."""
+"""Access to stores behind URLs with fsspec: with their own credentials, and with retries on failure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from agegender._utils.validation import optional_import
 __all__ = ["READS", "StoreError", "exists", "find", "one_at_a_time", "open_place", "put_whole", "tried"]
 
 READS = 32
-"""Pictures that are read from stores at once."""
+"""The number of pictures that are read from stores at the same time."""
 
 TRIES = 6
 FIRST_WAIT = 0.25
-"""Seconds before the second try, doubled before each further one, and lengthened by up to a half at random."""
+"""Seconds before the second try; doubled before each further try, with up to a half added at random."""
 
 _T = TypeVar("_T")
 _ARCHIVES = ("zip://", "tar://")
@@ -35,7 +35,7 @@ _tar_lock = threading.Lock()
 def _after_fork() -> None:
     global _tar_lock
     _tar_lock = threading.Lock()
-    _archives.clear()  # a parent and its children would move one place in one open file
+    _archives.clear()  # parent and children would share one position in one open file
 
 
 after_fork(_after_fork)
@@ -48,16 +48,16 @@ _WORTH_WAITING = frozenset({408, 425, 429})
 
 
 class StoreError(OSError):
-    """What a store says of a place that cannot be read or written; without secrets."""
+    """A store's message about a location that cannot be read or written, without secrets."""
 
 
 def tried(url: str, work: Callable[[Any, str], _T]) -> _T:
-    """Do something with a URL's file system and path; again, with longer and longer waits, where the store fails.
+    """Call a function with a URL's file system and path; if the store fails, retry with increasing waits.
 
     Raises
     ------
     StoreError
-        If it fails for good, or every time; the message is the reason alone, and names no place.
+        If it fails permanently, or every time; the message contains only the reason and not the location.
     """
 
     def attempt() -> _T:
@@ -68,7 +68,7 @@ def tried(url: str, work: Callable[[Any, str], _T]) -> _T:
 
 
 def _told(url: str, work: Callable[[], _T]) -> _T:
-    """Return what work gives; what it raises becomes a `StoreError` that carries no secret, by chain or by text."""
+    """Return the result of `work`; its errors become a `StoreError` without secrets in chain or text."""
     n_tries = 0
     while True:
         n_tries += 1
@@ -80,7 +80,7 @@ def _told(url: str, work: Callable[[], _T]) -> _T:
             final = _is_final(error)
             reason = _reason(error, url, n_tries)
         if final or n_tries >= TRIES:
-            # Outside of the handler: the store's own error, which may show a signed URL, is not chained.
+            # Outside of the handler, so that the store's error, which may contain a signed URL, is not chained.
             raise StoreError(reason)
         time.sleep(FIRST_WAIT * 2 ** (n_tries - 1) * (1 + random.random() / 2))
         _forget(url)
@@ -92,7 +92,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     if not archive or not scheme.startswith(_ARCHIVES):
         system, path = core.url_to_fs(url)
         return system, path
-    # fsspec reads an archive's whole directory again for every file in it.
+    # fsspec would read an archive's whole directory again for every file in it.
     found = _archives.get(archive)
     stamp = _stamp(archive)
     if found is None or found[0] != stamp:
@@ -104,7 +104,7 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _stamp(archive: str) -> Any:
-    """Return what changes when an archive may have changed: of a file its looks, of a URL the minute."""
+    """Return a value that changes if an archive may have changed: a file's metadata, or a URL's minute."""
     if is_url(archive):
         return int(time.monotonic() // 60)
     status = os.stat(archive)
@@ -112,19 +112,19 @@ def _stamp(archive: str) -> Any:
 
 
 def one_at_a_time(system: Any) -> AbstractContextManager[Any]:
-    """Return what to hold while a file system is read that knows one place in its file at a time."""
+    """Return a lock for reading from a file system that has only one position in its file at a time."""
     protocols = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
     return _tar_lock if "tar" in protocols else nullcontext()
 
 
 def _forget(url: str) -> None:
-    """Drop what a file system remembers of sizes: a listing may be older than the file."""
+    """Clear a file system's cached sizes, because a listing may be older than the file."""
     _archives.pop(url.partition("::")[2], None)
     try:
         system, path = _file_system(url)
         system.invalidate_cache(path)
     except Exception:
-        return  # the next try says what is wrong
+        return  # the next try reports the error
 
 
 def _status(error: Exception) -> int | None:
@@ -138,7 +138,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether trying again would give the same."""
+    """Return whether another try would fail in the same way."""
     if isinstance(error, (*_FINAL, ImportError, NotImplementedError, ValueError, TypeError, KeyError)):
         return True
     if "Credential" in type(error).__name__:
@@ -166,7 +166,7 @@ def _reason(error: Exception, url: str, n_tries: int) -> str:
 
 
 def exists(place: str) -> bool:
-    """Tell whether a file is there."""
+    """Return whether a file exists."""
     if not is_url(place):
         return Path(place).is_file()
     try:
@@ -181,11 +181,11 @@ def find(url: str) -> Iterator[str]:
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If there is nothing at the URL.
     """
 
     def listed(system: Any, path: str) -> list[str]:
-        system.invalidate_cache()  # files may have come since the last listing
+        system.invalidate_cache()  # files may have been added since the last listing
         root = system._strip_protocol(path).rstrip("/")
         found = [str(name)[len(root) :].lstrip("/") for name in system.find(path)]
         return sorted(filter(None, found))
@@ -205,7 +205,7 @@ def open_place(place: str) -> IO[bytes]:
     Raises
     ------
     FileNotFoundError
-        If it is a path, and no file is there.
+        If it is a path, and there is no such file.
     StoreError
         If it is a URL that cannot be opened.
     """
@@ -219,14 +219,14 @@ def open_place(place: str) -> IO[bytes]:
 
 
 def put_whole(place: str, write: Callable[[Path], object]) -> None:
-    """Write a file that is whole or not there: under a temporary name first, of a URL on this machine.
+    """Write a file completely or not at all: first to a temporary name, for a URL on this machine.
 
     Parameters
     ----------
     place : str
-        A path or a URL; object stores show a file when all of it has arrived.
+        A path or a URL; object stores show a file only after it has arrived completely.
     write : callable
-        Gets the temporary name, and writes there.
+        Called with the temporary name, to which it writes.
     """
     if not is_url(place):
         write_whole(Path(place), write)

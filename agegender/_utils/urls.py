@@ -1,4 +1,4 @@
-"""Places given by URL: told from paths, joined, and shown without what is secret in them."""
+"""Handling of URLs: telling them from paths, joining them, and showing them without secrets."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TypeGuard
 
 __all__ = ["absolute", "is_url", "join", "name_of", "parent", "public", "redacted", "suffix_of"]
 
-# Chains as fsspec has them: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
+# Chains in the form of fsspec: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]+::)*[A-Za-z][A-Za-z0-9+.\-]+://")
-# A password may hold a slash, so that all up to the last "@" is taken for one; a port is none.
+# A password may contain a slash, so everything up to the last "@" is treated as one; a port is not.
 _PASSWORD = re.compile(r"://[^/@:?\s]*:(?!\d+(?:/|\?|$))[^?\s]*@|://[^/@:?\s]+@")
 _QUERY = re.compile(r"\?(?!…)[^\s'\"<>)]+?(?=::|[\s'\"<>)]|$)")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
 
 
 def is_url(place: object) -> TypeGuard[str]:
-    """Tell whether a place is a URL that fsspec may open, and no path.
+    """Return whether a location is a URL that fsspec may open, and not a path.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def is_url(place: object) -> TypeGuard[str]:
 
 
 def public(url: str) -> str:
-    """Return a URL without its user, password and query, which may hold a signature or a token; a path as it is.
+    """Return a URL without user, password and query, which may contain a signature; a path is not changed.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def public(url: str) -> str:
 
 
 def redacted(text: str, url: str) -> str:
-    """Return a message of a store without the secrets of the URL that it is about, or of any other in it.
+    """Return a store's message without the secrets of the given URL or of other URLs in the message.
 
     Examples
     --------
@@ -64,12 +64,12 @@ def _secrets(url: str) -> list[str]:
 
 
 def absolute(place: str | os.PathLike[str]) -> str:
-    """Return an absolute path; a URL as it is."""
+    """Return an absolute path; a URL is not changed."""
     return place if is_url(place) else os.path.abspath(place)
 
 
 def join(folder: str, name: str) -> str:
-    """Return the place of a name in a folder: of paths as `os.path.join` does, of URLs with a slash.
+    """Return the location of a name in a folder: paths are joined with `os.path.join`, URLs with a slash.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def join(folder: str, name: str) -> str:
 
 
 def parent(url: str) -> str:
-    """Return the folder that a URL's file lies in, without its query.
+    """Return the folder of a URL's file, without the query.
 
     Examples
     --------
@@ -99,18 +99,18 @@ def parent(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Return the last part of a URL: a file's name."""
+    """Return the last part of a URL, which is the file's name."""
     return _split(url)[0].split("://", 1)[1].partition("?")[0].rpartition("/")[2]
 
 
 def suffix_of(place: str | os.PathLike[str]) -> str:
-    """Return how a file's name ends, in lower case."""
+    """Return the suffix of a file's name in lower case."""
     name = name_of(place) if is_url(place) else os.fspath(place)
     return os.path.splitext(name)[1].lower()
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Split a chain into its first link, with caches before it, and the rest."""
+    """Split a chain into its first part, with preceding caches, and the rest."""
     start = url.index("://") + 3
     end = url.find("::", start)
     return (url, "") if end < 0 else (url[:end], url[end:])

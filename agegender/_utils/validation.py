@@ -1,4 +1,4 @@
-"""Checks of parameters; each error names the value, the rule and the remedy."""
+"""Checks of parameters; each error message contains the value, the rule and the remedy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_choice(name: str, value: object, allowed: Iterable[Any], owner: str) -
 
 
 def check_bytes(name: str, value: object, owner: str) -> float:
-    """Return a number of bytes given as such or as text; None is infinity.
+    """Return a number of bytes that is given as a number or as text; None means infinity.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def check_bytes(name: str, value: object, owner: str) -> float:
 
 
 def optional_import(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency, or say which extra installs it."""
+    """Import an optional dependency, or raise an error that names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -87,9 +87,10 @@ def optional_import(module: str, extra: str) -> ModuleType:
 
 
 def home() -> Path:
-    """Return the folder for cached embeddings and carried networks.
+    """Return the folder for cached embeddings and for networks from model files.
 
-    ``AGEGENDER_HOME`` if it is set, and the user's cache directory otherwise. The folder may not exist.
+    It is ``AGEGENDER_HOME`` if this is set, and in the user's cache directory otherwise. The folder may not
+    exist.
     """
     chosen = os.environ.get("AGEGENDER_HOME")
     if chosen:

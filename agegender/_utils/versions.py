@@ -22,7 +22,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a model saved now is made with.
+    """Return the versions that are stored in a model that is saved now.
 
     Examples
     --------
@@ -33,12 +33,12 @@ def versions() -> dict[str, str]:
 
 
 def check_own_version(written: str, kind: str = "model") -> None:
-    """Raise an error for a model of a later agegender, which may have unknown attributes.
+    """Raise an error for a model of a later version of agegender, which may have unknown attributes.
 
     Raises
     ------
     ModelFileError
-        If its release is later than this one; of versions 0.x, if its 0.x is later.
+        If its major version is later than the installed one or, for versions 0.x, if its 0.x is later.
     """
     release = _release(written)
     if release > _release(__version__):
@@ -50,9 +50,9 @@ def check_own_version(written: str, kind: str = "model") -> None:
 
 
 class VersionedState:
-    """Carry the versions inside a pickle, and look at them when it is loaded.
+    """Store the versions inside a pickle, and check them when it is loaded.
 
-    Mixed into an estimator, before ``BaseEstimator``.
+    A mixin for estimators, to be placed before ``BaseEstimator``.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class VersionedState:
 
 
 def _check(written: dict[str, str], kind: str) -> None:
-    """Refuse the state of a later agegender; warn if other versions differ."""
+    """Raise an error for the state of a later agegender; warn if other versions differ."""
     check_own_version(written.get("agegender", "0"), kind)
     here = versions()
     other = [name for name in here if _release(written.get(name, "0")) != _release(here[name])]

@@ -1,4 +1,4 @@
-"""Predictors of age and gender that others trained, as fixed estimators: what your training is to be better than."""
+"""Published predictors of age and gender as fixed estimators, for comparison with your own models."""
 
 from __future__ import annotations
 

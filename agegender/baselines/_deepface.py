@@ -18,42 +18,43 @@ from agegender.faces import Face
 __all__ = ["DeepFaceAgeGender"]
 
 _N_AGES = 101
-# deepface's order is woman, man; that of the loaders here male, female.
+# deepface's order is woman, man; the order of the loaders here is male, female.
 _MALE, _FEMALE = _N_AGES + 1, _N_AGES
 
 
 class DeepFaceAgeGender(FixedEstimator):
-    """deepface's own age and gender models as one fixed estimator: what your training is to be better than.
+    """deepface's own age and gender models as one fixed estimator, for comparison with your own models.
 
-    Two networks of VGG-Face's shape, fed as `deepface.DeepFace.analyze` feeds them (224 × 224, blue first, x/255):
-    one with 101 outputs for the ages, one with two for the genders. Nothing is learnt; ``fit`` finds the weights.
+    There are two networks with the architecture of VGG-Face and the same input as in
+    `deepface.DeepFace.analyze` (224 × 224, BGR, x/255): one with 101 outputs for the ages, one with two for
+    the genders. Nothing is learnt; ``fit`` only finds the weights.
 
     Parameters
     ----------
     faces : {"auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default=None
-        None: each picture is a face crop, shown as it is. Otherwise what finds faces; the largest is turned until the
-        eyes are level and its box is cut out, as deepface does.
+        If None, each picture is a face crop and is used as it is. Otherwise, the face detector; the largest
+        face is rotated until the eyes are level and its box is cut out, as deepface does.
     age_weights, gender_weights : path, default=None
-        The weights files. None looks in deepface's folder, then downloads.
+        The weights files. If None, they are taken from deepface's folder, or downloaded.
     engine : {"auto", "onnx", "keras"}, default="auto"
-        Which form of the weights.
+        The form of the weights.
     batch_size : int, default=32
-        Pictures that pass through the networks at once.
+        Number of pictures per batch.
     cache : "auto", path or None, default="auto"
         Folder of the cache, as in :class:`~agegender.EmbeddingExtractor`.
     n_jobs : int, default=None
-        Threads; None takes every core.
+        Number of threads; None means one per core.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of a picture that cannot be read or has no face.
+        What to do if a picture cannot be read or has no face: raise an error, or return NaN.
     verbose : int, default=0
-        1 shows a progress bar.
+        If 1, show a progress bar.
 
     Attributes
     ----------
     networks_ : list of Backbone
         The age and the gender network that ``fit`` found.
     report_ : ExtractionReport
-        What the last call did.
+        The report of the last call.
 
     See Also
     --------
@@ -129,7 +130,7 @@ def _distributions(rows: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[An
 
 
 def upright_box(pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Return the box of a face, turned about its centre until the eyes are level; what lies outside is black."""
+    """Return the box of a face, rotated about its centre until the eyes are level; pixels outside are black."""
     import cv2
 
     right, left = face.landmarks[0], face.landmarks[1]

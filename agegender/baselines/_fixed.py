@@ -1,4 +1,4 @@
-"""What baselines have in common: pictures in, ages and genders out, nothing learnt."""
+"""The common part of all baselines: prediction of ages and genders from pictures, without training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLOCK = 64
 
 
 class FixedEstimator(BaseEstimator, ABC):
-    """A predictor whose networks others trained; the parameters are documented where it is made public."""
+    """A predictor with published networks; the parameters are documented in the public subclasses."""
 
     faces: FacesParameter
     batch_size: int
@@ -73,7 +73,7 @@ class FixedEstimator(BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples, 2)
-            The age in years and the gender, 0 male, 1 female; NaN where a picture could not be used.
+            The age in years and the gender, 0 male, 1 female; NaN for a picture that could not be used.
         """
         frame = self._frame(self._rows(X, faces), 0.9)
         return frame[["age", "gender"]].to_numpy(dtype=np.float64)
@@ -81,7 +81,7 @@ class FixedEstimator(BaseEstimator, ABC):
     def predict_frame(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own", coverage: float = 0.9
     ) -> Any:
-        """Return a table: age, age_low, age_high (years), gender, gender_proba; NaN for what the network leaves open.
+        """Return a table: age, age_low, age_high (years), gender, gender_proba; NaN for values without prediction.
 
         Parameters
         ----------
@@ -100,13 +100,13 @@ class FixedEstimator(BaseEstimator, ABC):
     def predict_faces(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own", coverage: float = 0.9
     ) -> Any:
-        """Return a table with a row for every face of every picture.
+        """Return a table with one row per face of all pictures.
 
         Parameters
         ----------
         X : sequence of pictures
         faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
-            What finds faces; "own" is the parameter `faces`, or "auto" where that is None.
+            The face detector; "own" is the parameter `faces`, or "auto" if that is None.
         coverage : float, default=0.9
             As in :meth:`predict_frame`.
 
@@ -150,7 +150,7 @@ class FixedEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _find_networks(self) -> list[Backbone]:
-        """Return the networks whose outputs are a row, in their order."""
+        """Return the networks whose outputs form a row, in this order."""
 
     @abstractmethod
     def _cut(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
@@ -158,10 +158,10 @@ class FixedEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _frame(self, rows: NDArray[np.floating], coverage: float) -> Any:
-        """Read the networks' numbers: a table of predictions."""
+        """Convert the networks' outputs to a table of predictions."""
 
     def _rows(self, X: Any, faces: FacesParameter | Literal["own"]) -> NDArray[np.float32]:
-        """Return the networks' numbers, a row per picture; NaN for one that could not be used."""
+        """Return the networks' outputs, one row per picture; NaN for a picture that could not be used."""
         pictures = check_pictures(X)
         wanted = self.faces if faces == "own" else faces
         if wanted is None:
@@ -177,7 +177,7 @@ class FixedEstimator(BaseEstimator, ABC):
     def _every_face(
         self, pictures: Sequence[Any], wanted: FacesParameter, *, largest: bool
     ) -> tuple[list[list[Face]], NDArray[np.float32]]:
-        """Return the faces of each picture, or only the largest, and a row per face."""
+        """Return the faces of each picture, or only the largest, and one row per face."""
         started = time.perf_counter()
         finder = FaceFinder(load_detector("auto" if wanted is None else wanted), open_cache(self.cache))
         extractor = self._extractor(0)
@@ -223,7 +223,7 @@ class FixedEstimator(BaseEstimator, ABC):
         return Failure(index, error.picture, error.reason)
 
     def _extractor(self, verbose: int) -> EmbeddingExtractor:
-        """Return what gives the networks' outputs side by side."""
+        """Return an extractor that concatenates the networks' outputs."""
         networks = getattr(self, "networks_", None) or self._find_networks()
         return EmbeddingExtractor(
             networks[0] if len(networks) == 1 else tuple(networks),

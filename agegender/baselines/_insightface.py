@@ -26,34 +26,35 @@ _SHOWN = 1.5  # of the box's longer side
 class InsightFaceAgeGender(FixedEstimator):
     """InsightFace's ``genderage.onnx`` as a fixed estimator: one age, one gender, no distribution.
 
-    A face is shown as `insightface.app.FaceAnalysis` shows it: a square of one and a half times the box's longer side
-    around its centre, 96 × 96 RGB, not turned. Its weights are for non-commercial research only.
+    The input is the same as in `insightface.app.FaceAnalysis`: a square of one and a half times the box's
+    longer side around its centre, 96 × 96 RGB, not rotated. The weights are for non-commercial research only.
 
     Parameters
     ----------
     pack : str, default="buffalo_l"
         The pack in InsightFace's folder (``$INSIGHTFACE_HOME/models``) that the file is taken from.
     faces : {"auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default=None
-        None: each picture is a face crop, shown as it is. Otherwise what finds faces; the largest is used.
+        If None, each picture is a face crop and is used as it is. Otherwise, the face detector; the largest
+        face is used.
     weights : path, default=None
-        The file, in place of a pack's.
+        The file, if it is not taken from a pack.
     batch_size : int, default=64
-        Pictures that pass through the network at once.
+        Number of pictures per batch.
     cache : "auto", path or None, default="auto"
         Folder of the cache, as in :class:`~agegender.EmbeddingExtractor`.
     n_jobs : int, default=None
-        Threads; None takes every core.
+        Number of threads; None means one per core.
     on_error : {"raise", "nan"}, default="raise"
-        What becomes of a picture that cannot be read or has no face.
+        What to do if a picture cannot be read or has no face: raise an error, or return NaN.
     verbose : int, default=0
-        1 shows a progress bar.
+        If 1, show a progress bar.
 
     Attributes
     ----------
     networks_ : list of Backbone
         The network that ``fit`` found.
     report_ : ExtractionReport
-        What the last call did.
+        The report of the last call.
 
     See Also
     --------
@@ -127,7 +128,7 @@ class InsightFaceAgeGender(FixedEstimator):
 
 
 def square_around(pixels: NDArray[np.uint8], face: Face, side: int) -> NDArray[np.uint8]:
-    """Return the square of one and a half times a face's longer side, brought to `side` pixels; black outside."""
+    """Return the square of 1.5 times a face's longer side, scaled to `side` pixels; pixels outside are black."""
     import cv2
 
     scale = side / (max(face.width, face.height) * _SHOWN)

@@ -14,17 +14,17 @@ BASELINES: dict[str, type[DeepFaceAgeGender] | type[InsightFaceAgeGender]] = {
     "deepface": DeepFaceAgeGender,
     "insightface": InsightFaceAgeGender,
 }
-"""The estimators by the names that the command line knows."""
+"""The estimators by their names on the command line."""
 
 
 def load_baseline(name: str, **parameters: Any) -> DeepFaceAgeGender | InsightFaceAgeGender:
-    """Return a predictor that others trained, its weights found.
+    """Return a published predictor after finding its weights.
 
     Parameters
     ----------
     name : {"deepface", "insightface"}
     **parameters
-        Of the class.
+        Parameters of the class.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def load_baseline(name: str, **parameters: Any) -> DeepFaceAgeGender | InsightFa
 
     See Also
     --------
-    agegender.load_pretrained : The model that comes with this package.
+    agegender.load_pretrained : The model in this package.
 
     Examples
     --------

@@ -33,7 +33,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """Commands that explain after Ctrl-C how to continue; typer alone drops the notes of an interrupt."""
+    """Commands that explain after Ctrl-C how to continue; typer itself drops the notes of an interrupt."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -36,16 +36,16 @@ def save(model: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """Load a fitted model in the form that the file's ending names.
+    """Load a fitted model in the format that belongs to the file's suffix.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        If it holds something else than a fitted pipeline, or nothing that can be read.
+        If it does not contain a fitted pipeline, or cannot be read.
     """
-    if path.suffix != _EXPORTED:  # load_model says what such a file is
+    if path.suffix != _EXPORTED:  # load_model explains what such a file is
         check_ending(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -65,7 +65,7 @@ def _unpickled(path: Path) -> Any:
         return joblib.load(path)
     except AgeGenderError:
         raise
-    except Exception as error:  # a pickle raises whatever the code in it trips over
+    except Exception as error:  # the code in a pickle can raise any error
         said = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelFileError(
             f"{path} cannot be loaded by joblib ({type(error).__name__}: {said}). It is damaged, or no file of "
@@ -74,7 +74,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _checked(model: Any, path: Path) -> Any:
-    """Return a model that commands can use, or say what the file holds instead."""
+    """Return a model that commands can use, or raise an error that says what the file contains instead."""
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
@@ -99,7 +99,7 @@ def _checked(model: Any, path: Path) -> Any:
 
 
 def load_or_pretrained(path: Path | None) -> Any:
-    """Load a fitted model, or without a path the one that comes with the package; errors as in `load`."""
+    """Load a fitted model or, without a path, the model in the package; errors as in `load`."""
     if path is not None:
         return load(path)
     from agegender.pretrained import load_pretrained

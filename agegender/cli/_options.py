@@ -133,12 +133,12 @@ def cache_folder(cache: str) -> Iterator[str]:
 
 
 def place(text: str) -> Path | str:
-    """Return a path, or a URL as text: `Path` would shorten its slashes."""
+    """Return a path, or a URL as text, because `Path` would shorten its slashes."""
     return text if is_url(text) else Path(text)
 
 
 def is_folder(given: Path | str) -> bool:
-    """Tell whether a place is a folder; a URL is one where it does not end like a table."""
+    """Return whether a location is a folder; a URL is a folder if it does not end like a table."""
     if isinstance(given, Path):
         return given.is_dir()
     return suffix_of(given) not in (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz", ".xz", ".bz2", ".zst")
@@ -147,7 +147,7 @@ def is_folder(given: Path | str) -> bool:
 def find_pictures(given: Sequence[Path | str]) -> list[str]:
     """Return the files and URLs given, and every picture inside the folders given.
 
-    A URL without a picture's ending is that of a folder, unless it has a query.
+    A URL without a picture's suffix is the URL of a folder, unless it has a query.
     """
     from agegender.images import SUFFIXES
 

@@ -15,13 +15,13 @@ from rich.text import Text
 if TYPE_CHECKING:
     from agegender.extractor import ExtractionReport
 
-# What is printed holds names of files, layers and people's columns: nothing in it is markup.
+# The output contains names of files, layers and users' columns, which must not be read as markup.
 out_console = Console(markup=False, emoji=False, highlight=False)
 err_console = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 def tell(text: str) -> None:
-    """Print on standard output what a command was asked for."""
+    """Print the result of a command on standard output."""
     out_console.print(text, soft_wrap=True)
 
 
@@ -32,14 +32,14 @@ def say(text: str, quiet: bool = False) -> None:
 
 
 def complain(label: str, text: str) -> None:
-    """Tell on standard error what went wrong."""
+    """Print an error message on standard error."""
     err_console.print(Text.assemble((f"{label}:", "red"), f" {text}"), soft_wrap=True)
 
 
 def shown(path: str | os.PathLike[str], width: int | None = None) -> str:
-    """Return a path as it is shown: relative to the working directory, and shortened in the middle to a width.
+    """Return a path for display: relative to the working directory, and shortened in the middle to a width.
 
-    Folders in the middle go first, then the middle of the name.
+    Folders in the middle are left out first, then the middle of the name.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What ``agegender train --shards`` does: no picture is opened."""
+"""The implementation of ``agegender train --shards``, which opens no pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def train_on_shards(
     from agegender.pipeline import AgeGenderPipeline
     from agegender.shards import open_shards, shard_extractor
 
-    # Before hours of training: can a whole predictor be made of it?
+    # Before hours of training, check that a complete predictor can be made from it.
     extractor = None if out is None else shard_extractor(folder, backbone)
     rows = open_shards(folder, labels, group=group, verbose=0 if quiet else 1)
     say(f"{len(rows.data):,} rows of {rows.made_of['backbone']}, {len(rows.excluded):,} left out.", quiet)
@@ -48,7 +48,7 @@ def train_on_shards(
 
 
 def network_named(name: str, color: str | None, mean: float | None, scale: str | None) -> Any:
-    """Return the network that --backbone gives for shards: a file's, else None, for the footers name it."""
+    """Return the network of --backbone if it is a file; otherwise None, because the footers name the network."""
     return backbone_of(name, color, mean, scale) if name.lower().endswith(".onnx") else None
 
 
@@ -63,7 +63,7 @@ def _cross_validate(classifier: AgeGenderClassifier, rows: Any, folds: int, seed
     splits = AgeGenderKFold(folds, random_state=seed).split(names, rows.target, rows.groups)
     for number, (training, test) in enumerate(splits, 1):
         say(f"Fold {number} of {folds} …", quiet)
-        # Rows of weight zero are not trained on: no fold is copied out of the file.
+        # Rows of weight zero are not trained on, so that no fold has to be copied from the file.
         weights = np.zeros(len(rows.data))
         weights[training] = 1
         fitted = clone(classifier).fit(rows.data, rows.target, sample_weight=weights, groups=rows.groups)

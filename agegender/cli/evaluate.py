@@ -83,7 +83,7 @@ def evaluate(
 
 
 def _fitted(model: Path, faces: str) -> Any:
-    """Load a model, or make the baseline that is asked for in its place."""
+    """Load a model, or make the baseline that is given instead."""
     from agegender.baselines import BASELINES
 
     if str(model) in BASELINES and not model.is_file():
@@ -103,7 +103,7 @@ def _baseline(name: str, faces: str) -> Any:
 
 
 def _tell(fitted: Any, quiet: bool) -> None:
-    """Let a model go on past pictures that it cannot use, and show its progress."""
+    """Set a model to continue after pictures that it cannot use, and to show its progress."""
     getattr(fitted, "extractor_", fitted).set_params(on_error="nan", verbose=0 if quiet else 1)
 
 

@@ -116,7 +116,7 @@ def _load(
             data, path=path, age=age, gender=gender, group=person, corrections=corrections, check_files=True
         )
         if person is not None:
-            # Pictures of one person share a group; the number stands for the name.
+            # Pictures of one person share a group; the number represents the name.
             faces.frame["person"] = faces.frame["group"]
     say(
         f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out, {len(faces.corrected):,} corrected.",

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Columns of a screen from which on every column is shown.
+# Screen width, in characters, from which every column is shown.
 _WIDE = 160
-# Letters of the terms on a narrower one.
+# Characters of the licence on a narrower screen.
 _TERMS = 15
 
 
@@ -56,7 +56,7 @@ def _known(name: str, names: list[str]) -> str:
 
 
 def _print_all(table: pd.DataFrame) -> None:
-    """Print a line per network, with as many columns as the screen has room for."""
+    """Print one line per network, with as many columns as fit on the screen."""
     from rich import box
     from rich.table import Column, Table
 
@@ -102,7 +102,7 @@ def _print_one(row: pd.Series) -> None:
 
 
 def _whole(value: Any) -> str:
-    """Return a whole number as text; empty where it is not known."""
+    """Return a whole number as text, or empty text if it is not known."""
     import pandas as pd
 
     return "" if value is pd.NA else str(int(value))

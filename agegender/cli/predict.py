@@ -20,7 +20,7 @@ from agegender.cli._output import end_with_failures, gender_word, out_console, s
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of a picture's path so many letters are shown, however narrow the screen is.
+# The smallest number of characters of a picture's path, however narrow the screen is.
 _LEAST_NAME = 14
 
 
@@ -109,7 +109,7 @@ def _print_table(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]
 
 
 def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
-    """Return what stands in a row of the table behind the picture's name."""
+    """Return the values of a row of the table after the picture's name."""
     if "error" in row:
         return ["–"] * (5 if boxed else 4)
     where = [f"{row['x']:.0f},{row['y']:.0f} {row['width']:.0f}×{row['height']:.0f}"] if boxed else []

@@ -130,7 +130,7 @@ def train(
 
 
 def _check_sources(directory: object, shards: object, labels: object) -> None:
-    """Raise an error unless there is one thing to train on."""
+    """Raise an error unless there is exactly one source of training data."""
     if (shards is None) != (labels is None):
         raise ValueError("--shards and --labels go together: rows, and a table of their ages and genders.")
     if (directory is None) == (shards is None):

@@ -28,7 +28,7 @@ from agegender.model_selection import connected_groups, duplicate_groups, groupe
 from agegender.pipeline import AgeGenderPipeline
 
 LEAST_HELD_OUT = 40
-"""Fewer held-out pictures give neither weights nor intervals."""
+"""The smallest number of held-out pictures for weights and intervals."""
 
 _Faces = FacesParameter | Literal["own"]
 _Distributions = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -40,18 +40,19 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
     The distributions over ages and genders are averaged. The weights are those with the smallest loss on held-out
     pictures, and the intervals are calibrated for the average, on other held-out pictures.
 
-    In prediction, a picture is decoded, and its face found, once for all models whose extractors agree in everything
-    but networks and layers, and a network that several of them read runs once. Models that read maps or pixels are
-    passes of their own.
+    In prediction, each picture is decoded, and its face is detected, once for all models whose extractors
+    differ only in networks and layers. A network that several of these models read runs once. Models that
+    read maps or pixels need a separate pass.
 
     Parameters
     ----------
     models : sequence of AgeGenderPipeline
-        They need the same ``max_age``.
+        The models, which need the same ``max_age``.
     prefit : bool, default=False
-        If False, `fit` trains copies of the models on a part of the pictures and holds out the rest. If True, the
-        models are fitted and used as they are, and `fit` takes held-out pictures that none of them has seen. Since
-        ``clone`` removes what was fitted, an ensemble with ``prefit=True`` cannot be cross-validated.
+        If False, `fit` trains copies of the models on a part of the pictures and holds out the rest. If True,
+        the models are fitted and used as they are, and `fit` takes held-out pictures that none of them has
+        seen. Since ``clone`` removes fitted attributes, an ensemble with ``prefit=True`` cannot be
+        cross-validated.
     held_out_fraction : float, default=0.1
         The part of the pictures that `fit` holds out if `prefit` is False.
     random_state : int or None, default=0
@@ -110,7 +111,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
     def fit(
         self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Self:
-        """Train the models (unless ``prefit``), weigh and calibrate their average.
+        """Train the models (unless ``prefit``), then find the weights of their average and calibrate it.
 
         Parameters
         ----------

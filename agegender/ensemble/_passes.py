@@ -1,4 +1,4 @@
-"""The extractors of several pipelines as few passes over the pictures: one decode per picture where they agree."""
+"""Combine the extractors of several pipelines to few passes, so that each picture is decoded only once if possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AT_ONCE = 64
 
 @dataclass
 class Pass:
-    """One extractor, and which models read which of its columns.
+    """One extractor, and the columns that each model reads.
 
     Parameters
     ----------
@@ -76,10 +76,11 @@ class _Group:
 
 
 def passes_of(models: Sequence[AgeGenderPipeline]) -> list[Pass]:
-    """Return the passes that give every model its rows.
+    """Return the passes that compute the rows of every model.
 
-    Models whose extractors show networks the same squares, and read flat layers, share one: the picture is decoded
-    and its face found once for all, and a network that several models read runs once.
+    Models share a pass if their extractors give networks the same squares and they read flat layers. Then
+    each picture is decoded and its face is detected once for all of them, and a network that several models
+    read runs once.
     """
     groups: dict[Any, _Group] = {}
     for number, model in enumerate(models):

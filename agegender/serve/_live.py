@@ -1,4 +1,4 @@
-"""A camera over a WebSocket: the newest frame is used, older ones are dropped, faces are tracked and smoothed.
+"""A camera over a WebSocket: only the newest frame is used; faces are tracked, predictions are smoothed.
 
 The client sends a first message as text, JSON with the parameters of ``/v1/predict`` (and ``key``, if the
 service has keys), then frames as binary messages, each an encoded picture. The service sends one text message
