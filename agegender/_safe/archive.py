@@ -23,7 +23,7 @@ _ENCRYPTED = 0x1
 
 
 def pack(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
-    """Return a zip file of members and a manifest with the sha256 and size of each; the bytes are reproducible."""
+    """Return a reproducible zip file of members and a manifest with the sha256 and size of each."""
     listed = {name: {"sha256": _sha256(content), "size": len(content)} for name, content in members.items()}
     text = json.dumps({**manifest, "members": listed}, indent=1, sort_keys=True, allow_nan=False)
     content = io.BytesIO()

@@ -67,7 +67,7 @@ def check_pictures(X: Any) -> Sequence[Any]:
 
 
 def _holds_bytes(column: Any) -> bool:
-    """Return whether a column of polars or pyarrow contains bytes; a conversion would copy all of them at once."""
+    """Return whether a polars or pyarrow column contains bytes; a conversion would copy all of them."""
     kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
     return "binary" in kind or "struct" in kind
 

@@ -27,7 +27,7 @@ def blocks(n_rows: int, row_shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def release(X: NDArray[Any]) -> None:
-    """Release the pages of a memory map that were read; they stay in the system's cache, not in this process."""
+    """Release the pages of a memory map that were read; they stay only in the system's cache."""
     base = _memory_map(X)
     mapped = getattr(base, "_mmap", None)
     # A copy-on-write map (mode "c") would lose its changes.

@@ -80,7 +80,7 @@ def _told(url: str, work: Callable[[], _T]) -> _T:
             final = _is_final(error)
             reason = _reason(error, url, n_tries)
         if final or n_tries >= TRIES:
-            # Outside of the handler, so that the store's error, which may contain a signed URL, is not chained.
+            # Outside of the handler: the store's error may contain a signed URL and must not be chained.
             raise StoreError(reason)
         time.sleep(FIRST_WAIT * 2 ** (n_tries - 1) * (1 + random.random() / 2))
         _forget(url)

@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 __all__ = ["absolute", "is_url", "join", "name_of", "parent", "public", "redacted", "suffix_of"]
 
-# Chains in the form of fsspec: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
+# Chains of fsspec: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]+::)*[A-Za-z][A-Za-z0-9+.\-]+://")
 # A password may contain a slash, so everything up to the last "@" is treated as one; a port is not.
 _PASSWORD = re.compile(r"://[^/@:?\s]*:(?!\d+(?:/|\?|$))[^?\s]*@|://[^/@:?\s]+@")

@@ -38,7 +38,7 @@ def check_own_version(written: str, kind: str = "model") -> None:
     Raises
     ------
     ModelFileError
-        If its major version is later than the installed one or, for versions 0.x, if its 0.x is later.
+        If its release is later than the installed one; for versions 0.x, if its 0.x is later.
     """
     release = _release(written)
     if release > _release(__version__):

@@ -130,7 +130,7 @@ def _distributions(rows: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[An
 
 
 def upright_box(pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Return the box of a face, rotated about its centre until the eyes are level; pixels outside are black."""
+    """Return a face's box, rotated about its centre until the eyes are level; pixels outside are black."""
     import cv2
 
     right, left = face.landmarks[0], face.landmarks[1]

@@ -128,7 +128,7 @@ class InsightFaceAgeGender(FixedEstimator):
 
 
 def square_around(pixels: NDArray[np.uint8], face: Face, side: int) -> NDArray[np.uint8]:
-    """Return the square of 1.5 times a face's longer side, scaled to `side` pixels; pixels outside are black."""
+    """Return a square of 1.5 times a face's longer side, scaled to `side` pixels; outside is black."""
     import cv2
 
     scale = side / (max(face.width, face.height) * _SHOWN)

@@ -48,7 +48,7 @@ def train_on_shards(
 
 
 def network_named(name: str, color: str | None, mean: float | None, scale: str | None) -> Any:
-    """Return the network of --backbone if it is a file; otherwise None, because the footers name the network."""
+    """Return the network of --backbone if it is a file; otherwise None, because the footers name it."""
     return backbone_of(name, color, mean, scale) if name.lower().endswith(".onnx") else None
 
 

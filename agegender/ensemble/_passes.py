@@ -1,4 +1,4 @@
-"""Combine the extractors of several pipelines to few passes, so that each picture is decoded only once if possible."""
+"""Combine the extractors of several pipelines to few passes: one decode per picture if they agree."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 __all__ = ["mixture", "mixture_weights"]
 
 PRIOR_PICTURES = 10.0
-"""Prior of equal weights, as a number of pictures per model; it limits the influence of small held-out sets."""
+"""Prior of equal weights, in pictures per model; it limits the influence of small held-out sets."""
 
 _STEPS = 500
 _ENOUGH = 1e-7

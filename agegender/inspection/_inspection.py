@@ -63,7 +63,7 @@ class FacesInspection(InspectionTables):
     persons : DataFrame
         Persons whose ages differ by 30 years or more, or who have both genders.
     leaks : DataFrame
-        Pairs of a picture and its copy in the other set: ``kind``, ``similarity``.
+        Pairs of a picture and its copy or near-copy in the other set: ``kind``, ``similarity``.
     unreadable : DataFrame
         ``row``, ``picture``, ``reason``.
     excluded : DataFrame
