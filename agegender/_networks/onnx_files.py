@@ -263,8 +263,9 @@ def _measure_shapes(graph: OnnxGraph, source: str) -> OnnxGraph:
     model = ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.output[:]
-    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in unknown)
     try:
+        # A damaged file may give tensors names that are no text.
+        model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in unknown)
         found = _session(model).run(unknown, {graph.input: _some_pictures(graph, 3)})
     except Exception as error:  # onnxruntime raises errors of many kinds
         raise WeightsError(f"{source} cannot run on ONNX Runtime: {_first_line(error)}.") from error

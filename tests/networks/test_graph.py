@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from networks import NETWORKS, SIDE, Builder, plain_run
 from onnx import TensorProto, helper
@@ -257,6 +257,7 @@ def test_a_network_without_an_embedding_is_refused() -> None:
 @given(
     cut=st.integers(0, 100), flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4)
 )
+@example(cut=100, flips=[(10, 0), (140, 128)])
 def test_damaged_files_raise_the_package_s_own_error_or_none(cut, flips) -> None:
     content = bytearray(networks.plain().SerializeToString())
     for place, value in flips:
