@@ -50,7 +50,7 @@ def try_out(
     side : tuple of int or None
         Height and width of the pictures; None if these are open.
     coverage : float or None
-        None where it is an input.
+        None if it is an input of the model.
     exact : bool
         Whether the numbers should equal the pipeline's, except for rounding.
 

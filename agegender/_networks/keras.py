@@ -127,7 +127,7 @@ def keras_layers(model: Any) -> Layers:
 
 
 def keras_junctions(model: Any) -> list[str]:
-    """Return, in order, the layers that join branches and through which everything passes: where a network is cut."""
+    """Return, in order, the layers that join branches and through which every path passes; cuts are there."""
     made_by = {op.name: op for op in _made_by(model).values()}
     return [name for name in keras_path(model) if len(_inputs(made_by[name])) > 1]
 

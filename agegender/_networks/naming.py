@@ -43,7 +43,7 @@ def published_name(given: str) -> str | None:
 
 
 def find_by_name(given: str, weights: Weights, engine: Engine) -> dict[str, Any] | None:
-    """Return the fields of the backbone that a published or shipped network's name stands for; None for other names.
+    """Return the fields of a published or shipped network's backbone by its name; None for other names.
 
     Raises
     ------

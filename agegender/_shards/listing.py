@@ -20,7 +20,7 @@ _TEXTS = (".txt", ".lst", ".list")
 
 
 def listed(source: str, column: str) -> tuple[str, Iterator[str]]:
-    """Return a list's base for relative paths, and its pictures; see :func:`~agegender.shards.list_pictures`."""
+    """Return a list's base for relative paths, and its pictures; see `agegender.shards.list_pictures`."""
     suffix = suffix_of(source)
     if not is_url(source):
         if Path(source).is_dir():

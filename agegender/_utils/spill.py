@@ -53,7 +53,7 @@ def rows_on_disk(shape: tuple[int, ...], dtype: str, limit: float) -> Iterator[N
 
 
 def reserve(file: IO[bytes], n_bytes: int) -> None:
-    """Reserve the disk space now, because writing to a map on a full disk kills the process without a message.
+    """Reserve the disk space now: writing to a map on a full disk kills the process without a message.
 
     Raises
     ------

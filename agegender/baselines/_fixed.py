@@ -81,7 +81,7 @@ class FixedEstimator(BaseEstimator, ABC):
     def predict_frame(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own", coverage: float = 0.9
     ) -> Any:
-        """Return a table: age, age_low, age_high (years), gender, gender_proba; NaN if there is no prediction.
+        """Return a table: age, age_low, age_high (years), gender, gender_proba; NaN for missing predictions.
 
         Parameters
         ----------

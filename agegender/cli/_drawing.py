@@ -96,7 +96,7 @@ def _write(
 def _place(
     box: Box, label: tuple[float, float], size: tuple[int, int], others: list[Box]
 ) -> tuple[float, float]:
-    """Return the position where a label covers least: above the face, below it, or inside its box."""
+    """Return the position at which a label covers least: above the face, below it, or inside its box."""
     width, height = label
     rows = (box[1] - height, box[3], box[3] - height, box[1])
     columns = (box[0], (box[0] + box[2] - width) / 2, box[2] - width)

@@ -20,9 +20,9 @@ def download(
     ] = "auto",
     quiet: QuietOption = False,
 ) -> None:
-    """Fetch weights beforehand, verify them, and say where they lie; what is there already is verified.
+    """Download weights in advance, verify them, and print their paths; existing files are only verified.
 
-    For containers and machines without a connection later on. DEEPFACE_HOME moves the folder.
+    This is for containers and for machines that will have no connection. DEEPFACE_HOME moves the folder.
 
     Example: `agegender download arcface yunet`
     """

@@ -52,7 +52,7 @@ def evaluate(
     ] = "none",
     quiet: QuietOption = False,
 ) -> None:
-    """Test a model on labelled pictures that it has not seen; write a report by group, and beside baselines.
+    """Test a model on held-out labelled pictures; write a report by group and in comparison with baselines.
 
     Example: `agegender evaluate model.agegender UTKFace/ --baseline deepface --out report/`
     """

@@ -71,7 +71,7 @@ def inspect(
 ) -> None:
     """Look for wrong labels, copies, bad pictures, gaps and leaks in labelled faces.
 
-    Stopped by Ctrl-C, it goes on where it was when it is started again.
+    If it is stopped with Ctrl-C and started again, it continues from there.
 
     Example: `agegender inspect UTKFace/ --out report/ --against test/`
     """

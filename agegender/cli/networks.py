@@ -26,8 +26,8 @@ def networks(
 ) -> None:
     """List every network by name: whether its file is here and where, its size, terms, input and embedding.
 
-    What its layers are worth is told where it was measured, and of each what its numbers were compared with. Nothing
-    is downloaded.
+    The list also contains the accuracy of heads on its layers, if it was measured, and how its numbers were
+    checked. Nothing is downloaded.
 
     Example: `agegender networks --here`
     """

@@ -38,9 +38,9 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Serve a page with a camera and an HTTP service, by default for this machine alone.
+    """Serve a page with a camera and an HTTP service, by default only for this machine.
 
-    Nothing of a picture is stored or logged. Ctrl-C stops, once what runs is finished.
+    Nothing of a picture is stored or logged. After Ctrl-C, it finishes running requests and stops.
 
     Examples: `agegender serve --open` ·
     `agegender serve --model model.agegender --host 0.0.0.0 --api-key-file keys.txt --allow-host faces.example.org` ·

@@ -268,7 +268,7 @@ def _look(pixels: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def _border(grey: NDArray[np.uint8]) -> float:
-    """Return the share of a picture that lies in black rows and columns at its edges."""
+    """Return the share of a picture in black rows and columns at its edges."""
     rows, columns = (np.flatnonzero(grey.max(axis=axis) > DARK) for axis in (1, 0))
     if not len(rows) or not len(columns):
         return 1.0
