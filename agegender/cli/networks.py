@@ -26,8 +26,8 @@ def networks(
 ) -> None:
     """List every network by name: whether its file is here and where, its size, terms, input and embedding.
 
-    The list also contains the accuracy of heads on its layers, if it was measured, and how its numbers were
-    checked. Nothing is downloaded.
+    The list also contains the accuracy of heads on a network's layers, if it was measured, and how the
+    network's numbers were checked. Nothing is downloaded.
 
     Example: `agegender networks --here`
     """
