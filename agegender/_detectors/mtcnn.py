@@ -1,6 +1,6 @@
 """MTCNN, a face detector of three small networks, on ONNX Runtime.
 
-The weights are read from a file of the ``mtcnn`` wheel. The package itself is not imported, because it runs on
+The weights are read from a file of the ``mtcnn`` wheel. The package itself is not imported, because it uses
 TensorFlow, whose import takes ten seconds.
 """
 
@@ -31,7 +31,7 @@ WEIGHTS = {
     "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
     "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
-# The proposal network sees 12 × 12 pixels, and moves in steps of 2.
+# The proposal network takes windows of 12 × 12 pixels, with a step of 2.
 CELL, STRIDE = 12, 2
 SHRINK = 0.709
 SMALLEST = 20
@@ -83,7 +83,7 @@ class Mtcnn:
 
 
 def _propose(pixels: NDArray[np.uint8]) -> Boxes:
-    """Run the proposal network over an image pyramid: boxes (n, 5) of left, top, right, bottom and score."""
+    """Run the proposal network on an image pyramid; return boxes (n, 5): left, top, right, bottom, score."""
     found = [np.empty((0, 5))]
     scale = CELL / SMALLEST
     while min(pixels.shape[:2]) * scale >= CELL:
@@ -140,9 +140,9 @@ def _square(boxes: Boxes) -> Boxes:
 
 
 def _suppress(boxes: Boxes, overlap: float, *, of_smaller: bool = False) -> Boxes:
-    """Of overlapping boxes, keep the best one; sorted by score.
+    """Keep the best one of overlapping boxes; the result is sorted by score.
 
-    The overlap is the share of the two boxes' union, or of the smaller box.
+    The overlap is a fraction of the two boxes' union, or of the smaller box.
     """
     boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
     areas = np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1)
@@ -243,7 +243,7 @@ def _read_weights(name: str) -> list[NDArray[np.float32]]:
 
 
 class _Graph:
-    """An ONNX graph in the making, its weights taken from a list of Keras arrays in their order."""
+    """An ONNX graph that is being built; its weights are taken in order from a list of Keras arrays."""
 
     def __init__(self, weights: list[NDArray[np.float32]]) -> None:
         self.weights = iter(weights)
@@ -277,7 +277,7 @@ class _Graph:
         return self.add("Gemm", tensor, next(self.weights), next(self.weights))
 
     def flatten(self, tensor: str) -> str:
-        """Flatten by columns first, the order in which the networks were trained."""
+        """Flatten with columns first, as in the training of the networks."""
         return self.add("Flatten", self.add("Transpose", tensor, perm=[0, 3, 2, 1]))
 
     def build(self, outputs: Sequence[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""InsightFace's face detector SCRFD: where its files are, and how its outputs are read."""
+"""InsightFace's face detector SCRFD: finding its files and decoding its outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["Scrfd", "find_scrfd", "is_scrfd", "locate_scrfd"]
 
-# Under their folders, the larger and better ones first.
+# Paths inside the folders, with the larger and more accurate networks first.
 _IN_PACKS = (
     "buffalo_l/det_10g.onnx",
     "antelopev2/scrfd_10g_bnkps.onnx",
@@ -31,14 +31,15 @@ _OF_UNIFACE = ("scrfd_10g.onnx", "scrfd_500m.onnx")
 _MEAN, _SCALE = 127.5, 1 / 128
 _SIDE = 640
 _OVERLAP = 0.4
-# Number of outputs: scores, boxes and landmarks at each stride, and how many anchors stand at one place.
+# By the number of outputs (scores, boxes and landmarks per stride): the strides, and the number of anchors
+# per cell.
 _LAYOUTS = {9: ((8, 16, 32), 2), 15: ((8, 16, 32, 64, 128), 1)}
 _WITHOUT_LANDMARKS = (6, 10)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a graph's outputs are to be read."""
+    """The layout of a graph's outputs."""
 
     picture: str
     strides: tuple[int, ...]
@@ -47,10 +48,11 @@ class _Layout:
 
 
 class Scrfd:
-    """A face detector that runs on ONNX Runtime, as InsightFace runs it.
+    """A face detector that runs on ONNX Runtime, in the same way as in InsightFace.
 
-    A picture is brought to 640 × 640 pixels, black where it is not square. The file's content is carried along, so
-    that a pickled model finds the same faces elsewhere. Safe to call from several threads at once.
+    A picture is scaled to fit 640 × 640 pixels, and padded with black if it is not square. The detector
+    contains the content of its file, so that a pickled model finds the same faces on other machines. Several
+    threads can call it at the same time.
 
     Parameters
     ----------
@@ -72,14 +74,14 @@ class Scrfd:
 
     @classmethod
     def from_file(cls, path: Path) -> Scrfd:
-        """Read the detector's file and try it out.
+        """Read the detector's file and test it.
 
         Raises
         ------
         WeightsNotFoundError
             If there is no such file.
         WeightsError
-            If it is no SCRFD detector with landmarks.
+            If it is not an SCRFD detector with landmarks.
         """
         if not path.is_file():
             raise WeightsNotFoundError(f"There is no face detector {str(path)!r}.")
@@ -88,7 +90,7 @@ class Scrfd:
             detector(np.zeros((64, 64, 3), np.uint8), 0.99)
         except WeightsError as error:
             raise WeightsError(f"{path} {error}") from None
-        except Exception as error:  # onnxruntime raises errors of many kinds
+        except Exception as error:  # onnxruntime raises many kinds of exceptions
             raise WeightsError(
                 f"{path} is not an SCRFD face detector ({str(error).strip()[:200]}). det_10g.onnx of "
                 "InsightFace's pack buffalo_l is one."
@@ -106,7 +108,7 @@ class Scrfd:
         pixels : ndarray of shape (h, w, 3), uint8
             An RGB picture.
         min_score : float
-            The least score of a face, 0…1.
+            The minimum score of a face, 0…1.
 
         Returns
         -------
@@ -147,11 +149,11 @@ after_fork(_session.cache_clear)
 
 
 def _canvas(pixels: NDArray[np.uint8], fixed: tuple[int, int] | None) -> tuple[NDArray[np.uint8], float]:
-    """Return the picture in the upper left corner of what the network is shown, and how much larger it is there."""
+    """Return the network's input, with the picture in its upper left corner, and the scale of the picture."""
     import cv2
 
     longest = max(pixels.shape[:2])
-    side = _SIDE if longest <= _SIDE else -(-longest // 32) * 32  # a whole number of the coarsest cells
+    side = _SIDE if longest <= _SIDE else -(-longest // 32) * 32  # a multiple of the largest cell
     height, width = fixed or (side, side)
     if pixels.shape[0] / pixels.shape[1] > height / width:
         size = int(height * pixels.shape[1] / pixels.shape[0]), height
@@ -166,10 +168,11 @@ def _canvas(pixels: NDArray[np.uint8], fixed: tuple[int, int] | None) -> tuple[N
 def _decoded(
     outputs: list[NDArray[np.float32]], layout: _Layout, shape: tuple[int, ...], min_score: float
 ) -> list[NDArray[np.float64]]:
-    """Return candidates, stride by stride: left, top, right, bottom, five landmarks, score; in pixels of the canvas.
+    """Return candidates per stride: left, top, right, bottom, five landmarks, score; in pixels of the canvas.
 
-    At every cell of a stride stand anchors; each says how sure it is, how far the four sides of the box are from the
-    cell's corner, and where the landmarks are from there, in cells.
+    Each cell of a stride has one or more anchors. Each anchor gives a score, the distances of the box's four
+    sides from the cell's corner, and the positions of the landmarks relative to that corner, in units of
+    cells.
     """
     found = []
     n_strides = len(layout.strides)
@@ -194,7 +197,7 @@ def _decoded(
 
 
 def _unsuppressed(faces: NDArray[np.float64]) -> list[int]:
-    """Return the candidates that no surer one overlaps by more than two fifths, the surest first."""
+    """Return the candidates that none with a higher score overlaps by more than 0.4, by descending score."""
     order = (-faces[:, 14]).argsort(kind="stable")
     areas = (faces[:, 2] - faces[:, 0] + 1) * (faces[:, 3] - faces[:, 1] + 1)
     kept = []
@@ -209,12 +212,12 @@ def _unsuppressed(faces: NDArray[np.float64]) -> list[int]:
 
 
 def is_scrfd(path: Path) -> bool:
-    """Tell an SCRFD file from a YuNet file by its outputs: YuNet has four kinds at each stride."""
+    """Tell an SCRFD file from a YuNet file by its outputs: YuNet has four kinds of outputs per stride."""
     import onnx
 
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception:  # whoever reads it next says what it is
+    except Exception:  # the code that reads the file next reports the error
         return False
     names = [output.name for output in model.graph.output]
     return len(names) in (*_LAYOUTS, *_WITHOUT_LANDMARKS) and not any(

@@ -21,7 +21,8 @@ _LEAST_WEIGHT = 0.1
 class Reading:
     """The prediction for one face in one frame.
 
-    Its box (left, top, width, height, in pixels), three ages in years, and the probability of the second gender.
+    It has a box (left, top, width, height, in pixels), three ages in years, and the probability of the second
+    gender.
     """
 
     box: tuple[float, float, float, float]
@@ -39,9 +40,10 @@ class Track:
     number : int
         Counted from 0 in the order of appearance.
     reading : Reading
-        The last box, and averages of the numbers: plain ones at first, then with a tenth for the latest.
+        The last box, and averages of the numbers: plain averages at first, later with a weight of 0.1 for the
+        latest.
     n_readings, n_missed : int
-        Frames in which it was found, and since then was not.
+        Number of frames in which it was found, and number of frames since then in which it was not found.
     """
 
     def __init__(self, number: int, reading: Reading) -> None:
@@ -116,7 +118,7 @@ class Tracker:
 
 
 def _overlaps(boxes: Sequence[tuple[float, ...]], others: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
-    """Return intersection over union of each box with each other."""
+    """Return the intersection over union of each box with each of the others."""
     a, b = np.array(boxes)[:, np.newaxis], np.array(others)[np.newaxis]
     low, high = (
         np.maximum(a[..., :2], b[..., :2]),

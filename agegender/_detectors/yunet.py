@@ -51,7 +51,7 @@ PUBLISHED = Published(
 class YuNet:
     """A face detector that runs in OpenCV.
 
-    It contains the content of its file (230 kB), so that a model finds the same faces on a machine without the
+    It contains the content of its file (230 kB), so that a model finds the same faces on machines without the
     file. Several threads can call it at the same time.
 
     Parameters

@@ -1,1 +1,1 @@
-"""From pictures to rows: one pass over many pictures, here or on the workers of a cluster."""
+"""From pictures to rows: one pass over many pictures, on this machine or on the workers of a cluster."""

@@ -1,4 +1,4 @@
-"""Pictures that come from stores: many are waited for at once, few are decoded at once, each is fetched once."""
+"""Pictures from remote stores: many are read at the same time, few are decoded, and each is fetched once."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from agegender._utils.urls import is_url
 
 __all__ = ["Arrivals"]
 
-# What is kept on disk between hashing and decoding; what is beyond it is fetched twice.
+# The most that is kept on disk between hashing and decoding; pictures beyond this limit are fetched twice.
 _MOST_BYTES = 2 * 2**30
 _SAMPLE = 16
 
 
 class Arrivals:
-    """The reading of one call's pictures.
+    """Read the pictures of one call.
 
-    Pictures are read twice: to know what they are, and, where the cache does not know them, to be decoded. Those
-    behind URLs are kept in a temporary file without a name in between, of two gigabytes at most.
+    Pictures are read twice: first to be hashed, and then, if the cache lacks them, to be decoded. In between,
+    pictures behind URLs are kept in an unnamed temporary file of at most two gigabytes.
 
     Parameters
     ----------
     pictures : sequence of pictures
     n_jobs : int or None
-        Pictures decoded at once.
+        Number of pictures decoded at the same time.
 
     Attributes
     ----------
     n_threads : int
-        How many threads should read: more than decode, where pictures come from stores.
+        Number of threads for reading; more than for decoding if pictures come from remote stores.
     decoding : context manager
-        To be held while a picture is decoded.
+        Must be held while a picture is decoded.
     """
 
     def __init__(self, pictures: Sequence[Any], n_jobs: int | None) -> None:
@@ -56,7 +56,7 @@ class Arrivals:
         self._lock = threading.Lock()
 
     def first(self, index: int) -> images.Content:
-        """Read a picture, and keep what came from a store.
+        """Read a picture, and keep its content if it came from a remote store.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Arrivals:
         return content
 
     def again(self, index: int) -> images.Content:
-        """Return what was kept of a picture, or read it once more.
+        """Return the content that was kept for a picture, or read the picture again.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Arrivals:
         return os.pread(self._file.fileno(), place[1], place[0])
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk space."""
         with self._lock:
             self._kept.clear()
             if self._file is not None:
@@ -100,7 +100,7 @@ class Arrivals:
                 self._file = tempfile.TemporaryFile(prefix="agegender-", buffering=0)  # noqa: SIM115
             try:
                 os.pwrite(self._file.fileno(), content, self._end)
-            except OSError:  # no room: it will be fetched again
+            except OSError:  # the disk is full: the picture will be fetched again
                 self._end = _MOST_BYTES
                 return
             self._kept[index] = (self._end, len(content))

@@ -1,7 +1,7 @@
 """A chunk of pictures embedded on a worker of a cluster.
 
-A worker is given paths and looks for the pictures and the network itself; what it does not find it asks for. It
-writes nothing into the cache: rows, and faces found on the way, go back in its answer.
+A worker receives paths, and looks for the pictures and the network itself. It asks for those that it does not
+find. It writes nothing into the cache: rows, and faces that it found, are returned in its answer.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Chunk:
     Parameters
     ----------
     indices : list of int
-        The driver's numbers of their rows.
+        The numbers of their rows on the driver.
     digests : list of bytes
-        The identities of their contents.
+        The hashes of their contents.
     wishes : list of lists of tuples of two ints
-        The faces and parts that are wanted of each.
+        The requested faces and parts of each picture.
     pictures : list of str, bytes and arrays
         Absolute paths, or contents.
     faces : dict of bytes to ndarray
-        Faces found earlier, by the identity of the picture, as the cache keeps them.
+        Faces found earlier, by the hash of the picture, in the form in which the cache stores them.
     """
 
     indices: list[int]
@@ -53,22 +53,22 @@ class Chunk:
 
 @dataclass
 class Answer:
-    """What a worker has to say of a chunk.
+    """The result of a worker for one chunk.
 
     Attributes
     ----------
     rows : list of tuples of (list of tuples of two ints) and ndarray
-        Batches: the position in the chunk and the part of each row, and the rows.
+        Batches: the position in the chunk and the part of each row, and the rows themselves.
     failed : list of tuples of int and PictureError
-        Positions of pictures that cannot be embedded; the errors do not know the pictures' names.
+        Positions of pictures that cannot be embedded; the errors do not contain the pictures' names.
     unreached : list of int
-        Positions of paths under which the worker does not find what the driver saw there.
+        Positions of paths under which the worker does not find the same content as the driver.
     faces : dict of bytes to ndarray
         Faces found for the first time.
     lacks_network : bool
-        Nothing was done: the file of a network is not on the worker's machine.
+        If True, nothing was computed, because the file of a network is not on the worker's machine.
     error : Exception or None
-        What else went wrong; it is the driver's to raise.
+        Any other error; the driver raises it.
     """
 
     rows: list[tuple[list[tuple[int, int]], NDArray[Any]]] = field(default_factory=list)
@@ -85,15 +85,15 @@ def embed_chunk(task: Task, chunk: Chunk, *networks: NDArray[np.uint8]) -> Answe
     Parameters
     ----------
     task : Task
-        As `Task.sent` gives it.
+        As returned by `Task.sent`.
     chunk : Chunk
     *networks : ndarrays of uint8
-        The contents of all networks' files, for a machine that lacked one; kept there from then on.
+        The contents of all networks' files, for a machine that lacked one; the machine keeps them.
 
     Returns
     -------
     Answer
-        Always: an exception out of here is the cluster's own.
+        In all cases: an exception raised here is an error of the cluster itself.
     """
     try:
         if task.lacks_a_network():
@@ -108,7 +108,7 @@ def embed_chunk(task: Task, chunk: Chunk, *networks: NDArray[np.uint8]) -> Answe
 
 
 class _FacesOnTheWay:
-    """In the place of a cache: faces that came with a chunk, and those that are to go back."""
+    """A replacement for the cache: the faces that came with a chunk, and the new faces that are returned."""
 
     def __init__(self, known: dict[bytes, NDArray[np.float32]]) -> None:
         self.known = known
@@ -149,7 +149,7 @@ def _embed(task: Task, chunk: Chunk) -> Answer:
 
 
 def _shown(task: Task, chunk: Chunk, place: int) -> list[NDArray[np.uint8]] | PictureError | None:
-    """Return a picture's pixels or what is wrong with it; None where its path leads to something else here."""
+    """Return a picture's pixels or its error; None if its path leads to other content on this machine."""
     picture, digest = chunk.pictures[place], chunk.digests[place]
     try:
         content = images.read(picture)

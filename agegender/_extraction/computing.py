@@ -1,4 +1,4 @@
-"""What the cache lacks is computed: on this machine, or on the workers of a cluster."""
+"""Computing the rows that the cache lacks, on this machine or on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = ["Computer", "OnThisMachine", "OnWorkers"]
 
 
 class Computer(Protocol):
-    """What computes missing rows."""
+    """Something that computes missing rows."""
 
     def compute(self, missing: Mapping[int, list[int]], size: int) -> Iterator[int]:
-        """Fill the parts that are missing of each row, so many pictures at once; yield how many rows are done."""
+        """Fill the missing parts of each row, `size` pictures at once; yield the number of finished rows."""
         ...
 
 
 class OnThisMachine:
-    """Decodes in threads, and passes a batch after the other through the networks.
+    """Decode in threads, and pass one batch after another through the networks.
 
     Parameters
     ----------
     fill : Fill
     pool : ThreadPoolExecutor
-        Decodes.
+        The threads that decode.
     held : mapping
-        What the networks take of pictures that were decoded already, by picture and wish.
+        The network inputs of pictures that were already decoded, by picture and wish.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class OnThisMachine:
         self.held = held
 
     def compute(self, missing: Mapping[int, list[int]], size: int) -> Iterator[int]:
-        """Fill the parts that are missing of each row; yield how many rows are done, again and again."""
+        """Fill the missing parts of each row; yield the number of finished rows repeatedly."""
         fill, opened = self.fill, dict[int, Run]()
         wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)  # rows and parts, by picture
         for row, parts in missing.items():
@@ -78,7 +78,7 @@ class OnThisMachine:
     def _show(
         self, picture: int, wanted: Sequence[tuple[int, int]]
     ) -> list[NDArray[np.uint8]] | PictureError:
-        """Decode one picture to what the networks take, once for all that is wanted of it."""
+        """Decode one picture to the inputs of the networks, once for everything that is requested from it."""
         wishes = [(self.fill.origins[row].face, part) for row, part in wanted]
         if all((picture, wish) in self.held for wish in wishes):
             return [self.held[picture, wish] for wish in wishes]
@@ -92,13 +92,13 @@ class OnThisMachine:
 
 
 class OnWorkers:
-    """Has the workers of a cluster compute: makes chunks, notes failures, keeps faces found on the way.
+    """Compute on the workers of a cluster: make chunks, record failures, and store the faces that were found.
 
     Parameters
     ----------
     fill : Fill
     stop_at_failure : bool
-        Whether the first failure ends the call: then nothing that lies behind it is begun.
+        Whether the first failure ends the call; if so, no picture after it is started.
     """
 
     def __init__(self, fill: Fill, stop_at_failure: bool) -> None:
@@ -108,7 +108,7 @@ class OnWorkers:
         self.errors: dict[int, PictureError] = {}
 
     def compute(self, missing: Mapping[int, list[int]], size: int) -> Iterator[int]:
-        """Fill the parts that are missing of each row; yield how many rows are done, again and again."""
+        """Fill the missing parts of each row; yield the number of finished rows repeatedly."""
         fill, order = self.fill, list(missing)
         self._missing = missing
         self._spread = Spread(
@@ -128,7 +128,7 @@ class OnWorkers:
                 fill.count({(place, part) for places, _ in answer.rows for place, part in places})
                 yield len(chunk.indices) - len(answer.unreached)
         if self.errors:
-            # The one that a single machine would have come to first.
+            # Raise the error that a single machine would have raised first.
             fill.fail(*min(self.errors.items()))
 
     def _chunk(self, rows: list[int], pictures: list[str | images.Content]) -> Chunk:
@@ -150,7 +150,7 @@ class OnWorkers:
             return None
 
     def _take(self, chunk: Chunk, answer: Answer) -> None:
-        """Keep the faces of an answer, and note its failures."""
+        """Store the faces of an answer, and record its failures."""
         if self.finder is not None:
             self.finder.keep(answer.faces)
         for place, error in answer.failed:

@@ -17,7 +17,7 @@ from agegender.exceptions import PictureError
 
 __all__ = ["Contents", "digests_of", "in_order"]
 
-# Blocks of pictures read or decoded ahead of the one that is worked on.
+# Number of blocks of pictures that are read or decoded ahead of the current one.
 _BLOCKS_AHEAD = 2
 _T = TypeVar("_T")
 
@@ -25,15 +25,15 @@ _T = TypeVar("_T")
 class Contents:
     """The contents of a sequence of pictures.
 
-    Safe to use from several threads at once.
+    Several threads can use it at the same time.
 
     Parameters
     ----------
     pictures : sequence of pictures
     trust_mtime : bool
-        A file that looks as it did when this process hashed it is not hashed again.
+        If True, a file that looks unchanged since this process hashed it is not hashed again.
     n_jobs : int or None, default=None
-        Pictures decoded at once.
+        Number of pictures decoded at the same time.
     """
 
     def __init__(self, pictures: Sequence[Any], trust_mtime: bool, n_jobs: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Contents:
         return len(self.pictures)
 
     def digest(self, index: int) -> bytes | PictureError:
-        """Return the identity of a picture's content, or what is wrong with it."""
+        """Return the hash of a picture's content, or its error."""
         try:
             picture = self.pictures[index]
             if self.trust_mtime and not is_url(picture):
@@ -55,12 +55,12 @@ class Contents:
             return error
 
     def read(self, index: int, digest: bytes) -> images.Content:
-        """Read a picture once more.
+        """Read a picture again.
 
         Raises
         ------
         PictureError
-            If it cannot be read, or is no longer the one with this digest.
+            If it cannot be read, or no longer has this digest.
         """
         content = self._arrivals.again(index)
         if images.digest(content) != digest:
@@ -69,17 +69,17 @@ class Contents:
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
-        """Lend threads for reading: more than decode, if pictures come from stores; then give the disk back."""
+        """Lend threads for reading (more than for decoding if pictures are remote), then free the disk."""
         with closing(self._arrivals), reading_threads(self._arrivals.n_threads) as pool:
             yield pool
 
     @property
     def decoding(self) -> AbstractContextManager[Any]:
-        """What to hold while a picture is decoded."""
+        """The context manager to hold while a picture is decoded."""
         return self._arrivals.decoding
 
     def name(self, index: int) -> str:
-        """Return what a picture is called in messages."""
+        """Return the name of a picture in messages."""
         return images.describe(self.pictures[index])
 
     def named(self, index: int, error: PictureError) -> PictureError:
@@ -88,7 +88,7 @@ class Contents:
 
 
 def digests_of(pictures: Sequence[Any], n_jobs: int | None) -> list[bytes | None]:
-    """Return the identity of each picture's content, None of one that cannot be read."""
+    """Return the hash of each picture's content; None if it cannot be read."""
     contents = Contents(pictures, trust_mtime=False, n_jobs=n_jobs)
     with contents.threads() as pool:
         found = list(pool.map(contents.digest, range(len(pictures))))
@@ -98,7 +98,7 @@ def digests_of(pictures: Sequence[Any], n_jobs: int | None) -> list[bytes | None
 def in_order(
     pool: ThreadPoolExecutor, function: Callable[[int], _T], indices: Sequence[int], size: int
 ) -> Iterator[tuple[Sequence[int], list[_T]]]:
-    """Yield blocks of indices with the function's results, some blocks being worked on ahead."""
+    """Yield blocks of indices with the function's results; some blocks are computed ahead."""
     ahead: deque[tuple[Sequence[int], list[Future[_T]]]] = deque()
     for start in range(0, len(indices), size):
         block = indices[start : start + size]

@@ -1,4 +1,4 @@
-"""What the face crops looked like that a head was trained on, and whether other pictures look like them."""
+"""How the face crops that a head was trained on are framed, and whether other pictures are framed alike."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from agegender.exceptions import FramingWarning, ModelFileError, PictureError, W
 
 __all__ = ["SeenCrops", "measure_crops", "warn_of_other_pictures"]
 
-# Crops searched to find out how a collection is framed: medians of so many are off by less than a pixel of 200.
+# Number of crops searched to find out how a collection is framed. The error of their medians is less than one
+# pixel in 200.
 _SAMPLE = 32
-# Pictures looked at in a prediction, and how many there must be before a face is searched in them without suspicion.
+# Number of pictures checked in a prediction, and the minimum number of pictures in a call at which a face is
+# searched in them even if they are not suspicious.
 _LOOKED_AT = 4
 _MANY = 100
-# A face that is shown so much larger or smaller than in training is framed otherwise.
+# A face that is larger or smaller than in training by this factor is framed differently.
 _OTHER_SCALE = 1.6
-# The sides and the shapes of crops scatter by so much around those seen, before the sample is suspicious.
+# Sides and shapes of crops may differ from those in training by these factors before they are suspicious.
 _OTHER_SIDE, _OTHER_ASPECT = 1.5, 1.15
 
 
@@ -36,12 +38,12 @@ class SeenCrops:
     Parameters
     ----------
     landmarks : ndarray of shape (5, 2) or None
-        Medians of where the landmarks lie, in fractions of the square around a crop; None if the crops are not framed
-        alike, or show hardly any faces.
+        Medians of the landmarks' positions, as fractions of the square around a crop; None if the crops are
+        not framed alike, or if faces were found in too few of them.
     sides : tuple of two floats or None
-        The smallest and the largest longer side, in pixels; None in models of agegender 0.1.
+        The minimum and maximum of the longer side, in pixels; None in models of agegender 0.1.
     aspects : tuple of two floats or None
-        The smallest and the largest ratio of width to height; None likewise.
+        The minimum and maximum ratio of width to height; None in models of agegender 0.1.
     """
 
     landmarks: NDArray[np.float64] | None
@@ -51,7 +53,7 @@ class SeenCrops:
     _safe: ClassVar[SafeState] = SafeState()
 
     def is_suspicious(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether a picture of this height and width has another size or shape than the crops had."""
+        """Tell whether a picture of this height and width differs in size or shape from the crops."""
         if self.sides is None or self.aspects is None:
             return False
         side, aspect = max(shape[:2]), shape[1] / shape[0]
@@ -60,7 +62,7 @@ class SeenCrops:
         return not (near_side and near_shape)
 
     def scale_of(self, landmarks: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-        """Return how large a face is shown, as a multiple of how the crops showed theirs."""
+        """Return the size of a face in its picture, as a multiple of the size of faces in the crops."""
         if self.landmarks is None:
             return 1.0
         placed = landmarks / max(shape[:2])
@@ -82,7 +84,7 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
     ----------
     pictures : sequence of pictures
     finder : FaceFinder or None
-        None if no detector is there: then sizes and shapes alone are known.
+        None if there is no detector; then only sizes and shapes are measured.
     """
     sample = np.unique(np.linspace(0, len(pictures) - 1, _SAMPLE).round().astype(int))
     found, shapes = [], []
@@ -91,7 +93,7 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
             content = images.read(pictures[index])
             pixels = images.decode(content)
         except PictureError:
-            continue  # told of where the pictures are embedded
+            continue  # reported when the pictures are embedded
         height, width = pixels.shape[:2]
         shapes.append((max(height, width), width / height))
         faces = [] if finder is None else finder(pixels, images.digest(content))
@@ -108,17 +110,17 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
 
 
 def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of: Any) -> None:
-    """Warn if pictures that are taken as face crops are framed otherwise than those of the training.
+    """Warn if pictures that are used as face crops are framed differently from the training crops.
 
-    A few pictures are looked at. A face is searched in them only if their size or shape is another, or if there are
-    so many pictures that the search costs nothing.
+    A few pictures are checked. A face is searched in them only if their size or shape differs, or if there
+    are so many pictures that the time for the search does not matter.
 
     Parameters
     ----------
     pictures : sequence of pictures
     crops : SeenCrops
     finder_of : callable
-        Returns the FaceFinder; asked only if faces are searched.
+        Returns the FaceFinder; called only if faces are searched.
     """
     if crops.landmarks is None:
         return
@@ -159,5 +161,5 @@ def _look(picture: Any) -> tuple[NDArray[np.uint8], bytes] | None:
 
 
 def _spread(points: NDArray[np.float64]) -> float:
-    """Return how far five points lie from their middle, in the root mean square."""
+    """Return the root mean square distance of five points from their mean."""
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))

@@ -1,4 +1,4 @@
-"""Rows filled: from the cache, else computed here or on the workers of a cluster."""
+"""Filling rows from the cache, or by computing them on this machine or on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Embedder"]
 
 
 class Embedder:
-    """Fills rows of one call.
+    """Fill the rows of one call.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Embedder:
     task : Task
     cache : EmbeddingCache or None
     dtype : {"float32", "float16", "uint8"}
-        How the cache keeps rows, and how exact they are.
+        The type in which the cache stores rows, which is also their precision.
     report : ExtractionReport
-        Counts what is done.
+        Updated with counts.
     fail : callable
-        Is told the place and the error of a picture that cannot be embedded; may raise it.
+        Called with the index and the error of a picture that cannot be embedded; may raise the error.
     stop_at_failure : bool
-        Whether `fail` raises: then a cluster begins nothing that lies behind the first failure.
+        Whether `fail` raises; if so, a cluster starts no picture after the first failure.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Embedder:
         pool: ThreadPoolExecutor,
         held: Mapping[tuple[int, Wish], NDArray[np.uint8]] | None = None,
     ) -> Iterator[int]:
-        """Fill rows; yield how many are done, again and again.
+        """Fill rows; yield the number of finished rows repeatedly.
 
         Parameters
         ----------
         rows : ndarray of shape (n_rows, n_views, ...)
-            A memory map's pages are let go of as they are filled.
+            If it is a memory map, filled pages are released from memory.
         origins : mapping of int to Origin
-            What each row is of; keys differ.
+            The picture and face of each row; all keys differ.
         pool : ThreadPoolExecutor
-            Decodes.
+            The threads that decode.
         held : mapping, default=None
-            What the networks take of pictures that were decoded already, by picture and wish.
+            The network inputs of pictures that were already decoded, by picture and wish.
         """
         fill = Fill(self.contents, self.store, self.report, self.fail, rows, origins)
         missing = fill.look_up()

@@ -1,4 +1,4 @@
-"""One row per face: the faces of every picture found, cut out and embedded, a block of pictures at a time."""
+"""One row per face: all faces are found, cut out and embedded, one block of pictures at a time."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ from agegender.faces import Face
 
 __all__ = ["EveryFace"]
 
-# Pictures whose faces are held in memory at once, and what their squares may take.
+# Number of pictures whose faces are in memory at the same time, and the bytes that their squares may take.
 _BLOCK = 64
 _HELD_BYTES = 256 * 2**20
 
 Place: TypeAlias = tuple[int, Face]
-"""A picture's place in X, and the face in it that a row is of."""
+"""The index of a picture in X, and the face in it that a row belongs to."""
 Held: TypeAlias = dict[tuple[int, Wish], NDArray[np.uint8]]
 
 
 class EveryFace:
-    """One pass over pictures of many faces each.
+    """One pass over pictures with any number of faces.
 
     Parameters
     ----------
     pictures : sequence of pictures
     task : Task
-        Its framing has a finder.
+        Its framing must have a finder.
     finder : FaceFinder
-        The one of the task's framing.
+        The finder of the task's framing.
     cache : EmbeddingCache or None
     dtype : {"float32", "float16"}
-        How the cache keeps rows.
+        The type in which the cache stores rows.
     trust_mtime : bool
     skip_failures : bool
-        A picture that cannot be read has no faces and is told of in the report; otherwise it is an error.
+        If True, a picture that cannot be read has no faces and is listed in the report; if False, it is an
+        error.
     verbose : int
 
     Attributes
     ----------
     report : ExtractionReport
-        Counts faces; its failures are pictures.
+        It counts faces; its failures are pictures.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class EveryFace:
     def rows(
         self, shape: tuple[int, ...], dtype: str, max_rows: int
     ) -> Iterator[tuple[list[Place], NDArray[Any]]]:
-        """Yield places and rows in order, at most so many at once; rows are of shape (n_rows, n_views, ...).
+        """Yield places and rows in order, at most `max_rows` at once; rows have shape (n_rows, n_views, ...).
 
         Parameters
         ----------
         shape : tuple of int
-            (n_views, ...) of a row.
+            The shape (n_views, ...) of a row.
         dtype : str
         max_rows : int
         """
@@ -129,7 +130,7 @@ class EveryFace:
             yield places, rows[first_of] if len(unique) < len(part) else rows
 
     def _find(self, block: range, pool: ThreadPoolExecutor) -> tuple[list[tuple[Origin, Face]], Held]:
-        """Find the faces of a block of pictures; return them, and squares that were cut on the way."""
+        """Find the faces of a block of pictures; return them, and the squares that were already cut out."""
         digests = list(pool.map(self.contents.digest, block))
         readable = dict.fromkeys(digest for digest in digests if isinstance(digest, bytes))
         kept = self.finder.kept(list(readable))
@@ -156,7 +157,7 @@ class EveryFace:
     def _search(
         self, index: int, digest: bytes, room: _Room
     ) -> tuple[list[tuple[Origin, Face]], Held] | PictureError:
-        """Search one picture, and cut its faces out while it is decoded."""
+        """Find the faces of one picture, and cut them out while its pixels are in memory."""
         try:
             content = self.contents.read(index, digest)
             with self.contents.decoding:
@@ -179,7 +180,7 @@ class EveryFace:
 
     @property
     def _square_bytes(self) -> int:
-        """What the squares of one face take."""
+        """The bytes that the squares of one face take."""
         sizes = [self.task.sources[part.source].backbone.input_size for part in self.task.parts]
         return sum(3 * height * width for height, width in sizes)
 
@@ -194,12 +195,12 @@ def _numbered(index: int, digest: bytes, faces: Sequence[Face]) -> list[tuple[Or
 
 
 class _Room:
-    """Bytes that several threads share; what does not fit any more is made again later."""
+    """A number of bytes that several threads share; squares that do not fit are computed again later."""
 
     def __init__(self, n_bytes: int) -> None:
         self.left = n_bytes
 
     def take(self, n_bytes: int) -> bool:
-        """Take some; tell whether there were so many. Exact to a picture or two, which is enough."""
+        """Take some bytes; return whether enough were left, exact to a picture or two, which is enough."""
         self.left -= n_bytes
         return self.left >= 0

@@ -1,4 +1,4 @@
-"""Rows of one call: looked up in the cache, filled batch by batch, and stored."""
+"""The rows of one call: they are looked up in the cache, filled batch by batch, and stored."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from agegender.exceptions import PictureError
 
 __all__ = ["Fill", "Origin", "Store"]
 
-# Rows are looked up in the cache so many bytes at a time: memory beside the output stays constant.
+# Rows are looked up in the cache this many bytes at a time, so that memory besides the output stays constant.
 _LOOKUP_BYTES = 16 * 2**20
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a row is of.
+    """The picture and face that a row belongs to.
 
     Parameters
     ----------
     picture : int
-        The picture's place in X.
+        The index of the picture in X.
     digest : bytes
-        The identity of its content.
+        The hash of its content.
     face : int, default=0
-        Which of its faces, the largest first.
+        The number of the face in it, the largest first.
     """
 
     picture: int
@@ -45,21 +45,21 @@ class Origin:
 
     @property
     def key(self) -> bytes:
-        """What the row is kept under: the largest face is found again whoever asked for it."""
+        """The cache key of the row; the largest face has the same key in every kind of call."""
         if not self.face:
             return self.digest
         return blake2b(self.digest + self.face.to_bytes(4, "little"), digest_size=16).digest()
 
 
 class Store:
-    """Where a task's rows are kept, and how exactly.
+    """The place where a task's rows are stored, and their precision.
 
     Parameters
     ----------
     task : Task
     cache : EmbeddingCache or None
     dtype : {"float32", "float16", "uint8"}
-        How the cache keeps rows, and how exact they are.
+        The type in which the cache stores rows, which is also their precision.
     """
 
     def __init__(self, task: Task, cache: EmbeddingCache | None, dtype: str) -> None:
@@ -79,7 +79,7 @@ class Store:
         found = np.zeros(len(keys), dtype=bool)
         if self.cache is None:
             return found
-        # Rows kept in full serve if halves are asked for.
+        # If half precision is requested, rows stored in single precision can be used as well.
         for kind in ("float16", "float32") if self.dtype == "float16" else (self.dtype,):
             lacking = np.flatnonzero(~found)
             if len(lacking):
@@ -92,7 +92,7 @@ class Store:
         return found
 
     def rounded(self, rows: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-        """Return rows as exact as they are kept and as `out` holds them: the same whether cached or not."""
+        """Return rows rounded to the types of the cache and `out`, so that cached and new rows are equal."""
         if self.dtype != "float16" and out.dtype != np.float16:
             return rows
         if np.abs(rows).max(initial=0) > _LARGEST_HALF:
@@ -104,20 +104,20 @@ class Store:
 
 
 class Fill:
-    """Rows being filled.
+    """The rows that are being filled.
 
     Parameters
     ----------
     contents : Contents
     store : Store
     report : ExtractionReport
-        Counts what is done.
+        Updated with counts.
     fail : callable
-        Is told the place and the error of a picture that cannot be embedded; may raise it.
+        Called with the index and the error of a picture that cannot be embedded; may raise the error.
     rows : ndarray of shape (n_rows, n_views, ...)
-        A memory map's pages are let go of as they are filled.
+        If it is a memory map, filled pages are released from memory.
     origins : mapping of int to Origin
-        What each row is of; keys differ.
+        The picture and face of each row; all keys differ.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Fill:
         self.origins = origins
 
     def look_up(self) -> dict[int, list[int]]:
-        """Fill the rows that the cache has; return the parts that it lacks, by row."""
+        """Fill the rows that the cache has; return the parts that it lacks, per row."""
         order = list(self.origins)
         lacking: dict[int, list[int]] = {row: [] for row in order}
         for number, part in enumerate(self.task.parts):

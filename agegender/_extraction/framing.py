@@ -1,4 +1,4 @@
-"""From a picture to the square in which a network is shown a face: found and aligned, re-framed, or as it is."""
+"""From a picture to a network's square input: the face is found and aligned, re-framed, or used as it is."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from agegender.faces import Detector, Face, detect, detector_key
 __all__ = ["FRAMING_VERSION", "FaceFinder", "Framing", "KeptRows", "scaled"]
 
 FRAMING_VERSION = 1
-"""Part of every key: raised whenever the same landmarks would give another square."""
+"""Part of every key; it must be increased if the same landmarks give a different square."""
 
-# Faces kept a picture: a row in the cache has one length. A picture with more is searched anew each time.
+# Number of faces stored per picture, because all rows in the cache have the same length. A picture with more
+# faces is searched again each time.
 _MOST_KEPT = 32
 
 
 class KeptRows(Protocol):
-    """Where faces found are kept: a cache, or what stands for one."""
+    """The place where detected faces are stored: a cache, or a replacement for it."""
 
     def load(self, recipe: Recipe, digests: Sequence[bytes], out: NDArray[Any]) -> NDArray[np.bool_]:
-        """Fill the rows that are known; return which."""
+        """Fill the rows that are known; return which ones."""
         ...
 
     def store(self, recipe: Recipe, digests: Sequence[bytes], rows: NDArray[Any]) -> bool:
-        """Keep rows; return whether they are kept."""
+        """Store rows; return whether they were stored."""
         ...
 
 
 class FaceFinder:
     """Find the faces of pictures, each picture once if there is a cache.
 
-    Safe to call from several threads at once.
+    Several threads can call it at the same time.
 
     Parameters
     ----------
     detector : Detector
     cache : EmbeddingCache, default=None
-        Where the faces found are kept, in the same file as the embeddings.
+        Where detected faces are stored, in the same file as the embeddings.
     drafts : bool, default=False
-        Whether pictures come decoded at a fraction of their sides, which moves landmarks a little.
+        Whether pictures are decoded at a fraction of their size, which moves landmarks slightly.
     """
 
     def __init__(self, detector: Detector, cache: KeptRows | None = None, *, drafts: bool = False) -> None:
@@ -66,21 +67,21 @@ class FaceFinder:
         )
 
     def __call__(self, pixels: NDArray[np.uint8], digest: bytes, shrink: int = 1) -> list[Face]:
-        """Return the faces of a picture, the largest first, in pixels of the whole picture.
+        """Return the faces of a picture, the largest first, in pixels of the picture at full size.
 
         Parameters
         ----------
         pixels : ndarray of shape (h, w, 3), uint8
             The upright picture.
         digest : bytes
-            The identity of its content.
+            The hash of its content.
         shrink : int, default=1
-            How many times smaller than the whole picture `pixels` are.
+            The factor by which `pixels` is smaller than the picture at full size.
 
         Returns
         -------
         list of Face
-            Their numbers are rounded to single precision, found now or kept earlier.
+            Their numbers are rounded to single precision, both for new faces and for stored ones.
         """
         kept = self.known(digest)
         if kept is not None:
@@ -100,11 +101,11 @@ class FaceFinder:
 
     @staticmethod
     def faces_of(rows: NDArray[np.float32]) -> list[Face]:
-        """Return the faces in what `kept` gives for a picture."""
+        """Return the faces in the value that `kept` returns for a picture."""
         return [Face.from_row(row) for row in rows if not np.isnan(row[0])]
 
     def kept(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        """Return what was found earlier, as it is kept, by picture."""
+        """Return the faces found earlier, per picture, in the form in which they are stored."""
         if self.cache is None:
             return {}
         rows = np.empty((len(digests), _MOST_KEPT, 15), np.float32)
@@ -112,29 +113,29 @@ class FaceFinder:
         return {digests[place]: rows[place] for place in known}
 
     def keep(self, found: Mapping[bytes, NDArray[np.float32]]) -> None:
-        """Keep what was found elsewhere, as `kept` returns it."""
+        """Store faces that were found elsewhere, in the form that `kept` returns."""
         if self.cache is not None and found:
             self.cache.store(self.recipe, list(found), np.stack(list(found.values())))
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture becomes the square that a network is shown, up to the trimming of `crop`.
+    """How a picture becomes the square that a network takes, before `crop` is trimmed.
 
     Parameters
     ----------
     crop : float
-        The fraction that will be trimmed from every side. A negative one is no longer to be trimmed afterwards if
-        a face is aligned or re-framed: so much more of the picture is shown.
+        The fraction that will be trimmed from every side. If it is negative and a face is aligned or
+        re-framed, the square already shows that much more of the picture, and nothing is trimmed afterwards.
     finder : FaceFinder, default=None
-        What finds the face; None if each picture is a face crop.
+        Finds the face; None if each picture is a face crop.
     template : Template, default="arcface"
-        Where the landmarks of a found face go.
+        The positions to which the landmarks of a detected face are moved.
     source : str, default=None
-        The framing of face crops that are brought into ArcFace's.
+        The framing of face crops that are transformed to ArcFace's framing.
     draft : float, default=None
-        How many times as many pixels a side as a network takes a face keeps at least, if JPEG files are decoded at a
-        fraction of their sides; None if they are decoded whole.
+        The minimum number of pixels per side of a face, as a multiple of the network's input, if JPEG files
+        are decoded at a fraction of their size; None if they are decoded at full size.
     """
 
     crop: float
@@ -145,7 +146,7 @@ class Framing:
 
     @property
     def key(self) -> str | None:
-        """Everything that decides the square besides the picture and the crop; None if it is taken as it is."""
+        """Everything besides picture and crop that determines the square; None if pictures are used as is."""
         parts = [] if self.draft is None else [f"draft{self.draft:g}"]
         if self.finder is not None:
             key = f"{detector_key(self.finder.detector)}-{template_key(self.template)}-{FRAMING_VERSION}"
@@ -156,24 +157,24 @@ class Framing:
 
     @property
     def takes_as_is(self) -> bool:
-        """Whether the whole picture is the face."""
+        """Whether the whole picture is used as the face."""
         return self.finder is None and self.source is None
 
     @property
     def trimmed(self) -> float:
-        """The crop that is left to be made of the square."""
+        """The crop that remains to be made from the square."""
         return self.crop if self.takes_as_is else max(self.crop, 0.0)
 
     def square(
         self, pixels: NDArray[np.uint8], face: Face | None, input_size: tuple[int, int]
     ) -> NDArray[np.uint8]:
-        """Return the square of one face, so large that the network's input is left when the crop is trimmed.
+        """Return the square of one face, so large that trimming the crop leaves the network's input.
 
         Parameters
         ----------
         pixels : ndarray of shape (h, w, 3), uint8
         face : Face or None
-            One of `find`.
+            One of the faces of the picture.
         input_size : tuple of int
             Height and width of the network's input, in pixels.
         """
@@ -188,7 +189,7 @@ class Framing:
         return max(-self.crop, 0.0)
 
     def oversampling(self, face: Face, input_size: tuple[int, int]) -> float:
-        """Return how many pixels of the picture stand in the place of one of the square, along a side."""
+        """Return how many pixels of the picture correspond to one pixel of the square, along a side."""
         return oversampling(face.landmarks, self.size(input_size), self.template, self._margin)
 
     def size(self, input_size: tuple[int, int]) -> tuple[int, int]:
@@ -198,7 +199,7 @@ class Framing:
 
 
 def scaled(face: Face, factor: float) -> Face:
-    """Return a face in a picture that is larger or smaller by a factor; the middle of a pixel stays one."""
+    """Return a face in a picture that is scaled by a factor; pixel centres stay pixel centres."""
     if factor == 1:
         return face
     return replace(

@@ -1,4 +1,4 @@
-"""One row per picture: hash, look up, compute what is missing, give copies the row of their first."""
+"""One row per picture: hash, look up, compute missing rows, and copy rows to duplicates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agegender.exceptions import PictureError
 
 __all__ = ["OnePass", "how_to_go_on"]
 
-# Pictures hashed before the next ones are asked for.
+# Number of pictures that are hashed before the next ones are requested.
 _READ_BLOCK = 1024
 
 
@@ -34,18 +34,18 @@ class OnePass:
     task : Task
     cache : EmbeddingCache or None
     dtype : {"float32", "float16", "uint8"}
-        How the cache keeps rows.
+        The type in which the cache stores rows.
     trust_mtime : bool
-        A file that looks as it did when this process hashed it is not hashed again.
+        If True, a file that looks unchanged since this process hashed it is not hashed again.
     skip_failures : bool
-        A picture that cannot be embedded becomes a row of NaN, not an error.
+        If True, a picture that cannot be embedded becomes a row of NaN; if False, it is an error.
     verbose : int
 
     Attributes
     ----------
     report : ExtractionReport
     digests : list of bytes or None
-        The identity of each picture's content, filled by the call; None if it could not be read.
+        The hash of each picture's content, filled by the call; None if it could not be read.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class OnePass:
         self.report.failures.append(Failure(index, error.picture, error.reason))
 
     def _scatter(self, rows: NDArray[Any], first_of: dict[int, int]) -> None:
-        """Give copies the row of their first, and its failure if it failed."""
+        """Copy the row of the first of equal pictures to the others, or its failure if it failed."""
         failures = {failure.index: failure for failure in self.report.failures}
         for index, first in first_of.items():
             if index == first:
@@ -132,7 +132,7 @@ class OnePass:
 
 
 def how_to_go_on(report: ExtractionReport, store: Store) -> str:
-    """Return what to tell somebody who has interrupted an extraction."""
+    """Return the message for a user who has interrupted an extraction."""
     computed = f"{report.n_computed} pictures were computed"
     if store.cache is None:
         return f"{computed} and, because cache=None, are lost."

@@ -1,4 +1,4 @@
-"""One picture being looked at: decoded as large as each face in it needs, its faces found once."""
+"""One picture that is being processed: decoded as large as each face requires, with its faces found once."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from agegender.faces import Face, no_face
 __all__ = ["OpenedPicture"]
 
 
-# A detector scales a picture down to its own size. From one of that size exactly, landmarks would move more.
+# A detector scales a picture down to its input size. Decoding to exactly that size would move landmarks more,
+# so the picture is decoded to twice that size.
 _SEARCHED = 2
 
 
 class OpenedPicture:
     """A picture's pixels at one or more sizes, and its faces.
 
-    Without drafting there is one size, the whole. With it, how large a face is decoded depends on the picture, the
-    face and the network's input, and on nothing else: a face's numbers are the same whoever asks for what beside it.
+    Without drafting, pictures are decoded only at full size. With drafting, the size at which a face is
+    decoded depends only on the picture, the face and the network's input. The numbers of a face are therefore
+    the same, whatever else is requested in the call.
 
     Parameters
     ----------
     framing : Framing
     content : bytes or ndarray
     digest : bytes
-        The identity of the content.
+        The hash of the content.
     """
 
     def __init__(self, framing: Framing, content: images.Content, digest: bytes) -> None:
@@ -38,7 +40,7 @@ class OpenedPicture:
         self._faces: list[Face] | None = None
 
     def pixels(self, shrink: int) -> NDArray[np.uint8]:
-        """Return the picture, decoded at a fraction of its sides.
+        """Return the picture, decoded at a fraction of its size.
 
         Raises
         ------
@@ -50,7 +52,7 @@ class OpenedPicture:
         return self._pixels[shrink]
 
     def faces(self) -> list[Face]:
-        """Return every face, the largest first, in pixels of the whole picture; none if nothing looks for faces."""
+        """Return all faces, the largest first, in pixels at full size; no faces if there is no finder."""
         finder = self.framing.finder
         if finder is None:
             return []
@@ -61,18 +63,18 @@ class OpenedPicture:
         return self._faces
 
     def check_faces(self) -> None:
-        """Raise a NoFaceError if faces are looked for and none is found."""
+        """Raise a NoFaceError if faces are searched and none is found."""
         if self.framing.finder is not None and not self.faces():
             raise no_face(self.pixels(self._searched()), self.framing.finder.detector)
 
     def faces_at(self, shrink: int) -> list[Face] | None:
-        """Return the faces in pixels of the picture decoded at a fraction; None if nothing looks for faces."""
+        """Return the faces in pixels of the picture shrunk by a factor; None if there is no finder."""
         if self.framing.finder is None:
             return None
         return [scaled(face, 1 / shrink) for face in self.faces()]
 
     def shrink(self, face: int, input_size: tuple[int, int]) -> int:
-        """Return how far the picture may be shrunk for one face and one network."""
+        """Return the factor by which the picture may be shrunk for one face and one network."""
         draft = self.framing.draft
         if draft is None:
             return 1
@@ -84,7 +86,7 @@ class OpenedPicture:
         return shrink
 
     def _searched(self) -> int:
-        """Return how far the picture is shrunk to be searched: to twice what the detector takes, or more."""
+        """Return the factor of shrinking for detection: to twice the detector's input, or larger."""
         finder = self.framing.finder
         if self.framing.draft is None or finder is None:
             return 1

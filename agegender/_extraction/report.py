@@ -35,7 +35,7 @@ class ExtractionReport:
     n_cached : int
         Number of different pictures whose rows, in all views, came from the cache.
     n_computed : int
-        Number of different pictures that a network was run on, in at least one view.
+        Number of different pictures on which a network was run, in at least one view.
     n_computed_by : dict of str to int
         The same per network, by its name.
     failures : list of Failure

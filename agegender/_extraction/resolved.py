@@ -1,4 +1,4 @@
-"""Everything except the picture that decides the numbers of a row, resolved once and then frozen."""
+"""Everything besides the picture that determines the numbers of a row, resolved once and then frozen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
 
 @dataclass(frozen=True)
 class Asked:
-    """The parameters of an extractor that decide its numbers, as they were given."""
+    """The parameters of an extractor that determine its output, as the user set them."""
 
     backbone: Any
     weights: Any
@@ -48,12 +48,12 @@ class Asked:
 
     @classmethod
     def of(cls, extractor: Any) -> Asked:
-        """Take them from an extractor."""
+        """Read them from an extractor."""
         return cls(**{field.name: getattr(extractor, field.name) for field in fields(cls)})
 
     @property
     def networks(self) -> tuple[Any, ...]:
-        """What decides the networks and their layers."""
+        """The parameters that determine the networks and their layers."""
         return self.backbone, self.weights, self.engine, self.layer
 
 
@@ -65,7 +65,7 @@ class Source:
     ----------
     backbone : Backbone
     layer : str
-        As it was asked for: ``"pooled"``, say.
+        The layer as the user named it, for example ``"pooled"``.
     """
 
     backbone: Backbone
@@ -80,7 +80,7 @@ class Source:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of what the layer gives for one picture."""
+        """The shape of the layer's output for one picture."""
         return self.backbone.output_shape(self.layer)
 
     def _check_safe(self) -> None:
@@ -90,27 +90,28 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
-    """What is decided at fit: rows, cache keys, shards and safe files read it, and nothing else.
+    """The result of fit: rows, cache keys, shards and safe files depend on it, and on nothing else.
 
     Parameters
     ----------
     sources : tuple of Source
-        The networks whose rows stand side by side, in this order.
+        The networks whose rows are concatenated, in this order.
     views : tuple of View
     has_view_axis : bool
-        Whether rows have one more axis, that of views.
+        Whether rows have an additional axis for the views.
     crop : float
     framing : str or None
-        The framing of face crops that are brought into ArcFace's.
+        The framing of face crops that are transformed to ArcFace's framing.
     finds_faces : bool
         Whether the face is found in each picture.
     detector : Detector, RecordedDetector or None
-        What finds faces, or what "auto" stands for in a call; None if that is not decided.
+        Finds faces, or is used for "auto" in a call; None if the detector is not chosen yet.
     dtype : {"float32", "float16"}
     crops : SeenCrops or None
-        What the face crops looked like that a head was trained on.
+        How the face crops that a head was trained on are framed.
     draft : float or None
-        How many times the pixels that a network takes a face keeps at least, if JPEG files are decoded smaller.
+        The minimum number of pixels per side of a face, as a multiple of the network's input, if JPEG files
+        are decoded at a fraction of their size; None if they are decoded at full size.
     """
 
     sources: tuple[Source, ...]
@@ -133,7 +134,7 @@ class Resolved:
 
     @property
     def features_shape(self) -> tuple[int, ...]:
-        """The shape of one view of a picture: flat layers side by side, or the one network's map."""
+        """The shape of one view of a picture: flat layers concatenated, or the map of a single network."""
         shapes = [source.shape for source in self.sources]
         return shapes[0] if len(shapes) == 1 else (sum(math.prod(shape) for shape in shapes),)
 
@@ -149,17 +150,17 @@ class Resolved:
 
     @property
     def kept_dtype(self) -> str:
-        """How the cache keeps rows."""
+        """The type in which the cache stores rows."""
         return "uint8" if self.gives_pixels else self.dtype
 
     def detector_for(self, faces: FacesParameter, asked: FacesParameter) -> Detector:
-        """Return what finds faces in a call: the fitted detector for "auto" and for what it was fitted with."""
+        """Return the detector of a call: the fitted one for "auto" and for the value used at fit."""
         if self.detector is not None and (faces == "auto" or (faces is not None and faces == asked)):
             return open_detector(self.detector)
         return load_detector("auto" if faces is None else faces)
 
     def template(self) -> Template:
-        """Return where a found face's landmarks go: where they lay in the crops that a head was trained on."""
+        """Return the landmark positions for detected faces: those in the crops that a head was trained on."""
         if self.framing is not None or self.crops is None:
             return "arcface"
         if self.crops.landmarks is None:
@@ -174,7 +175,7 @@ class Resolved:
         return self.crops.landmarks
 
     def feature_names(self) -> list[str]:
-        """Return a name per column: network, layer, number."""
+        """Return one name per column, made of network, layer and number."""
         prefixes = [f"{source.backbone.name}_{source.layer}" for source in self.sources]
         if len(set(prefixes)) < len(prefixes):
             prefixes = [
@@ -188,11 +189,11 @@ class Resolved:
         ]
 
     def with_crops(self, crops: SeenCrops) -> Resolved:
-        """Return the same with what the face crops of a training looked like."""
+        """Return a copy with the framing of the training crops."""
         return replace(self, crops=crops)
 
     def carried(self) -> Resolved:
-        """Return the same with the files of small networks inside, to be taken to another machine."""
+        """Return a copy that contains the files of small networks, for use on another machine."""
         return replace(
             self,
             sources=tuple(
@@ -201,7 +202,7 @@ class Resolved:
         )
 
     def for_safe_file(self) -> Resolved:
-        """Return the same with a record in the place of the detector, which is a program's object."""
+        """Return a copy with a record in place of the detector, which is not plain data."""
         if self.detector is None or isinstance(self.detector, RecordedDetector):
             return self
         named = self.detector.name in DETECTORS
@@ -232,24 +233,24 @@ def resolve(
     *,
     decide_auto: bool = False,
 ) -> Resolved:
-    """Find out what an extractor's parameters stand for.
+    """Resolve an extractor's parameters.
 
     Parameters
     ----------
     asked : Asked
     earlier : Resolved, default=None
-        What was found at fit; what its parameters have not changed is taken from there.
+        The result of fit; it is reused for all parameters that have not changed since.
     earlier_asked : Asked, default=None
         The parameters at fit.
     decide_auto : bool, default=False
-        Whether to decide what "auto" stands for as a detector also if no face is to be found.
+        Whether to choose the detector for "auto" even if no faces are to be found.
 
     Raises
     ------
     ValueError
-        If parameters do not fit together.
+        If parameters are not compatible with each other.
     WeightsNotFoundError, WeightsError
-        If a network's or the detector's file is not there or not what it should be.
+        If the file of a network or of the detector is missing or not valid.
     """
     known = earlier if earlier_asked is not None else None
     if known is not None and earlier_asked is not None and earlier_asked.networks == asked.networks:
@@ -340,20 +341,21 @@ def _detector(faces: FacesParameter, decide_auto: bool) -> Detector | None:
 
 
 def carried_names(named: Any, fitted: Any, networks: Sequence[Backbone]) -> Any:
-    """Put networks in the place of what names them, so that they are found wherever a model goes.
+    """Replace names of networks by the networks, so that a model finds them on any machine.
 
     Parameters
     ----------
     named : str, path, Backbone, or tuple or list of them
         A parameter.
     fitted : as `named`
-        The same parameter when the networks were found.
+        The value of the parameter when the networks were resolved.
     networks : sequence of Backbone
 
     Returns
     -------
     as `named`
-        A known name stays, because every machine knows it; so does what was changed since the networks were found.
+        Known names are kept, because they are valid on every machine. A parameter that was changed since the
+        networks were resolved is kept as well.
     """
     if not isinstance(named, (tuple, list)):
         return networks[0] if len(networks) == 1 and _names_file_of(named, fitted) else named

@@ -1,7 +1,8 @@
-"""Missing pictures spread over the workers of a cluster, through joblib's backends for Dask, Ray and their like.
+"""Distribution of missing pictures to the workers of a cluster, by joblib's backends for Dask, Ray etc.
 
-The driver hashes, looks up and writes; a worker gets what is missing, a chunk at a time. Chunks are handed out in
-windows: neither the chunks on their way nor the rows that wait to be written grow with the number of pictures.
+The driver hashes pictures, reads the cache and writes to it. Workers receive the missing pictures in chunks.
+Chunks are sent in windows, so that neither the number of pending chunks nor the number of rows that wait to
+be written grows with the number of pictures.
 """
 
 from __future__ import annotations
@@ -29,41 +30,42 @@ __all__ = ["Contents", "Spread"]
 Contents: TypeAlias = list[str | images.Content]
 Call: TypeAlias = tuple[Task, Chunk, "tuple[NDArray[np.uint8], ...]"]
 
-# A window ends when its last chunk does: the more chunks a worker has in it, the less the others wait.
+# A window ends with its last chunk. With more chunks per worker in a window, workers spend less time waiting.
 _CHUNKS_A_WORKER = 16
-# What a window's rows may take, and the contents that go with its chunks.
+# The maximum number of bytes of a window's rows, and of the contents that are sent with its chunks.
 _WINDOW_BYTES = 256 * 2**20
-# Contents that are sent in one chunk, unless a single picture is larger.
+# The maximum number of bytes of the contents in one chunk, unless a single picture is larger.
 _CHUNK_BYTES = 16 * 2**20
-# How often in a row a cluster may fail, before its error is raised.
+# Number of consecutive failures of a cluster after which its error is raised.
 _MOST_FAILURES = 3
 
 _log = logging.getLogger(__name__)
 
 
 class Spread:
-    """One call's missing pictures, on their way to workers and back.
+    """The missing pictures of one call, which are sent to workers.
 
-    Iterating yields chunks with their answers as they come, in no order.
+    Iterating yields chunks with their answers as they arrive, in any order.
 
     Parameters
     ----------
     task : Task
     blocks : iterator of lists of int
-        Indices of pictures that make a chunk each, ascending.
+        The indices of the pictures of each chunk, in ascending order.
     chunk : callable
-        Makes a `Chunk` of indices and of paths or contents.
+        Makes a `Chunk` from indices and from paths or contents.
     picture : callable
         Returns the picture at an index.
     read : callable
-        Returns the content of the picture at an index, or None after it has dealt with one that cannot be read.
+        Returns the content of the picture at an index. If the picture cannot be read, it handles the error
+        and returns None.
     row_bytes : int
-        What comes back for one picture.
+        Size of the answer for one picture.
 
     Attributes
     ----------
     limit : float
-        Pictures from this index on are not begun any more: one before them ends the call.
+        Pictures from this index on are not started any more, because an earlier picture ends the call.
     """
 
     def __init__(
@@ -83,13 +85,13 @@ class Spread:
         self._chunk, self._picture, self._read = chunk, picture, read
         self._row_bytes = row_bytes
         self._sends_contents = False
-        # What goes out once more, and whether with the networks' files.
+        # Chunks that are sent again, and whether the networks' files are sent with them.
         self._again: deque[tuple[Sequence[int], bool]] = deque()
         self._networks: tuple[NDArray[np.uint8], ...] = ()
 
     def __iter__(self) -> Generator[tuple[Chunk, Answer], None, None]:
         with _Workers() as workers:
-            # One chunk a worker first: it shows what the worker lacks.
+            # First one chunk per worker, to find out which files the worker lacks.
             window = self._window(workers.number, 1)
             while window:
                 with closing(workers.answers(dict(enumerate(window)))) as answers:
@@ -101,7 +103,7 @@ class Spread:
                 window = self._window(workers.number, 1 if lacking else _CHUNKS_A_WORKER)
 
     def _is_done(self, chunk: Chunk, answer: Answer) -> bool:
-        """Note what a worker could not do for want of something; raise its error where there is one."""
+        """Record what a worker could not do because it lacks a file; raise its error if there is one."""
         if answer.error is not None:
             raise answer.error
         if answer.lacks_network:
@@ -112,10 +114,11 @@ class Spread:
         return not answer.lacks_network
 
     def _window(self, n_workers: int, a_worker: int) -> list[Call]:
-        """Take the next chunks, which go out together."""
+        """Return the next chunks, which are sent together."""
         window: list[Call] = []
         sent = returned = 0
-        # No worker stays idle for the size of rows, which are written as they come; contents are held here.
+        # The size of rows never leaves a worker idle, because rows are written as they arrive; contents are
+        # in memory.
         while (
             len(window) < n_workers * a_worker
             and sent < _WINDOW_BYTES
@@ -134,7 +137,7 @@ class Spread:
         return window
 
     def _load(self, block: Sequence[int], with_network: bool) -> tuple[Chunk, int]:
-        """Make a chunk of a block, or of its beginning where its contents are too large to go together."""
+        """Make a chunk of a block, or of its beginning if its contents are too large for one chunk."""
         indices: list[int] = []
         pictures: Contents = []
         n_bytes = 0
@@ -153,7 +156,7 @@ class Spread:
         return self._chunk(indices, pictures), n_bytes
 
     def _network_files(self) -> tuple[NDArray[np.uint8], ...]:
-        """Return the contents of the networks' files; arrays, which Dask hands from worker to worker."""
+        """Return the contents of the networks' files as arrays, which Dask sends from worker to worker."""
         if not self._networks:
             self._networks = tuple(
                 np.frombuffer(backbone.read_bytes(), np.uint8) for backbone in self._backbones
@@ -162,9 +165,9 @@ class Spread:
 
 
 class _Workers:
-    """The workers behind joblib's active backend; what a lost one left undone goes to the others.
+    """The workers behind joblib's active backend; unfinished chunks of a lost worker are sent to others.
 
-    Dask is spoken to by its own client: joblib 1.6 waits for ever for a task whose workers died.
+    Dask is called through its own client, because joblib 1.6 waits forever for a task whose workers died.
     """
 
     def __init__(self) -> None:
@@ -176,7 +179,7 @@ class _Workers:
 
     def __enter__(self) -> _Workers:
         if self._client is None:
-            # Of large arguments joblib would make files, which no other machine sees.
+            # joblib would write large arguments to files, which other machines cannot read.
             parallel = Parallel(n_jobs=self._n_jobs, batch_size=1, max_nbytes=None)
             self._parallel = self._open.enter_context(parallel)
         self.number = max(1, effective_n_jobs(self._n_jobs))
@@ -186,11 +189,11 @@ class _Workers:
         self._open.close()
 
     def answers(self, calls: dict[int, Call]) -> Generator[tuple[int, Answer], None, None]:
-        """Make numbered calls; yield the answers, as they come where the backend gives them so."""
+        """Make numbered calls; yield the answers, in the order of arrival if the backend supports it."""
         return self._by_joblib(calls) if self._client is None else self._by_dask(calls)
 
     def _by_dask(self, calls: dict[int, Call]) -> Generator[tuple[int, Answer], None, None]:
-        """Let Dask do it, which has its own way with lost workers: several tries, then `KilledWorker`."""
+        """Make the calls with Dask, which handles lost workers itself: several tries, then `KilledWorker`."""
         from distributed import as_completed
 
         client: Any = self._client
@@ -206,7 +209,7 @@ class _Workers:
             client.cancel(list(futures))
 
     def _scattered(self, network: NDArray[np.uint8]) -> Any:
-        """Send a network's file once; workers hand it on to each other."""
+        """Send a network's file once; workers send it to each other."""
         if id(network) not in self._networks:
             client: Any = self._client
             self._networks[id(network)] = client.scatter(network, hash=False)
@@ -220,7 +223,8 @@ class _Workers:
                     delayed(embed_chunk)(task, chunk, *networks) for task, chunk, networks in calls.values()
                 )
             except Exception as error:
-                # What goes wrong with pictures comes as an answer: this is a worker lost, or the cluster.
+                # Errors of pictures are part of an answer, so this is a lost worker or an error of the
+                # cluster.
                 failures += 1
                 if failures > _MOST_FAILURES:
                     raise

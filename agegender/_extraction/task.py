@@ -1,4 +1,4 @@
-"""What is done with each picture of one call: decoded, framed, looked at, sized, and passed through the networks."""
+"""The steps for each picture of one call: decode, frame, make views, resize, and run the networks."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = ["Part", "Run", "Task", "Wish"]
 
 Run: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
 Wish: TypeAlias = tuple[int, int]
-"""The number of a face in its picture, and that of a part."""
+"""The number of a face in its picture, and the number of a part."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is cached by itself: one network's activations of one view.
+    """The unit of caching: one network's activations of one view.
 
     Parameters
     ----------
     source, view : int
         Their numbers in the task.
     columns : slice
-        Where they stand in a row.
+        Their columns in a row.
     """
 
     source: int
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """What one call of ``transform`` does with each picture.
+    """The steps of one call of ``transform`` for each picture.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class Task:
         The networks and their layers.
     views : tuple of View
     framing : Framing
-        How each picture becomes a face, and what is trimmed from its sides.
+        How a face is made from each picture, and what is trimmed from its sides.
     batch_size : int
-        Pictures that pass through a network at once.
+        Number of pictures per batch of a network.
     n_jobs : int or None
-        Threads, as whoever does the work counts them.
+        Number of threads, resolved by the process that does the work.
     device : {"auto", "cpu", "cuda"}
-        What the networks run on, there.
+        The device on which the networks run in that process.
     """
 
     sources: tuple[Source, ...]
@@ -75,7 +75,7 @@ class Task:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """Every view through every network, one network after the other."""
+        """The parts for every view and every network, one network after the other."""
         if len(self.sources) == 1:
             columns = [slice(None)]
         else:
@@ -89,36 +89,37 @@ class Task:
 
     @property
     def name(self) -> str:
-        """What the networks are called together."""
+        """The name of the networks together."""
         return " + ".join(source.backbone.name for source in self.sources)
 
     def show(self, content: images.Content, digest: bytes, wishes: Sequence[Wish]) -> list[NDArray[np.uint8]]:
-        """Decode one picture to what the networks take, once for all the wishes.
+        """Decode one picture to the inputs of the networks, once for all wishes.
 
         Parameters
         ----------
         content : bytes or ndarray
         digest : bytes
-            The identity of the content.
+            The hash of the content.
         wishes : sequence of tuple of two int
             Faces and parts.
 
         Returns
         -------
         list of ndarray of shape (h, w, 3), uint8
-            A picture per wish, of its network's size.
+            One picture per wish, in the size of its network.
 
         Raises
         ------
         PictureError
-            If it cannot be decoded, or no face is found; it names the content, not the picture.
+            If it cannot be decoded, or no face is found. The message refers to the content, not to the picture
+            by its name.
         """
         picture = OpenedPicture(self.framing, content, digest)
         picture.check_faces()
         return self.show_opened(picture, wishes)
 
     def show_opened(self, picture: OpenedPicture, wishes: Sequence[Wish]) -> list[NDArray[np.uint8]]:
-        """Return what the networks take of an opened picture, each face decoded as large as it needs."""
+        """Return the network inputs from an opened picture; each face is decoded as large as it requires."""
         places: dict[int, list[int]] = defaultdict(list)
         for place, (face, number) in enumerate(wishes):
             size = self.sources[self.parts[number].source].backbone.input_size
@@ -132,31 +133,32 @@ class Task:
     def cut(
         self, pixels: NDArray[np.uint8], faces: Sequence[Face] | None, wishes: Sequence[Wish]
     ) -> list[NDArray[np.uint8]]:
-        """Return what the networks take of a decoded picture, whose faces are known."""
+        """Return the network inputs from a decoded picture whose faces are known."""
         seen: dict[tuple[Any, ...], NDArray[np.uint8]] = {}
         shown = []
         for face, number in wishes:
             part = self.parts[number]
             size = self.sources[part.source].backbone.input_size
-            # A picture that is taken as it is looks the same to every network.
+            # A picture that is used as it is gives the same square for every network.
             square_of = None if self.framing.takes_as_is else size
             if (face, square_of, part.view) not in seen:
                 square = self.framing.square(pixels, None if faces is None else faces[face], size)
                 wanted = sorted({self.parts[other].view for one, other in wishes if one == face})
-                # Before the crop: a view that is shifted or turned shows what a crop would have cut off.
+                # Views are made before the crop, because a shifted or rotated view shows what a crop would
+                # have removed.
                 for view, picture in zip(wanted, look(square, [self.views[v] for v in wanted]), strict=True):
                     seen[face, square_of, view] = images.trim(picture, self.framing.trimmed)
             shown.append(images.letterbox(seen[face, square_of, part.view], size))
         return shown
 
     def recipes(self, dtype: str) -> list[Recipe]:
-        """Return what rows of each part are kept under, in this precision."""
+        """Return the recipe under which rows of each part are stored, in this precision."""
         return [self._recipe(part, dtype) for part in self.parts]
 
     def _recipe(self, part: Part, dtype: str) -> Recipe:
         source = self.sources[part.source]
         backbone, pixels = source.backbone, source.layer == "input"
-        return Recipe(  # pixels depend on no network, only on its size
+        return Recipe(  # pixels do not depend on the network, only on its input size
             network="" if pixels else backbone.sha256,
             layer=source.tensor,
             input_size=backbone.input_size,
@@ -171,7 +173,7 @@ class Task:
         )
 
     def open(self, source: int) -> Run:
-        """Return what gives a batch's rows; pixels are their own."""
+        """Return the function that computes a batch's rows; for pixels, it returns them unchanged."""
         wanted = self.sources[source]
         if wanted.layer == "input":
             return np.asarray
@@ -181,19 +183,20 @@ class Task:
     def run(
         self, shown: Sequence[tuple[int, NDArray[np.uint8]]], opened: dict[int, Run]
     ) -> Iterator[tuple[list[int], NDArray[Any]]]:
-        """Pass pictures through their parts' networks, a batch at a time.
+        """Pass pictures through the networks of their parts, one batch at a time.
 
         Parameters
         ----------
         shown : sequence of tuple of int and ndarray
             The number of each picture's part, and its pixels.
         opened : dict
-            The networks that this call has opened, by the number of their source; others are added.
+            The networks that this call has opened, by the number of their source; newly opened ones are
+            added.
 
         Yields
         ------
         places : list of int
-            Where the pictures of a batch stand in `shown`.
+            The indices in `shown` of the pictures of a batch.
         rows : ndarray of shape (len(places), ...)
         """
         for source in range(len(self.sources)):
@@ -209,7 +212,7 @@ class Task:
         return any(source.layer != "input" and not source.backbone.is_here() for source in self.sources)
 
     def sent(self) -> Task:
-        """Return the task as it goes to workers: without the networks' files, and without the cache."""
+        """Return the task as it is sent to workers: without the networks' files and without the cache."""
         finder = self.framing.finder
         bare = tuple(
             replace(source, backbone=replace(source.backbone, content=None)) for source in self.sources

@@ -1,4 +1,4 @@
-"""Files that this process has hashed, known again by size, time of change and inode: for those who trust these."""
+"""Files that this process has hashed, recognised by size, modification time and inode (for `trust_mtime`)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from agegender._machine.fork import after_fork
 
 __all__ = ["digest_unless_known"]
 
-# A file that changes again within the clock's tick, at the same size, looks unchanged: it must have rested as long.
+# A file that changes again within the clock's resolution, at the same size, looks unchanged. Its last change
+# must therefore be older than this.
 _RESTED_NS = 2_000_000_000
 _digests: dict[bytes, bytes] = {}
 
 
 def digest_unless_known(picture: images.Picture) -> bytes:
-    """Return the identity of a picture's content; a file that looks unchanged is not read.
+    """Return the hash of a picture's content; a file that looks unchanged is not read.
 
-    Only files that this process has hashed are known, and only those that had not changed for two seconds by then.
+    Only files that this process has hashed are recognised, and only if they had then been unchanged for two
+    seconds.
 
     Raises
     ------
@@ -41,11 +43,11 @@ def digest_unless_known(picture: images.Picture) -> bytes:
 
 
 def _looks(picture: str | os.PathLike[str]) -> bytes | None:
-    """Return sixteen bytes that stand for a path and its file's device, inode, size and time of change."""
+    """Return sixteen bytes that identify a path and its file's device, inode, size and modification time."""
     try:
         status = os.stat(picture)
     except (OSError, ValueError):
-        return None  # reading it says why
+        return None  # reading it will raise the error
     numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns & (2**64 - 1))
     return blake2b(
         struct.pack("<4Q", *numbers) + os.fsencode(os.path.abspath(picture)), digest_size=16

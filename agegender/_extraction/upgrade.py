@@ -1,4 +1,4 @@
-"""Fitted extractors in the safe files of agegender 0.1, as this version has them."""
+"""Conversion of fitted extractors in safe files of agegender 0.1 to the form of this version."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from agegender.faces import RecordedDetector
 __all__ = ["FITTED_BEFORE", "RENAMED", "upgraded"]
 
 FITTED_BEFORE = {"EmbeddingExtractor": ("backbone_", "framing_", "_detector_name")}
-"""What files of format 1 hold that later ones do not, by class."""
+"""The attributes that only files of format 1 contain, by class."""
 
 RENAMED: dict[Any, str] = {"DescribedHead": "AbsentHead"}
-"""Classes that have another name in files of format 1."""
+"""Classes that have a different name in files of format 1."""
 
 
 def upgraded(made: Any, fitted: dict[str, Any]) -> dict[str, Any]:
-    """Return the fitted attributes of an object in today's form.
+    """Return the fitted attributes of an object in the form of this version.
 
     Parameters
     ----------
     made : object
-        With the parameters of the file.
+        The object, with the parameters of the file.
     fitted : dict
         The attributes of the file.
 
     Raises
     ------
     ModelFileError
-        If they are not what such a file holds.
+        If they are not the attributes of such a file.
     """
     if "backbone_" not in fitted:
         return {name: value for name, value in fitted.items() if name not in ("framing_", "_detector_name")}

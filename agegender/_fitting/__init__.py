@@ -1,1 +1,1 @@
-"""Fitting a head: its Keras model, optimiser, held-out part and export."""
+"""Fitting of a head: its Keras model, optimiser, held-out part and export."""

@@ -11,12 +11,12 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015), the update that Keras makes, in a twelfth of the operations.
+    """Adam (Kingma & Ba 2015), with the same update as in Keras, in a twelfth of the operations.
 
     Parameters
     ----------
     variables : sequence of keras.Variable
-        What is trained.
+        The variables to train.
     scales : sequence of float
         The learning rate of each variable as a multiple of the common one.
     """
@@ -31,14 +31,14 @@ class Adam:
         self._moments = [[tf.Variable(tf.zeros(v.shape)) for v in variables] for _ in (BETA_1, BETA_2)]
 
     def reset(self) -> None:
-        """Forget all steps made so far."""
+        """Reset the state of all steps made so far."""
         for power in self._powers:
             power.assign(1.0)
         for moment in [*self._moments[0], *self._moments[1]]:
             moment.assign(moment * 0)
 
     def apply(self, gradients: Sequence[Any]) -> None:
-        """Move each variable by its gradient; one without a gradient stays."""
+        """Update each variable by its gradient; variables without a gradient are not changed."""
         import tensorflow as tf
 
         for power, beta in zip(self._powers, (BETA_1, BETA_2), strict=True):
@@ -65,8 +65,8 @@ class Adam:
 def learning_rate_factors(model: Any) -> list[float]:
     """Return the learning rate of each of ``model.trainable_variables``, as a multiple of the common one.
 
-    It is what the layer that the variable belongs to, or else the model around it, carries as
-    ``learning_rate_factor``, and 1 where none does.
+    It is the attribute ``learning_rate_factor`` of the variable's layer, or else of the model that contains
+    the layer. If neither has it, it is 1.
 
     Parameters
     ----------

@@ -28,16 +28,16 @@ def build(
     row_shape : tuple of int
         Shape of one row of X.
     n_ages, n_genders : int
-        Widths of the two outputs.
+        Number of units of the two outputs.
     moments : tuple of two ndarrays, or None
-        Mean and variance of the last axis' features, for the first layer; None for no such layer.
+        Mean and variance of the last axis' features, for the first layer; if None, there is no such layer.
     seed : int
-        Decides the initial weights and dropout.
+        Determines the initial weights and dropout.
 
     Raises
     ------
     ValueError
-        If what the callable returned is not a model with the two softmax outputs.
+        If the callable did not return a model with the two softmax outputs.
     """
     import keras
 
@@ -92,9 +92,9 @@ _seeding = RLock()
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Build a model whose initial weights and dropout depend only on `seed`; global random generators are restored.
+    """Build a model whose initial weights and dropout depend only on `seed`; restore the global generators.
 
-    Keras draws the seed of every layer that names none from Python's ``random``.
+    Keras draws the seed of every layer without an explicit seed from Python's ``random``.
     """
     with _seeding:
         python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002

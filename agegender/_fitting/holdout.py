@@ -1,4 +1,4 @@
-"""The part of rows that is held out, to stop by or to test on, and the weights that balance the rest by age."""
+"""Held-out rows for early stopping or testing, and weights that balance the other rows by age."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 __all__ = ["balance_weights", "is_sorted_by_age", "lacks_ages", "split"]
 
 LARGEST_WEIGHT = 5.0
-# Ages in order of row are cut into so many blocks; what these explain of their variance tells sorted from random.
+# The ages, in row order, are divided into this many blocks. The fraction of their variance that the blocks
+# explain distinguishes sorted rows from random ones.
 BLOCKS = 10
 SORTED_SHARE, BY_CHANCE = 0.5, 1e-9
-# So many rows would have ages that none has, were they as frequent as the ages beside them.
+# The minimum number of rows that missing ages would have if they were as frequent as the neighbouring ages.
 MISSING_ROWS = 20
 KERNEL = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
 
@@ -23,10 +24,10 @@ def split(
     fraction: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split rows into a training part and a held-out part, stratified by age and gender, with groups kept together.
+    """Split rows into a training and a held-out part, stratified by age and gender; groups are not split.
 
-    Groups are lined up by size, gender and age, and every so-many-th is taken: a systematic sample, which stratifies
-    as finely as there are groups and needs no bins.
+    Groups are sorted by size, gender and age, and groups are taken at a fixed interval (a systematic sample).
+    This stratifies as finely as the number of groups allows, and needs no bins.
 
     Parameters
     ----------
@@ -39,13 +40,14 @@ def split(
     Returns
     -------
     training, held_out : ndarray of int64
-        Indices in ascending order. If all rows are one group, nothing is held out; otherwise neither part is empty.
+        Indices in ascending order. If all rows are in one group, nothing is held out. Otherwise neither part
+        is empty.
     """
     sizes = np.bincount(groups)
     if fraction == 0 or len(sizes) < 2:
         return np.arange(len(ages)), np.arange(0)
     goal = fraction * len(ages)
-    # A group larger than the held-out part would replace it.
+    # A group larger than the held-out part would be the whole held-out part.
     eligible = np.flatnonzero(sizes <= max(goal, sizes.min()))
     share = min(goal / sizes[eligible].sum(), max(fraction, 0.5))
     mean_age = np.bincount(groups, weights=ages) / sizes
@@ -68,10 +70,11 @@ def split(
 
 
 def is_sorted_by_age(ages: NDArray[np.floating]) -> bool:
-    """Tell whether rows come in order of age so far that they are no random part of any collection.
+    """Tell whether rows are sorted by age so strongly that they cannot be in random order.
 
-    Each tenth of the rows then has ages of its own: up, down, or by name (1, 10, 100, 11, 12, …). That half of the
-    variance lies between tenths happens by chance less than once in 10⁹ times.
+    If so, each tenth of the rows has different ages: ascending, descending, or in the order of names (1, 10,
+    100, 11, 12, …). In random order, the probability that half of the variance is between tenths is less than
+    10⁻⁹.
 
     Examples
     --------
@@ -92,7 +95,7 @@ def is_sorted_by_age(ages: NDArray[np.floating]) -> bool:
 
 
 def lacks_ages(ages: NDArray[np.floating]) -> bool:
-    """Tell whether ages lack one stretch of years between others that they have, as they do without a sorted fold.
+    """Tell whether one range of ages is missing between others, as if a fold of sorted rows was removed.
 
     Examples
     --------
@@ -106,7 +109,7 @@ def lacks_ages(ages: NDArray[np.floating]) -> bool:
     gaps = np.flatnonzero(np.diff(there) > 1)
     width = there[gaps + 1] - there[gaps] - 1
     beside = np.minimum(counts[there[gaps]], counts[there[gaps + 1]])
-    # Ages given in fives or tens lack some everywhere.
+    # Ages rounded to fives or tens have gaps everywhere.
     return int(np.count_nonzero(width * beside >= MISSING_ROWS)) == 1
 
 
@@ -115,8 +118,9 @@ def balance_weights(
 ) -> NDArray[np.float64]:
     """Return weights that balance the ages; rows with weight 0 are dropped.
 
-    ``"age"`` weighs rows by the inverse of how frequent their age is, an age rarer than a fifth of the average
-    counted as a fifth; ``"age-drop"`` drops rows at random from ages fuller than the average of the ages that occur.
+    ``"age"`` weights rows by the inverse frequency of their age; frequencies below a fifth of the average
+    count as a fifth. ``"age-drop"`` drops rows at random from ages that have more rows than the average of
+    the ages that occur.
     """
     if balance is None:
         return np.ones(len(ages))
@@ -125,7 +129,8 @@ def balance_weights(
 
 def _weigh(years: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     counts = np.bincount(years, minlength=len(KERNEL)).astype(np.float64)
-    # Neighbouring ages lend each other rows: a single picture at 93 is not worth a hundred.
+    # Counts are smoothed over neighbouring ages, so that a single picture at 93 does not count as much as a
+    # hundred.
     nearby = np.convolve(counts, KERNEL, mode="same")
     floor = nearby[counts > 0].mean() / LARGEST_WEIGHT
     weights = 1.0 / np.maximum(nearby, floor)[years]

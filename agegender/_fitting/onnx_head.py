@@ -1,4 +1,4 @@
-"""A Keras head as ONNX bytes, and ONNX bytes as numbers: predicting needs no Keras."""
+"""Export of a Keras head to ONNX, and prediction with ONNX Runtime, which does not need Keras."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ MAPS_A_THREAD = 4
 def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
     """Export a Keras model, and check the result on a few rows.
 
-    Returns None, with a warning, where the model has an operation that ONNX or its converter lacks.
+    The result is None, with a warning, if the model has an operation that ONNX or its converter does not
+    support.
     """
     expected = run_keras(model, rows)
     try:
@@ -54,17 +55,17 @@ def to_onnx(model: Any, rows: NDArray[np.float32]) -> bytes | None:
 
 
 def run_onnx(content: bytes, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the age and gender probabilities of rows, by ONNX Runtime."""
+    """Return the age and gender probabilities of rows, computed by ONNX Runtime."""
     session = _session(content)
     name = session.get_inputs()[0].name
-    # Whole blocks of a network on many maps at once would not stay in the processor's cache.
+    # With many maps at a time, the data of a network's blocks would not fit into the processor's cache.
     at_once = MAPS_A_THREAD * resolve_threads() if rows.ndim > 2 else len(rows)
     parts = [session.run(None, {name: rows[i : i + at_once]}) for i in range(0, len(rows), at_once)]
     ages, genders = (np.concatenate(part) for part in zip(*parts, strict=True))
     return ages, genders
 
 
-# A few heads are kept open, for loops of small calls.
+# A few sessions stay open, for loops of small calls.
 @lru_cache(maxsize=8)
 def _session(content: bytes) -> Any:
     return open_session(content, n_threads=resolve_threads())
@@ -86,7 +87,7 @@ def from_keras_bytes(content: bytes) -> Any:
     """Return the Keras model that `to_keras_bytes` stored."""
     import keras
 
-    from agegender._tails import layers  # noqa: F401 (makes its layers known to Keras)
+    from agegender._tails import layers  # noqa: F401 (registers its layers with Keras)
 
     with single_precision(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.keras"
@@ -95,7 +96,7 @@ def from_keras_bytes(content: bytes) -> Any:
 
 
 def run_keras(model: Any, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the age and gender probabilities of rows, by Keras."""
+    """Return the age and gender probabilities of rows, computed by Keras."""
     check_tensorflow()
     age, gender = model(rows, training=False)
     return np.asarray(age), np.asarray(gender)
@@ -112,7 +113,7 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         level, screen = logger.level, os.dup(2)
         logger.setLevel(logging.CRITICAL)
-        # The optimiser is C++ and writes to the descriptor itself, four lines at each export.
+        # The optimiser is written in C++ and writes directly to the descriptor, four lines per export.
         os.dup2(nowhere.fileno(), 2)
         try:
             yield

@@ -22,7 +22,7 @@ def after_fork(clear: Callable[[], None]) -> None:
 
 
 def keep_forever(something: object) -> None:
-    """Never free an object: a session that is freed waits for threads that do not exist after a fork."""
+    """Never free an object, because freeing a session waits for threads that do not exist after a fork."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(something))
 
 

@@ -12,8 +12,8 @@ __all__ = ["single_precision"]
 def single_precision() -> Iterator[None]:
     """Make Keras layers in float32, and restore the dtype policy and float type of the process.
 
-    Rows, losses and the exported head are float32. With ``mixed_float16`` or float64 around, layers made here would
-    be neither, and a frozen network would give other numbers.
+    Rows, losses and the exported head are float32. If the process uses ``mixed_float16`` or float64, layers
+    made here would have another type, and a frozen network would give different numbers.
     """
     import keras
 

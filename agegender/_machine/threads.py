@@ -50,8 +50,9 @@ def resolve_threads(n_jobs: int | None = None) -> int:
 def is_spread() -> bool:
     """Return whether joblib's active backend sends work to other machines.
 
-    The backends that come with joblib (loky, multiprocessing, threading) do not: on one machine, threads are as
-    fast as processes, and the network is loaded only once. Within a worker, work is not distributed again.
+    The backends that come with joblib (loky, multiprocessing, threading) do not, because on one machine
+    threads are as fast as processes, and the network is loaded only once. Within a worker, work is not
+    distributed again.
     """
     backend, n_jobs = get_active_backend()
     kind = type(backend)
@@ -63,8 +64,8 @@ def is_spread() -> bool:
 def limit_tensorflow() -> None:
     """Limit TensorFlow, which would use all cores of the machine, to this process' share.
 
-    TensorFlow's number of threads is fixed at its first operation. It is not changed after that, or if the user
-    has set it.
+    TensorFlow's number of threads is fixed at its first operation. It is not changed after that, nor if the
+    user has set it.
     """
     import tensorflow as tf
 
@@ -77,7 +78,7 @@ def limit_tensorflow() -> None:
 
 
 def _share() -> int:
-    """Return the cores that this process may use, by affinity, control group and what it was told."""
+    """Return the number of cores for this process, by affinity, control group, OMP_NUM_THREADS and Dask."""
     cores = int(joblib.cpu_count())
     return max(1, min(cores, _told_share() or cores // max(1, _dask_tasks())))
 

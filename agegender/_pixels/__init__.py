@@ -1,1 +1,1 @@
-"""From the bytes of a picture to upright RGB pixels, and from landmarks to an aligned square."""
+"""Decoding of pictures to upright RGB pixels, and alignment of faces by their landmarks."""

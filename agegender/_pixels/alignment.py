@@ -1,4 +1,4 @@
-"""Faces brought into the framing that a network was trained on, by similarities: turn, scale, shift."""
+"""Transformation of faces to the framing that a network was trained on, by rotation, scale and shift."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ TEMPLATES: dict[str, tuple[float, tuple[tuple[float, float], ...]]] = {
         112.0,
         ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)),
     ),
-    # Between the medians of what YuNet and MTCNN find in hundreds of the crops, which scatter by 3 to 8 pixels.
+    # Between the medians of the landmarks that YuNet and MTCNN find in hundreds of the crops; their scatter
+    # is 3 to 8 pixels.
     "utkface": (200.0, ((59.5, 58.0), (138.0, 58.0), (98.0, 103.0), (63.5, 138.5), (133.0, 138.5))),
 }
-"""Where the five landmarks go: a square's side in pixels, and the points in it, in the order of `Face.landmarks`."""
+"""Positions of the five landmarks: a square's side in pixels, and points in the order of `Face.landmarks`."""
 
 
 FRAMINGS = ("utkface",)
 """The framings of face crops that `reframe` knows."""
 
-# A framing is one where the landmarks of the middle crop and of most others lie so near each other, of the side.
+# Crops are framed alike if the median distance of their landmarks from the medians is at most this fraction
+# of the side.
 _SCATTER = 0.08
 _FEWEST = 8
 
@@ -60,7 +62,7 @@ def cut_out(
 def oversampling(
     landmarks: Matrix, input_size: tuple[int, int], template: Template, margin: float = 0.0
 ) -> float:
-    """Return how many pixels of the picture `cut_out` makes one pixel of, along a side."""
+    """Return how many pixels of the picture `cut_out` combines into one pixel, along a side."""
     matrix = _similarity(landmarks, _place(_points(template), input_size, min, margin))
     return 1 / max(1e-9, float(np.hypot(*matrix[:, 0])))
 
@@ -92,7 +94,7 @@ def reframe(
     Returns
     -------
     ndarray of shape (input_size[0], input_size[1], 3), uint8
-        What the crop does not show is black.
+        Parts that are outside of the crop are black.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def reframe(
 
 
 def usual_framing(found: Sequence[tuple[Matrix, tuple[int, int]]], n_crops: int) -> Matrix | None:
-    """Return where the landmarks lie in crops that are framed alike, or None where they are not.
+    """Return the positions of the landmarks in crops that are framed alike, or None if they are not.
 
     Parameters
     ----------
@@ -125,8 +127,9 @@ def usual_framing(found: Sequence[tuple[Matrix, tuple[int, int]]], n_crops: int)
     Returns
     -------
     ndarray of shape (5, 2) or None
-        Medians, in thousandths of the side of a square around the crop; None where a face was found in less than
-        half of the crops or in fewer than eight, or where the landmarks scatter widely.
+        Medians, as fractions of the side of a square around the crop, rounded to three decimals. None if a
+        face was found in less than half of the crops or in fewer than eight, or if the landmarks scatter
+        widely.
     """
     if len(found) < max(_FEWEST, n_crops / 2):
         return None
@@ -154,7 +157,7 @@ def template_key(template: Template) -> str:
 
 
 def _points(template: Template) -> Matrix:
-    """Return a template's points in fractions of a square's side."""
+    """Return a template's points as fractions of a square's side."""
     if isinstance(template, str):
         check_choice("template", template, tuple(TEMPLATES), "align")
         side, points = TEMPLATES[template]
@@ -171,15 +174,16 @@ def _points(template: Template) -> Matrix:
 def _place(
     points: Matrix, size: tuple[int, int], fit: Callable[[int, int], int], margin: float = 0.0
 ) -> Matrix:
-    """Return a template's points in the middle of a picture whose shorter (min) or longer (max) side it fits."""
+    """Return a template's points, centred in a picture, scaled to its shorter (min) or longer (max) side."""
     height, width = size
     placed: Matrix = (points - 0.5) * (fit(height, width) / (1 + 2 * margin)) + np.array([width, height]) / 2
     return placed
 
 
 def _similarity(source: Matrix, target: Matrix) -> Matrix:
-    """Return the 2 × 3 similarity that takes points to others with the least squared error."""
-    # As complex numbers a similarity without mirroring is z → a·z + b, and the best a is a regression slope.
+    """Return the 2 × 3 similarity transform that maps points to others with the least squared error."""
+    # With complex numbers, a similarity without mirroring is z → a·z + b, and the best a is a regression
+    # slope.
     start, end = source @ np.array([1, 1j]), target @ np.array([1, 1j])
     around = start - start.mean()
     spread = np.vdot(around, around).real
@@ -191,7 +195,7 @@ def _similarity(source: Matrix, target: Matrix) -> Matrix:
 
 
 def _warp(pixels: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Apply a similarity; only the part that shows is touched, and scaled down by averaging where it is larger."""
+    """Apply a similarity; only the visible part is processed, and averaged first if it is scaled down."""
     import cv2
 
     height, width = size
@@ -205,7 +209,7 @@ def _warp(pixels: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) -> N
         smaller = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         factors = np.array([smaller[0] / (right - left), smaller[1] / (bottom - top)])
         part = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
-        # Pixel i of the smaller part has its middle where (i + ½) / factor − ½ was.
+        # The centre of pixel i of the smaller part was at (i + ½) / factor − ½.
         matrix[:, 2] += matrix[:, :2] @ (0.5 / factors - 0.5)
         matrix[:, :2] = matrix[:, :2] / factors
     warped = cv2.warpAffine(part, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
@@ -213,7 +217,7 @@ def _warp(pixels: NDArray[np.uint8], matrix: Matrix, size: tuple[int, int]) -> N
 
 
 def _shown(matrix: Matrix, size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the part of a picture that a mapping brings into an input: left, top, right, bottom."""
+    """Return the part of a picture that a transform maps into an input: left, top, right, bottom."""
     height, width = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
     places = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)

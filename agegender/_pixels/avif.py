@@ -1,7 +1,7 @@
-"""How large the frames coded in an AVIF file are, whatever its boxes say.
+"""The true size of the frames coded in an AVIF file, independent of the size given in its boxes.
 
-libavif decodes a frame at the size that its AV1 data give, up to 268 million pixels, and only then scales it to the
-size that the boxes claim. The claim is therefore compared with the sequence headers here.
+libavif decodes a frame at the size given in its AV1 data, up to 268 million pixels, and only then scales it
+to the size given in the boxes. The size in the boxes is therefore compared with the sequence headers here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from agegender._pixels.formats import Unreadable
 
 __all__ = ["check_frames"]
 
-# Colour, transparency and a gain map or thumbnail may each be as large as the picture; small ones may be padded.
+# Colour, transparency and a gain map or thumbnail may each be as large as the picture; small layers may be
+# padded.
 _MOST_LAYERS = 3
 _PADDING = 2**22
 _LONGEST_LIST = 2**20
@@ -22,7 +23,7 @@ _SEQUENCE_HEADER = 1
 
 
 def check_frames(content: bytes, width: int, height: int) -> None:
-    """Refuse a file whose coded frames are far larger than the picture that it claims to be."""
+    """Reject a file whose coded frames are far larger than the picture size that it claims."""
     try:
         n_coded = max((sum(map(_frame, source)) for source in _sources(content)), default=0)
     except (IndexError, struct.error):
@@ -34,7 +35,7 @@ def check_frames(content: bytes, width: int, height: int) -> None:
 
 
 def _sources(content: bytes) -> Iterator[Iterator[bytes]]:
-    """Yield the AV1 data of the still pictures, and of each track's first frame: libavif decodes one or the other."""
+    """Yield the AV1 data of still pictures and of tracks' first frames; libavif decodes one or the other."""
     for kind, start, end in _boxes(content, 0, len(content)):
         if kind == b"meta":
             yield _items(content, start + 4, end)
@@ -97,7 +98,7 @@ def _av1_items(content: bytes, start: int, end: int) -> set[int]:
 
 
 def _locations(content: bytes, start: int, inline: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Yield each item's number and where its parts lie in the file (ISO/IEC 14496-12, 8.11.3)."""
+    """Yield each item's number and the positions of its parts in the file (ISO/IEC 14496-12, 8.11.3)."""
     version, sizes, more = content[start], content[start + 4], content[start + 5]
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
     index_size = more & 15 if version else 0
@@ -135,7 +136,7 @@ def _first_sample(content: bytes, start: int, end: int) -> bytes:
 
 
 def _frame(data: bytes) -> int:
-    """Return the pixels of the largest frame that a stretch of AV1 data announces (AV1 specification, 5.3 to 5.5)."""
+    """Return the number of pixels of the largest frame in AV1 data (AV1 specification, 5.3 to 5.5)."""
     largest = place = 0
     for _ in range(_MOST_UNITS):
         if place >= len(data):

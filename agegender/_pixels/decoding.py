@@ -1,7 +1,7 @@
-"""Pillow as this library drives it: from encoded bytes to upright RGB pixels.
+"""Decoding with Pillow, from encoded bytes to upright RGB pixels.
 
-Each format is opened by its own class: no registered plugin is tried, and no global limit or warnings filter is read
-or changed, so that any number of threads may decode at once.
+Each format is opened by its own class. Registered plugins are not tried, and global limits and warning
+filters are neither read nor changed, so that any number of threads can decode at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from agegender._pixels.formats import Unreadable, exif_orientation, measure, sni
 
 __all__ = ["check_header", "decode_bytes", "jpeg_size", "open_image", "to_pixels"]
 
-# Pixels are converted in bands of about this many, so that a large picture is never held in three versions.
+# Pixels are converted in bands of about this many, so that three versions of a large picture are never in
+# memory.
 _BAND = 1 << 20
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
@@ -37,20 +38,21 @@ _UPRIGHT = {
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        # Pillow warns here of damaged EXIF, of which only the orientation is wanted, and that is read elsewhere.
+        # Pillow warns here about damaged EXIF. Only the orientation is needed, and it is read elsewhere.
         pass
 
 
 class _WebP(WebPImagePlugin.WebPImageFile):
     def _get_next(self) -> tuple[bytes, int, int]:
-        # Only the first frame is wanted: without the decoder's two canvases the peak is 12 bytes a pixel, not 16.
+        # Only the first frame is needed. Without the decoder's two canvases, peak memory is 12 bytes per
+        # pixel, not 16.
         frame = super()._get_next()
         self._decoder = None
         return frame
 
 
 class _Strict(io.BytesIO):
-    """A stream whose end is an error, for when another library set ``ImageFile.LOAD_TRUNCATED_IMAGES``."""
+    """A stream that raises an error at its end, even if another library set ``LOAD_TRUNCATED_IMAGES``."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
@@ -82,7 +84,7 @@ def _heic_opener() -> type[ImageFile.ImageFile]:
 
 
 def open_image(content: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """Parse a picture's header, the claimed size checked before a decoder is told of it."""
+    """Parse a picture's header; the claimed size is checked before it is passed to a decoder."""
     name = sniff(content)
     size = measure(name, content)
     if size is not None:
@@ -91,7 +93,8 @@ def open_image(content: bytes, max_pixels: int) -> ImageFile.ImageFile:
     check_header(image, max_pixels)
     if name == "AVIF":
         check_frames(content, *image.size)
-    # Pillow would then take the end of these files for black or grey; the other formats are walked, or strict.
+    # Pillow would then fill the missing end of these files with black or grey. The other formats are checked
+    # for a missing end, or read from a strict stream.
     if ImageFile.LOAD_TRUNCATED_IMAGES and name in ("BMP", "GIF", "TIFF"):
         image.fp = _Strict(content)
     return image
@@ -109,7 +112,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def check_header(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a size above the cap, and pixels whose range is unknown."""
+    """Reject a size above the limit, and pixels with an unknown value range."""
     _check_size(image.size, max_pixels)
     if image.mode in ("F", "I"):
         kind = "floating-point numbers" if image.mode == "F" else "integers of 32 bits"
@@ -119,7 +122,7 @@ def check_header(image: Image.Image, max_pixels: int) -> None:
 def to_pixels(image: Image.Image, shrink: int = 1) -> NDArray[np.uint8]:
     """Decode an open image, turn it upright and convert it to RGB, band by band."""
     if shrink > 1:
-        # A JPEG decoder gives a half, a quarter or an eighth from fewer of the numbers that it holds.
+        # A JPEG decoder can decode to a half, a quarter or an eighth by using fewer coefficients.
         image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
     image.load()
     tags = getattr(image, "tag_v2", {})
@@ -151,18 +154,18 @@ def _rgb(image: Image.Image, transparent: bool) -> NDArray[np.uint8]:
 
 
 def decode_bytes(content: bytes, max_pixels: int, shrink: int = 1) -> NDArray[np.uint8]:
-    """Decode encoded bytes; whatever a decoder may raise comes through as it is."""
-    # No name is kept for the open image: a turned copy takes its place, and both would stay in memory.
+    """Decode encoded bytes; exceptions of the decoder are not changed."""
+    # The open image is not bound to a name, because it and a rotated copy would then both stay in memory.
     return to_pixels(open_image(content, max_pixels), shrink)
 
 
 def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Return height and width, upright, of a JPEG file by its header; None of another format.
+    """Return the upright height and width of a JPEG file from its header; None for other formats.
 
     Raises
     ------
     Unreadable
-        If the file is cut off or in no known format.
+        If the file is truncated or its format is not known.
     """
     if sniff(content) != "JPEG":
         return None

@@ -1,8 +1,9 @@
-"""What a picture file claims to be, read from its bytes alone, before a decoder allocates anything.
+"""The format and size that a picture file claims, read from its bytes before a decoder allocates memory.
 
-Pillow's WebP and GIF readers allocate by the header's size as they open a file, its JPEG reader notices a missing
-end only while decoding, its PNG reader never looks at the checksums of pixel data, and its TIFF reader unfolds any
-tag: these five are walked here. For the others opening is free of allocations, and Pillow's header parser is asked.
+Five formats are parsed here. Pillow's WebP and GIF readers allocate memory for the header's size when they
+open a file. Its JPEG reader notices a missing end only while decoding. Its PNG reader does not check the
+checksums of pixel data. Its TIFF reader expands tags of any size. For the other formats, opening a file
+allocates nothing, and Pillow's header parser is used.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ __all__ = ["FORMATS", "Unreadable", "exif_orientation", "measure", "sniff"]
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
 
-# A walk over more parts than any real file has is a file made to keep a reader busy.
+# A file with more parts than any real file was made to keep a reader busy.
 _MOST_PARTS = 100_000
 _MOST_JUNK = 65_536
 _MOST_SCANS = 100
 _MOST_TAGS = 4_096
 _MOST_TAG_BYTES = 64 * 2**20
-# Pillow makes a Python number of each value: sixteen times the file's bytes.
+# Pillow makes a Python number from each value, which takes sixteen times the file's bytes.
 _MOST_NUMBERS = 2**18
-# TIFF tiles may be larger than a small picture, and jut out of a large one.
+# TIFF tiles may be larger than a small picture, and may extend beyond the edge of a large one.
 _ANY_TILE = 2**22
 _MOST_PADDING = 1.25
 _TIFF_SIDES = (256, 257, 322, 323)
@@ -62,16 +63,17 @@ _STRANGERS = (
     (b"\xff\x0a", "a JPEG XL file; save it as JPEG or PNG"),
 )
 
-# What the Unix `file` command takes for text: anything but the control characters that no text needs.
+# The bytes that the Unix `file` command accepts in text: all except control characters that do not occur in
+# text.
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(0x20, 0x100)) - {0x7F})
 
 
 class Unreadable(ValueError):
-    """The bytes are no picture that may be decoded; the message is the reason."""
+    """The bytes are not a picture that may be decoded; the message is the reason."""
 
 
 def sniff(content: bytes) -> str:
-    """Return the format, one of `FORMATS`, that the first bytes announce; a file's name says nothing."""
+    """Return the format, one of `FORMATS`, from the first bytes; the file's name is not used."""
     for magic, name in _MAGIC:
         if content.startswith(magic):
             return name
@@ -109,9 +111,9 @@ def _stranger(content: bytes) -> str:
 
 
 def measure(name: str, content: bytes) -> tuple[int, int] | None:
-    """Return (width, height) as the header claims them, after a walk that finds cut-off files.
+    """Return (width, height) from the header, after a check for truncated files.
 
-    None for the formats whose Pillow reader allocates nothing before it is asked for pixels.
+    The result is None for formats whose Pillow reader allocates nothing before pixels are requested.
     """
     walk = _WALKS.get(name)
     if walk is None:
@@ -127,7 +129,7 @@ def _cut_off(name: str, how: str) -> str:
 
 
 def _jpeg(content: bytes) -> tuple[int, int]:
-    """Walk the segments up to the first scan, then look for the end marker that a cut-off file lacks."""
+    """Parse the segments up to the first scan, then search for the end marker (missing if truncated)."""
     size, position, junk = None, 2, 0
     for _ in range(_MOST_PARTS):
         found = content.find(b"\xff", position)
@@ -161,7 +163,7 @@ def _check_scans(content: bytes, start: int) -> None:
 
 
 def _png(content: bytes) -> tuple[int, int]:
-    """Walk the chunks to the last one and compare each checksum."""
+    """Parse all chunks and compare each checksum."""
     size, position, view = None, 8, memoryview(content)
     for _ in range(_MOST_PARTS):
         length, kind = struct.unpack_from(">I4s", content, position)
@@ -179,7 +181,7 @@ def _png(content: bytes) -> tuple[int, int]:
 
 
 def _gif(content: bytes) -> tuple[int, int]:
-    """Find the first frame; one that juts out of the screen widens it, as in Pillow."""
+    """Find the first frame; a frame that extends beyond the screen enlarges it, as in Pillow."""
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     within_extension = False
@@ -219,7 +221,7 @@ def _uint24(content: bytes, position: int) -> int:
 
 
 def _tiff(content: bytes) -> tuple[int, int]:
-    """Read the first directory: what Pillow and libtiff would unfold or allocate because of it is bounded here."""
+    """Read the first directory, and limit what Pillow and libtiff would expand or allocate because of it."""
     order = ">" if content[:1] == b"M" else "<"
     wide = content[2:4] in (b"+\0", b"\0+")
     offset, number, entry = ("Q", "Q", "HHQ") if wide else ("I", "H", "HHI")
@@ -246,7 +248,7 @@ def _tiff(content: bytes) -> tuple[int, int]:
 
 
 def _tiff_size(width: int, height: int, tile_width: int, tile_height: int) -> tuple[int, int]:
-    # libtiff allocates a whole tile, however small the picture that it is cut down to.
+    # libtiff allocates a whole tile, even if the picture is much smaller.
     if tile_width * tile_height > max(_ANY_TILE, _MOST_PADDING * width * height):
         raise Unreadable(
             f"is a TIFF file of {width} × {height} pixels in tiles of {tile_width} × {tile_height}, "
@@ -265,9 +267,10 @@ _WALKS: dict[str, Callable[[bytes], tuple[int, int] | None]] = {
 
 
 def exif_orientation(exif: object) -> int:
-    """Return the orientation, 1 … 8, of a block of EXIF bytes; 1 where there is none or it makes no sense.
+    """Return the orientation, 1 … 8, from EXIF bytes; 1 if it is missing or not valid.
 
-    Pillow's reader warns of damaged EXIF and may raise; a photograph is not to be lost for its metadata.
+    Pillow's reader is not used, because it warns about damaged EXIF and may raise an exception. A photograph
+    must not be rejected because of its metadata.
     """
     if not isinstance(exif, bytes):
         return 1

@@ -1,4 +1,4 @@
-"""The bytes of a file, read so that neither a pipe nor a folder nor a file in the making can do harm."""
+"""Reading the bytes of a file safely, also if it is a pipe, a folder, or a file that is being written."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agegender._pixels.formats import Unreadable
 __all__ = ["MAX_FILE_BYTES", "read_file"]
 
 MAX_FILE_BYTES = 512 * 2**20
-"""The largest file that is read: 64 megapixels at 16 bits and four channels, uncompressed."""
+"""The size of the largest file that is read: 64 megapixels at 16 bits and four channels, uncompressed."""
 
-# Should a pipe take the place of the file between stat and open, opening it must not wait for a writer.
+# If a pipe replaces the file between stat and open, opening it must not wait for a writer.
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _KINDS = {
@@ -29,7 +29,8 @@ _KINDS = {
 def read_file(path: str) -> bytes:
     """Return a regular file's bytes, or raise `Unreadable` with the reason."""
     try:
-        # A pipe or a device is refused before it is opened: opening one can wait for ever, or rewind a tape.
+        # A pipe or a device is rejected before it is opened, because opening it can wait forever or rewind a
+        # tape.
         _check_status(os.stat(path))
         with os.fdopen(os.open(path, _OPEN), "rb") as file:
             before = os.fstat(file.fileno())

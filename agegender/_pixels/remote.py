@@ -1,4 +1,4 @@
-"""The bytes of a picture behind a URL, never more than the cap, however its store behaves."""
+"""Reading the bytes of a picture behind a URL, never more than the limit, even if its store misbehaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_url(url: str) -> bytes:
         if not content:
             raise Unreadable("is an empty file (0 bytes); upload it again")
         return content
-    # Outside of the handler, so that nothing of the store's own errors is chained.
+    # Raised outside of the handler, so that the store's own errors are not chained.
     raise Unreadable(reason)
 
 
@@ -33,7 +33,7 @@ def _read(system: Any, path: str) -> bytes:
     protocols = (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
     if {"http", "https"} & set(protocols):
         return _stream(system, path)
-    # These make a local copy of the whole file, before the first byte is to be had.
+    # These make a local copy of the whole file before the first byte can be read.
     copies = {"blockcache", "cached", "filecache", "simplecache"} & set(protocols)
     if copies and (system.info(path).get("size") or 0) > MAX_FILE_BYTES:
         raise StoreError(f"is a file of more than the {MAX_FILE_BYTES:,} bytes that are read")
@@ -42,14 +42,14 @@ def _read(system: Any, path: str) -> bytes:
 
 
 def _stream(system: Any, path: str) -> bytes:
-    """Read a web server's answer as it comes: it may ignore ranges, and lie about sizes."""
-    # With a size given, no request is spent on asking for it; it is not used for anything else.
+    """Read a web server's response as a stream, because it may ignore ranges and report wrong sizes."""
+    # The size is given only to avoid a request for it; it is not used for anything else.
     with system.open(path, "rb", block_size=0, size=1) as file:
         return _up_to_the_cap(file)
 
 
 def _up_to_the_cap(file: Any) -> bytes:
-    """Read a byte more than the cap at most: that one shows that there is too much."""
+    """Read at most one byte more than the limit; that byte shows that the file is too large."""
     parts: list[bytes] = []
     left = MAX_FILE_BYTES + 1
     while left > 0 and (part := file.read(min(_PART, left))):

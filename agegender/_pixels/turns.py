@@ -1,4 +1,4 @@
-"""One reader at a time for each PIL image: decoding moves its file's position, and sets its pixels piece by piece."""
+"""Locks that allow one reader per PIL image, because decoding changes its file position and its pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from agegender._machine.fork import after_fork
 
 __all__ = ["turn_of"]
 
-# A fixed number of locks, shared by address: images are neither hashable nor kept alive by being read.
+# A fixed number of locks, chosen by address, because images are not hashable and must not be kept alive by a
+# lock.
 _N_LOCKS = 251
 _locks = [threading.RLock() for _ in range(_N_LOCKS)]
 
@@ -18,13 +19,13 @@ _locks = [threading.RLock() for _ in range(_N_LOCKS)]
 def turn_of(image: object) -> AbstractContextManager[Any]:
     """Return the lock to hold while an image is read.
 
-    Two images may share one; the same image always has the same.
+    Two images may share a lock; the same image always has the same lock.
     """
     return _locks[id(image) // 16 % _N_LOCKS]
 
 
 def _renew() -> None:
-    # Another thread of the parent may have held one.
+    # Another thread of the parent may have held a lock.
     _locks[:] = [threading.RLock() for _ in range(_N_LOCKS)]
 
 

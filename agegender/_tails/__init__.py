@@ -1,1 +1,1 @@
-"""The rest of a network after one of its layers, from ONNX or Keras, as layers that can be trained."""
+"""The part of a network after one of its layers, from ONNX or Keras, as trainable Keras layers."""

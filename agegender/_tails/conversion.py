@@ -1,7 +1,7 @@
-"""An ONNX graph on its way to Keras, and the register of the operators that can be converted.
+"""Conversion of an ONNX graph to Keras, and the register of the operators that can be converted.
 
-Maps are channels last in Keras, whatever their order in the ONNX graph, so that an ONNX Transpose of a map only
-changes what its axes are called.
+Maps are always channels last in Keras, independent of their order in the ONNX graph. An ONNX Transpose of a
+map therefore only changes the names of its axes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAPS = ("nchw", "nhwc")
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the network: a Keras tensor, and what the ONNX tensor's own axes are, such as "nchw" or "nc"."""
+    """A tensor of the network: a Keras tensor, and the axes of the ONNX tensor, such as "nchw" or "nc"."""
 
     tensor: Any
     layout: str
 
     @property
     def is_map(self) -> bool:
-        """Whether it has height and width."""
+        """Whether the tensor has height and width."""
         return len(self.layout) == 4
 
     @property
@@ -39,29 +39,29 @@ class Value:
         return tuple(self.tensor.shape[1:3])
 
     def axis(self, number: int) -> str:
-        """Return what an ONNX axis is, counted from the end if negative."""
+        """Return the name of an ONNX axis; negative numbers count from the end."""
         return self.layout[number]
 
 
 @dataclass
 class Conversion:
-    """A graph on its way to Keras: the tensors made so far.
+    """The conversion of a graph to Keras, with the tensors made so far.
 
     Attributes
     ----------
     graph : OnnxGraph
     converters : dict of str to callable
-        What makes the output of each kind of node.
+        The function that makes the output, per kind of node.
     normalise : callable
         Makes a layer for batch normalisation from Keras' parameters for it.
     values : dict of str to Value
-        By the names of ONNX's tensors.
+        The tensors, by their names in ONNX.
     layers : list of keras.Layer
-        Those with weights that the node at hand took.
+        The layers with weights that were made for the current node.
     makers : dict of str to onnx.NodeProto
-        What gives each tensor.
+        The node that computes each tensor.
     read : set of str
-        The tensors that some node reads.
+        The tensors that at least one node reads.
     """
 
     graph: OnnxGraph
@@ -78,12 +78,12 @@ class Conversion:
         self.read = {name for node in self.graph.nodes for name in node.input if name}
 
     def convert(self, node: Any) -> list[Any]:
-        """Make a node's output, and return the layers with weights that it took.
+        """Make a node's output, and return the layers with weights that were made for it.
 
         Raises
         ------
         ValueError
-            If there is no Keras layer for it, naming the operator and where it stands.
+            If there is no Keras layer for it; the message names the operator and its position.
         """
         self.layers = []
         if node.op_type not in self.converters or self.read.intersection(node.output[1:]):
@@ -109,7 +109,7 @@ class Conversion:
         return value
 
     def constant(self, node: Any, number: int) -> NDArray[Any] | None:
-        """Return a constant that a node reads, None where it reads no such thing."""
+        """Return a constant that a node reads, or None if it does not read one."""
         if number >= len(node.input) or not node.input[number]:
             return None
         value = self.graph.constant(node.input[number])
@@ -118,14 +118,14 @@ class Conversion:
         return value.astype(np.float32) if value.dtype.kind == "f" else value
 
     def weight(self, node: Any, number: int) -> NDArray[np.float32]:
-        """Return a constant that a node cannot do without."""
+        """Return a constant that a node requires."""
         value = self.constant(node, number)
         if value is None:
             raise NotConverted(f"lacks its input number {number}")
         return value.astype(np.float32)
 
     def apply(self, layer: Any, tensor: Any, weights: Sequence[NDArray[Any]] = ()) -> Any:
-        """Call a layer, and give it its weights."""
+        """Call a layer, and set its weights."""
         outputs = layer(tensor)
         if weights:
             layer.set_weights(list(weights))
@@ -133,13 +133,13 @@ class Conversion:
         return outputs
 
     def name(self, node: Any) -> str:
-        """Return a layer name after a node's output that Keras accepts and that is not taken."""
+        """Return a layer name made from a node's output, which Keras accepts and which is not used yet."""
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", node.output[0]).strip("_.-") or node.op_type.lower()
         number = self._names[plain] = self._names.get(plain, -1) + 1
         return f"{plain}_again{number}" if number else plain
 
     def aligned(self, constant: NDArray[Any], value: Value) -> NDArray[Any]:
-        """Return a constant that ONNX broadcasts to `value`, with the Keras tensor's axes."""
+        """Return a constant that ONNX broadcasts to `value`, with the axes of the Keras tensor."""
         if constant.ndim > len(value.layout):
             raise NotConverted(f"has a constant of shape {constant.shape}, more axes than its other operand")
         whole = constant.reshape((1,) * (len(value.layout) - constant.ndim) + constant.shape)
@@ -147,7 +147,7 @@ class Conversion:
 
 
 class NotConverted(Exception):
-    """What is in the way of converting a node, as the end of a sentence about it."""
+    """The reason why a node cannot be converted, as the end of a sentence about it."""
 
 
 Converter = Callable[[Any, Conversion], Value]

@@ -1,4 +1,4 @@
-"""Keras layers of our own. Importing this module makes them known to Keras, which loads saved models with them."""
+"""Custom Keras layers. Importing this module registers them with Keras, for loading saved models."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from keras import ops
 
 __all__ = ["FixedBatchNormalization", "FusedPReLU", "RandomView"]
 
-N_DRAWN = 7  # numbers that decide a view: turn, size, two shifts, side, brightness, contrast
+N_DRAWN = 7  # random numbers per view: rotation, scale, two shifts, mirroring, brightness, contrast
 
 
 @keras.saving.register_keras_serializable(package="agegender")
 class FixedBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation by the statistics that it has, whose scale and shift can be trained all the same.
+    """Batch normalisation with fixed statistics, but with trainable scale and shift.
 
-    Keras itself either trains everything or, with ``trainable=False``, nothing.
+    Keras itself trains either everything or, with ``trainable=False``, nothing.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise by the stored statistics."""
+        """Normalise with the stored statistics."""
         return super().call(inputs, training=False, mask=mask)
 
 
 @keras.saving.register_keras_serializable(package="agegender")
 class FusedPReLU(keras.layers.PReLU):
-    """PReLU in few passes over memory: a sixth more steps a second of a MobileFaceNet than with Keras' own."""
+    """PReLU in few passes over memory: a MobileFaceNet makes a sixth more steps per second than by Keras'."""
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        """Scale what is negative by the slope."""
+        """Multiply negative values by the slope."""
         if not training:
-            # The same numbers in two operations less than Keras' own, which is what an exported graph runs.
+            # The same numbers as Keras' PReLU, with two operations less; an exported graph uses this form.
             return ops.relu(inputs) * (1 - self.alpha) + inputs * self.alpha
         if max(self.alpha.shape[:-1], default=1) > 1:
             return super().call(inputs)
@@ -43,7 +43,7 @@ class FusedPReLU(keras.layers.PReLU):
 
 @cache
 def _fused_prelu() -> Any:
-    """Return PReLU(x, slope of each channel) with a gradient of its own, each a compiled loop where there is XLA."""
+    """Return PReLU(x, slope per channel) with a custom gradient; both are compiled if XLA is available."""
     import tensorflow as tf
 
     def forward(x: Any, slope: Any) -> Any:
@@ -61,7 +61,7 @@ def _fused_prelu() -> Any:
     @tf.custom_gradient
     def prelu(x: Any, slope: Any) -> Any:
         def gradients(gradient: Any) -> Any:
-            # Not in the compiled loop: XLA sums over pictures and positions slowly.
+            # Not in the compiled loop, because XLA sums over pictures and positions slowly.
             of_slope = tf.reduce_sum(gradient * tf.minimum(x, 0.0), axis=list(range(len(x.shape) - 1)))
             return compiled[1](x, slope, gradient), of_slope
 
@@ -72,16 +72,17 @@ def _fused_prelu() -> Any:
 
 @keras.saving.register_keras_serializable(package="agegender")
 class RandomView(keras.layers.Layer):
-    """Show each picture of values 0 … 255 a little differently every time, in training only.
+    """Change each picture of values 0 … 255 slightly and at random, in training only.
 
-    One warp a picture, bilinear, and one change of light: a few hundredths of what the network takes.
+    It makes one bilinear warp and one change of brightness and contrast per picture, which takes a few
+    hundredths of the network's time.
 
     Parameters
     ----------
     shift, scale, rotation, mirror, brightness, contrast
         As in `agegender.fine_tuning.Augmentation`.
     seed : int, default=None
-        None draws one from Python's ``random``, as Keras' own layers do.
+        If None, a seed is drawn from Python's ``random``, as in Keras' own layers.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class RandomView(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        """Return other views of the pictures in training, and the pictures as they are otherwise."""
+        """Return random views of the pictures in training, and the unchanged pictures otherwise."""
         if not training:
             return inputs
         drawn = keras.random.uniform((ops.shape(inputs)[0], N_DRAWN), -1.0, 1.0, seed=self.seed_generator)
@@ -123,7 +124,7 @@ class RandomView(keras.layers.Layer):
         return self._lit(warped, drawn)
 
     def transforms(self, drawn: Any, height: int, width: int) -> Any:
-        """Return projective transforms, from the pixels of a view to those of its picture, about the middle."""
+        """Return projective transforms about the centre, from pixels of a view to pixels of its picture."""
         turn = drawn[:, 0] * math.radians(self.strengths["rotation"])
         size = ops.exp(drawn[:, 1] * math.log1p(self.strengths["scale"]))
         side = ops.where(drawn[:, 4] < 0, -1.0, 1.0) if self.strengths["mirror"] else ops.ones_like(turn)
@@ -136,16 +137,16 @@ class RandomView(keras.layers.Layer):
         return ops.stack([a0, a1, a2, b0, b1, b2, none, none], axis=1)
 
     def _lit(self, pictures: Any, drawn: Any) -> Any:
-        """Stretch the values about mid-grey, and shift them."""
+        """Scale the values about mid-grey, and shift them."""
         drawn = ops.reshape(drawn, (-1, N_DRAWN, 1, 1, 1))
         offset = drawn[:, 5] * (self.strengths["brightness"] * 127.5)
         gain = ops.exp(drawn[:, 6] * math.log1p(self.strengths["contrast"]))
         return ops.clip(pictures * gain + (127.5 * (1 - gain) + offset), 0.0, 255.0)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the pictures' own shape."""
+        """Return the shape of the pictures."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return what the layer can be made from again."""
+        """Return the configuration from which the layer can be created again."""
         return {**super().get_config(), **self.strengths, "seed": self.seed}

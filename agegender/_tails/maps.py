@@ -1,4 +1,4 @@
-"""ONNX operators that pool, pad and reshape maps, as Keras layers; how convolutions are padded."""
+"""Conversion to Keras of ONNX operators that pool, pad and reshape maps, and padding of convolutions."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _average_pool(node: Any, c: Conversion) -> Value:
             _covered(side, before, after, width, step)
             for side, (before, after), width, step in zip(value.sides, pads, size, strides, strict=True)
         ]
-        # The border's zeros do not count: what was divided by all positions is divided by those in the map.
+        # The zeros of the border do not count: the sum is divided by the number of positions inside the map,
+        # not by all positions.
         average = average * (math.prod(size) / np.multiply.outer(*covered))[None, :, :, None].astype(
             np.float32
         )
@@ -77,7 +78,7 @@ def _average_pool(node: Any, c: Conversion) -> Value:
 
 
 def _covered(side: int, before: int, after: int, width: int, step: int) -> NDArray[np.int64]:
-    """Return how many positions of the map itself each window covers along one side."""
+    """Return how many positions inside the map each window covers, along one side."""
     inside = np.pad(np.ones(side, np.int64), (before, after))
     return np.lib.stride_tricks.sliding_window_view(inside, width)[::step].sum(axis=1)
 
@@ -105,7 +106,7 @@ def _pad(node: Any, c: Conversion) -> Value:
 
 
 def pads_of(node: Any, value: Value, size: Sequence[int]) -> Pads:
-    """Return the padding of a convolution or pooling: before and after, along height and width."""
+    """Return the padding of a convolution or pooling, before and after, along height and width."""
     mode = attribute(node, "auto_pad", b"NOTSET")
     strides, dilations = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
     before, after = np.reshape(attribute(node, "pads", [0] * 4), (2, 2)).tolist()
@@ -122,7 +123,7 @@ def pads_of(node: Any, value: Value, size: Sequence[int]) -> Pads:
 
 
 def _ceiling(node: Any, side: int, padded: int, size: int, step: int) -> int:
-    """Return what ``ceil_mode`` adds after the last position, for the window that would be left out."""
+    """Return the padding that ``ceil_mode`` adds after the last position, for the last incomplete window."""
     rest = (side + padded - size) % step
     if not attribute(node, "ceil_mode", 0) or not rest:
         return 0
@@ -132,7 +133,7 @@ def _ceiling(node: Any, side: int, padded: int, size: int, step: int) -> int:
 
 
 def _same_pads(side: int, size: int, step: int, dilation: int) -> tuple[int, int]:
-    """Return what TensorFlow pads with "same"."""
+    """Return the padding that TensorFlow adds for "same"."""
     total = max((math.ceil(side / step) - 1) * step + (size - 1) * dilation + 1 - side, 0)
     return total // 2, total - total // 2
 
@@ -145,7 +146,7 @@ def padded(
     dilations: Sequence[int],
     fill: float = 0.0,
 ) -> tuple[Any, str]:
-    """Return a map to convolve and how: the padding is left to Keras where Keras has it."""
+    """Return a map to convolve and Keras' padding mode; Keras makes the padding itself if it can."""
     if not np.any(pads):
         return value.tensor, "valid"
     same = tuple(
@@ -210,7 +211,7 @@ def _reshape(node: Any, c: Conversion) -> Value:
 
 
 def _flat(value: Value) -> Any:
-    """Return a vector, its numbers in the order that they have in ONNX."""
+    """Return a vector with its numbers in ONNX's order."""
     from keras import layers
 
     if not value.is_map:

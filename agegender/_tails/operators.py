@@ -1,7 +1,7 @@
-"""ONNX operators as Keras layers with their weights: one small function an operator.
+"""Conversion of ONNX operators to Keras layers with their weights: one small function per operator.
 
-An operator is added by writing one function under ``@converts(kind)``. Those that work on the positions of maps and
-on axes stand in `agegender._tails.maps`.
+To add an operator, write one function decorated with ``@converts(kind)``. Operators on the positions of maps
+and on axes are in `agegender._tails.maps`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _grouped(
     options: dict[str, Any],
     groups: int,
 ) -> Any:
-    """Convolve each group by itself: TensorFlow cannot train a grouped convolution on CPUs."""
+    """Convolve each group separately, because TensorFlow cannot train a grouped convolution on CPUs."""
     from keras import layers, ops
 
     parts = []
@@ -150,7 +150,7 @@ def _with_slope(node: Any, c: Conversion, value: Value, slope: NDArray[Any]) -> 
 
 
 def _elementwise(make: Callable[[Any, Any, Conversion], Any]) -> Converter:
-    """Return a converter for what changes each number by itself."""
+    """Return a converter for an elementwise operation."""
 
     def convert(node: Any, c: Conversion) -> Value:
         value = c.input(node)
@@ -189,7 +189,7 @@ def _leaky_relu(tensor: Any, node: Any, c: Conversion) -> Any:
 def _clip(tensor: Any, node: Any, c: Conversion) -> Any:
     from keras import ops
 
-    # As attributes in old graphs, as inputs in newer ones.
+    # The limits are attributes in old graphs, and inputs in newer ones.
     limits = []
     for number, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), start=1):
         constant = c.constant(node, number)
@@ -234,7 +234,7 @@ def _softmax(node: Any, c: Conversion) -> Value:
 
 
 def _arithmetic(name: str) -> Converter:
-    """Return a converter to a keras operation of two operands, of which one may be constant."""
+    """Return a converter to a Keras operation with two operands, of which one may be constant."""
 
     def convert(node: Any, c: Conversion) -> Value:
         from keras import ops
@@ -267,7 +267,7 @@ def _add(node: Any, c: Conversion) -> Value:
 
 
 def _keras_prelu(node: Any, c: Conversion) -> tuple[Value, NDArray[Any]] | None:
-    """Recognise ReLU(x) + k·ReLU(−x), which is how Keras writes a PReLU of slope −k, and return x and −k."""
+    """Recognise ReLU(x) + k·ReLU(−x), Keras' form of a PReLU with slope −k, and return x and −k."""
     relu: Any
     product: Any
     second: Any

@@ -1,6 +1,6 @@
-"""The rest of a network after one of its layers, as Keras layers that begin with its weights and can be trained.
+"""The part of a network after one of its layers, as trainable Keras layers that start with its weights.
 
-The network itself is never changed: its tail is a copy, made anew for every model.
+The network itself is never changed. Its tail is a copy, which is made for every model.
 """
 
 from __future__ import annotations
@@ -36,29 +36,31 @@ def build_tail(
     rate: float = 1.0,
     train_from: str | None = None,
 ) -> Any:
-    """Return the part of a network that lies between two of its layers, as a Keras model with its weights.
+    """Return the part of a network between two of its layers, as a Keras model with its weights.
 
     Parameters
     ----------
     backbone : Backbone
     layer : str
-        Where it begins: a layer through which everything must pass that reaches `reads`. What it gives,
-        `Backbone.output_shape(layer)`, is what the model takes; "input" takes RGB pictures of values 0 … 255.
+        The layer where the model begins. Everything that reaches `reads` must pass through it. The input of
+        the model has the shape `Backbone.output_shape(layer)`. With "input", the model takes RGB pictures of
+        values 0 … 255.
     reads : str, default="penultimate"
-        Where it ends; the model gives `Backbone.output_shape(reads)`.
+        The layer where the model ends; its output has the shape `Backbone.output_shape(reads)`.
     batch_norm : {"frozen", "affine", "trained"}, default="frozen"
-        What of batch normalisation is trained: nothing; scale and shift, the statistics staying what they are; or
-        everything, normalising by each batch's own statistics.
+        What is trained in batch normalisation: nothing; scale and shift, with fixed statistics; or
+        everything, with normalisation by the statistics of each batch.
     rate : float, default=1.0
-        Learning rate of these layers as a multiple of the common one, noted on each of them as
-        ``learning_rate_factor``. With 0 none of them is trained.
+        Learning rate of these layers as a multiple of the common one, stored on each of them as
+        ``learning_rate_factor``. If 0, none of them is trained.
     train_from : str, default=None
-        A layer between the two: what comes before it keeps its weights.
+        A layer between the two; layers before it keep their weights.
 
     Raises
     ------
     ValueError
-        If there is no such layer, not everything passes through it, or an operation has no Keras counterpart.
+        If there is no such layer, if not everything passes through it, or if an operation has no Keras
+        equivalent.
     """
     check_choice("batch_norm", batch_norm, NORMALISATIONS, "build_tail")
     check_keras()
@@ -84,11 +86,11 @@ def build_tail(
 
 
 class _NoTail(Exception):
-    """Why there is no tail between two layers, as a sentence about the network."""
+    """The reason why there is no tail between two layers, as a sentence about the network."""
 
 
 def _tensors(backbone: Backbone, layer: str, reads: str) -> tuple[str, str]:
-    """Return the tensors that two layers are computed from; the picture's is empty."""
+    """Return the names of the tensors from which two layers are computed; an empty name is the picture."""
     layers = layers_of(backbone)
     start, pooled = layers.find(backbone.resolve_layer(layer))
     if pooled:
@@ -105,7 +107,7 @@ def _tensors(backbone: Backbone, layer: str, reads: str) -> tuple[str, str]:
 
 
 def _handed_out(outputs: Any, backbone: Backbone, reads: str) -> Any:
-    """Bring the last tensor to the shape in which a layer is handed out."""
+    """Reshape the last tensor to the shape of the layer's output in this library."""
     from keras import layers
 
     shape = backbone.output_shape(reads)
@@ -128,7 +130,7 @@ def _not_before(start: str, end: str) -> _NoTail:
 
 
 def _normalised(backbone: Backbone, pictures: Any) -> Any:
-    """From RGB pictures of values 0 … 255 to what the network takes, by one fixed 1×1 convolution."""
+    """Convert RGB pictures of values 0 … 255 to the network's input, with one fixed 1×1 convolution."""
     from keras import layers
 
     layer = layers.Conv2D(3, 1, trainable=False, name="picture_values")
@@ -142,7 +144,7 @@ def _normalised(backbone: Backbone, pictures: Any) -> Any:
 
 
 def _batch_normalization(batch_norm: str, trains: bool, **parameters: Any) -> Any:
-    """Return a layer for batch normalisation, made from Keras' parameters for it."""
+    """Return a layer for batch normalisation, made with Keras' parameters for it."""
     from keras import layers
 
     if trains and batch_norm == "affine":
@@ -200,7 +202,7 @@ def _onnx_start(backbone: Backbone, graph: OnnxGraph, inputs: Any, start: str) -
 
 
 def _onnx_nodes(graph: OnnxGraph, start: str, end: str) -> list[Any]:
-    """Return the operations on the pictures that lead from one tensor to another, in the order in which they run."""
+    """Return the operations from one tensor to another that depend on the pictures, in execution order."""
     pictured = {graph.input}
     for node in graph.nodes:
         if node.op_type not in _SIZES and pictured.intersection(node.input):
@@ -253,7 +255,7 @@ def _reshaped(tensor: Any, shape: Any) -> Any:
 
 
 def _calls(begin: Any, last: Any, start: str, end: str) -> list[Any]:
-    """Return the calls of layers that lead from one Keras tensor to another, in an order in which they can run."""
+    """Return the calls of layers from one Keras tensor to another, in a possible execution order."""
     found: dict[int, Any] = {}
     met_start, waiting = False, [(last, False)]
     while waiting:
@@ -263,7 +265,7 @@ def _calls(begin: Any, last: Any, start: str, end: str) -> list[Any]:
         if tensor is begin or id(call) in found:
             continue
         if call.is_input:
-            # Reached only where another path leads around the start, or the start is not above at all.
+            # Reached only if another path bypasses the start, or if the start does not come before the end.
             raise _not_all_pass(start) if _leads_to(begin, last) else _not_before(start, end)
         if its_inputs_are_done:
             found[id(call)] = call
@@ -290,7 +292,7 @@ def _maker(tensor: Any) -> Any:
 
 
 class _Copies:
-    """Copies of a network's layers, each made once, however often the network uses it."""
+    """Copies of a network's layers; each layer is copied once, even if the network uses it several times."""
 
     def __init__(self, batch_norm: str, kept: set[int]) -> None:
         self.batch_norm = batch_norm
@@ -299,7 +301,7 @@ class _Copies:
         self._made: dict[int, Any] = {}
 
     def call(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        """Do with new tensors what an operation of the network does."""
+        """Apply an operation of the network to new tensors."""
         from keras import layers
 
         drops = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianDropout, layers.GaussianNoise)
@@ -337,7 +339,7 @@ class _Copies:
 
 
 def _kind(layer: Any) -> Any:
-    """Return the class for a layer's copy: one that trains more quickly, where there is one."""
+    """Return the class for a layer's copy: a class that trains faster, if there is one."""
     from keras import layers
 
     from agegender._tails.layers import FusedPReLU
@@ -346,11 +348,11 @@ def _kind(layer: Any) -> Any:
 
 
 def _written_out(layer: Any, args: Any, kwargs: Any) -> Any:
-    """Do what a Lambda layer does by Keras operations: code cannot be kept in a saved model."""
-    given = {name: value for name, value in kwargs.items() if value is not None}  # an unused mask, mostly
+    """Replace a Lambda layer by Keras operations, because code cannot be stored in a saved model."""
+    given = {name: value for name, value in kwargs.items() if value is not None}  # None: mostly unused masks
     try:
         return layer.function(*args, **given, **(layer.arguments or {}))
-    except Exception as error:  # whatever the code trips over when it is given a symbolic tensor
+    except Exception as error:  # any error of the code with a symbolic tensor
         raise _NoTail(
             f"the layer {layer.name!r} is a Lambda, code that cannot be copied "
             f"({str(error).strip().splitlines()[0][:200]}); cut after it."
