@@ -12,6 +12,7 @@ import argparse
 import io
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def main() -> None:
         f"The {len(large)} largest, enlarged to {MEGAPIXELS} megapixels",
         *(arguments.network, arguments.detector, [enlarged(content) for content in large]),
     )
-    file = Path("/tmp/agegender-large.jpg")
+    file = Path(tempfile.gettempdir()) / "agegender-large.jpg"
     file.write_bytes(enlarged(large[-1]))
     print(
         "\n| draft | decoded first | decoding, s of CPU | all, s of CPU | peak, MB |\n|---|---|---|---|---|",
