@@ -244,6 +244,8 @@ def test_options_change_what_is_said(open_page: Callable[..., Any], files: dict[
 
 def test_by_keyboard_alone(open_page: Callable[..., Any], files: dict[str, Path]) -> None:
     page = open_page()
+    # From here on the browser hands file dialogs over: asked for at the key press, it may come too late.
+    page.on("filechooser", lambda chooser: None)
     expect(page.locator("#about-open")).to_be_enabled()
     focused = page.locator(":focus")
     page.keyboard.press("Tab")
