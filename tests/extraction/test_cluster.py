@@ -19,13 +19,14 @@ from PIL import Image
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from unreachable import files_again, no_files
 
 from agegender import EmbeddingExtractor
 from agegender._extraction import spread as _spread
 from agegender._machine.threads import is_spread
 from agegender.backbones import Backbone
 from agegender.cache import EmbeddingCache
-from agegender.exceptions import NoFaceError, PictureError
+from agegender.exceptions import NoFaceError
 
 dask = pytest.importorskip("dask", reason="needs Dask: pip install 'agegender[dask]'")
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'agegender[dask]'")
@@ -148,26 +149,6 @@ def test_the_network_is_brought_to_a_machine_that_lacks_it(client, paths, tmp_pa
     n_sent.clear()
     np.testing.assert_array_equal(spread(extractor, paths), serial)
     assert not n_sent
-
-
-def no_files() -> None:
-    """Make a worker see no pictures, as on a machine without the driver's disk."""
-    from agegender import images
-
-    read = images.read
-
-    def read_no_files(picture: Any) -> Any:
-        if isinstance(picture, str):
-            raise PictureError(picture, "does not exist")
-        return read(picture)
-
-    images.read, images.kept = read_no_files, read
-
-
-def files_again() -> None:
-    from agegender import images
-
-    images.read = images.kept
 
 
 def test_pictures_that_workers_cannot_reach_are_sent(client, backbone, paths, tmp_path) -> None:
