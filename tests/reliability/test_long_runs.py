@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from elsewhere import predict_elsewhere
 
 from agegender import (
     AgeGenderClassifier,
@@ -19,7 +20,6 @@ from agegender import (
     Backbone,
     DenseHead,
     EmbeddingExtractor,
-    load_model,
     save_model,
 )
 from agegender.exceptions import PictureError
@@ -68,17 +68,11 @@ def test_pickles_and_safe_files_predict_the_same_in_a_spawned_process(
     joblib.dump(model, tmp_path / "model.joblib")
     save_model(model, tmp_path / "model.agegender")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        given = pool.apply(_predict, (model, pictures[:3]))
-        dumped = pool.apply(_predict, (tmp_path / "model.joblib", pictures[:3]))
-        saved = pool.apply(_predict, (tmp_path / "model.agegender", pictures[:3]))
+        given = pool.apply(predict_elsewhere, (model, pictures[:3]))
+        dumped = pool.apply(predict_elsewhere, (tmp_path / "model.joblib", pictures[:3]))
+        saved = pool.apply(predict_elsewhere, (tmp_path / "model.agegender", pictures[:3]))
     expected = model.predict(pictures[:3]).tolist()
     assert given == dumped == saved == expected
-
-
-def _predict(model: Any, pictures: list[str]) -> list[list[float]]:
-    if isinstance(model, Path):
-        model = load_model(model) if model.suffix == ".agegender" else joblib.load(model)
-    return model.predict(pictures).tolist()
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident memory from /proc")
