@@ -56,7 +56,7 @@ def parquet(contents: list[bytes], labels: pd.DataFrame, tmp_path: Path) -> Path
 
 @pytest.fixture
 def huggingface(paths: list[str], labels: pd.DataFrame):
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face datasets: pip install datasets")
     columns = {"photo": paths, "age": labels.age.tolist(), "sex": labels.gender.tolist()}
     data = datasets.Dataset.from_dict(columns)
     data = data.cast_column("photo", datasets.Image())
