@@ -36,6 +36,7 @@ from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParam
 from agegender.fine_tuning import FineTuneHead
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.inference import Predictor
+from agegender.inference._predictor import Training
 from agegender.metrics import age_mae
 
 __all__ = ["AgeGenderPipeline"]
@@ -570,7 +571,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         check_is_fitted(self, "classifier_")
         parts = self.extractor_.extraction(), self.classifier_.fitted_head()
         self._limit()
-        return Predictor(*parts, memory_limit=self.memory_limit)
+        return Predictor(*parts, memory_limit=self.memory_limit, training=Training.of(self))
 
     @contextmanager
     def _predicting(self) -> Iterator[Predictor]:

@@ -86,9 +86,9 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
     finder : FaceFinder or None
         None if there is no detector; then only sizes and shapes are measured.
     """
-    sample = np.unique(np.linspace(0, len(pictures) - 1, _SAMPLE).round().astype(int))
+    sample = _spread_out(len(pictures), _SAMPLE)
     found, shapes = [], []
-    for index in sample.tolist():
+    for index in sample:
         try:
             content = images.read(pictures[index])
             pixels = images.decode(content)
@@ -130,7 +130,7 @@ def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of:
     """
     if crops.landmarks is None:
         return
-    sample = np.unique(np.linspace(0, len(pictures) - 1, _LOOKED_AT).round().astype(int)).tolist()
+    sample = _spread_out(len(pictures), _LOOKED_AT)
     looked = [looked for index in sample if (looked := _look(pictures[index])) is not None]
     suspicious = [crops.is_suspicious(pixels.shape) for pixels, _ in looked]
     if not looked or (len(pictures) < _MANY and 2 * sum(suspicious) < len(looked)):
@@ -155,6 +155,11 @@ def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of:
             "check.",
             FramingWarning,
         )
+
+
+def _spread_out(n_pictures: int, n_wanted: int) -> list[int]:
+    """Return the indices of some pictures, evenly spread."""
+    return sorted(set(np.linspace(0, n_pictures - 1, n_wanted).round().astype(int).tolist()))
 
 
 def _look(picture: Any) -> tuple[NDArray[np.uint8], bytes] | None:

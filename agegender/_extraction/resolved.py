@@ -190,6 +190,21 @@ class Resolved:
         """Return a copy with the framing of the training crops."""
         return replace(self, crops=crops)
 
+    def reading(self, layer: str) -> Resolved:
+        """Return a copy that reads another layer of each network, without views.
+
+        Raises
+        ------
+        ValueError
+            If a network has no such layer, or the layers of several networks cannot be concatenated.
+        """
+        sources = tuple(replace(source, layer=layer) for source in self.sources)
+        for source in sources:
+            source.backbone.resolve_layer(layer)
+        if len(sources) > 1:
+            _check_side_by_side(sources)
+        return replace(self, sources=sources, views=resolve_views(1), has_view_axis=False)
+
     def carried(self) -> Resolved:
         """Return a copy that contains the files of small networks, for use on another machine."""
         return replace(

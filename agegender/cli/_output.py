@@ -73,13 +73,6 @@ def account(report: ExtractionReport) -> str:
     )
 
 
-def gender_word(label: Any) -> str:
-    """Return the word for a gender label."""
-    from agegender.datasets._common import GENDERS
-
-    return GENDERS[int(label)] if label in (0, 1) else str(label)
-
-
 def fold_table(figures: Sequence[Sequence[float]]) -> Table:
     """Return a table of age MAE, CS@5 and gender accuracy per fold, with means."""
     import numpy as np

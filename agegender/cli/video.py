@@ -116,8 +116,8 @@ class _Annotator:
         self._shown: list[Any] = []
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        from agegender._utils.genders import gender_word
         from agegender.cli._drawing import COLORS, Marked, annotate
-        from agegender.cli._output import gender_word
 
         if self.n_frames % self.every == 0:
             self._shown = self.tracker.update(self._read(frame))

@@ -11,21 +11,22 @@ from agegender._extraction.extraction import Extraction, Running
 from agegender._extraction.resolved import Asked, resolve
 from agegender._extraction.upgrade import FITTED_BEFORE, RENAMED, upgraded
 from agegender._fitting.fitted_head import FittedHead
+from agegender._networks.opening import needs_keras
 from agegender._networks.shipped import SHIPPED
 from agegender._safe.reading import Classes, read_file
 from agegender._utils.validation import check_choice
 from agegender.exceptions import ModelFileError
-from agegender.inference._predictor import Predictor
+from agegender.inference._predictor import Predictor, Training
 from agegender.inference._saved import CLASSES, SavedClassifier, SavedPipeline
 
 __all__ = ["load", "load_pretrained"]
 
 _TOP = ("AgeGenderPipeline", "AgeGenderClassifier", "EmbeddingExtractor", "AgeGenderEnsemble")
 _READ = Classes(CLASSES.__getitem__, CLASSES, _TOP, RENAMED, FITTED_BEFORE, upgraded)
-_NO_ONNX = "which runs on TensorFlow alone. Use agegender.load_model, which imports it and predicts with the same file"
+_NEEDS_KERAS = "which needs TensorFlow. keras=True allows this; agegender.load_model does, too."
 
 
-def load(path: str | os.PathLike[str], **options: Any) -> Predictor:
+def load(path: str | os.PathLike[str], *, keras: bool = False, **options: Any) -> Predictor:
     """Load a fitted pipeline from a file of :func:`agegender.save_model`, to predict with it.
 
     The file is checked as by :func:`agegender.load_model`: no code of it is run. Its numbers are those of the
@@ -35,6 +36,8 @@ def load(path: str | os.PathLike[str], **options: Any) -> Predictor:
     ----------
     path : path
         The file.
+    keras : bool, default=False
+        Whether a network or a head that only Keras can run is accepted. Then the first prediction imports TensorFlow.
     **options
         As in :meth:`Predictor.with_options`; what is not given is as in the file.
 
@@ -63,15 +66,24 @@ def load(path: str | os.PathLike[str], **options: Any) -> Predictor:
     """
     model = read_file(path, _READ)
     head, extraction = _parts(model, str(path))
+    if not keras:
+        _check_onnx(extraction, head, str(path))
+    training = Training.of(model)
+    return Predictor(extraction, head, memory_limit=model.memory_limit, training=training).with_options(
+        **options
+    )
+
+
+def _check_onnx(extraction: Extraction, head: FittedHead, path: str) -> None:
+    """Raise an error if ONNX Runtime is not enough."""
     if head.onnx is None:
-        raise ModelFileError(f"The head in {path} has no ONNX form, only a Keras form, {_NO_ONNX}.")
+        raise ModelFileError(f"The head in {path} has no ONNX form, only a Keras form, {_NEEDS_KERAS}")
     for backbone in extraction.resolved.backbones:
-        if backbone.suffix == ".keras":
+        if needs_keras(backbone):
             raise ModelFileError(
-                f"The network {backbone.name!r} of {path} is a Keras model, {_NO_ONNX}. A network in ONNX form "
-                "(Backbone.from_onnx) runs here."
+                f"The network {backbone.name!r} of {path} is a {backbone.suffix} file that has no ONNX form yet, "
+                f"{_NEEDS_KERAS}"
             )
-    return Predictor(extraction, head, memory_limit=model.memory_limit).with_options(**options)
 
 
 def load_pretrained(name: str = "compact", **options: Any) -> Predictor:
@@ -112,26 +124,20 @@ def load_pretrained(name: str = "compact", **options: Any) -> Predictor:
     head = classifier.fitted_head()
     assert head is not None
     resolved = resolve(Asked(backbone=name, layer=SHIPPED[name].layer)).with_crops(shipped_crops())
-    return Predictor(Extraction(resolved, Running(), None), head).with_options(**options)
+    head_name = type(vars(classifier)["head"]).__name__
+    training = Training(head_name, vars(classifier)["n_epochs_"], len(SHIPPED[name].trained_on()))
+    return Predictor(Extraction(resolved, Running(), None), head, training=training).with_options(**options)
 
 
 def _parts(model: Any, path: str) -> tuple[FittedHead, Extraction]:
     """Return head and extraction of a fitted pipeline, or raise an error that says what the file holds instead."""
-    found = type(model).__name__.replace("Saved", "")
     if not isinstance(model, SavedPipeline):
         raise ModelFileError(
-            f"{path} holds an {_NAMES[found]}; a predictor is made of a fitted AgeGenderPipeline. "
-            "agegender.load_model loads it."
+            f"{path} holds an object of class {model.kind}; a fitted AgeGenderPipeline is needed. "
+            "agegender.load_model loads what it holds."
         )
     extractor, classifier = (vars(model).get(name) for name in ("extractor_", "classifier_"))
     head = classifier.fitted_head() if classifier is not None else None
     if extractor is None or head is None:
         raise ModelFileError(f"{path} holds an unfitted AgeGenderPipeline; fit it, then save it again.")
     return head, extractor.extraction()
-
-
-_NAMES = {
-    "Extractor": "EmbeddingExtractor",
-    "Classifier": "AgeGenderClassifier",
-    "Ensemble": "AgeGenderEnsemble",
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,39 @@ from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_bytes, did_you_mean
 from agegender.calibration import Calibration, check_coverage, prediction_columns
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "Training"]
 
 Faces: TypeAlias = FacesParameter | Literal["own"]
 Columns: TypeAlias = dict[str, NDArray[Any]]
 _BOX = ("x", "y", "width", "height", "score")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of the training of a model, for its description; nothing of it changes a prediction.
+
+    Parameters
+    ----------
+    head : str
+        The name of the head.
+    n_epochs : int or None
+    n_pictures : int or None
+        None if it is not recorded.
+    """
+
+    head: str
+    n_epochs: int | None
+    n_pictures: int | None
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Self:
+        """Read it from a fitted pipeline, or from what a safe file holds of one."""
+        head = pipeline.classifier_.head
+        return cls(
+            head if isinstance(head, str) else type(head).__name__,
+            getattr(pipeline.classifier_, "n_epochs_", None),
+            len(getattr(pipeline, "trained_on_", ())) or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -49,6 +77,8 @@ class Predictor:
         From rows to distributions.
     memory_limit : int, str or None, default="2GB"
         Bytes that the rows of a block of pictures may take, as in :class:`agegender.AgeGenderPipeline`.
+    training : Training, default=None
+        What is known of the training.
 
     Attributes
     ----------
@@ -74,12 +104,18 @@ class Predictor:
     """
 
     def __init__(
-        self, extraction: Extraction, head: FittedHead, *, memory_limit: int | str | None = "2GB"
+        self,
+        extraction: Extraction,
+        head: FittedHead,
+        *,
+        memory_limit: int | str | None = "2GB",
+        training: Training | None = None,
     ) -> None:
         check_opencv()
         self._extraction = extraction
         self._head = head
         self._memory_limit = memory_limit
+        self.training = training
 
     def predict(self, X: Any, *, faces: Faces = "own") -> NDArray[Any]:
         """Return age and gender of each picture.
@@ -256,7 +292,23 @@ class Predictor:
         running = replace(self._extraction.running, **options)
         running.check(type(self).__name__)
         extraction = Extraction(self._extraction.resolved, running, self._extraction.faces)
-        return Predictor(extraction, self._head, memory_limit=self._memory_limit)
+        return Predictor(extraction, self._head, memory_limit=self._memory_limit, training=self.training)
+
+    def extraction(self, layer: str | None = None) -> Extraction:
+        """Return what computes the rows that the head reads, or those of another layer, plain and without views.
+
+        Parameters
+        ----------
+        layer : str, default=None
+            As in :class:`agegender.EmbeddingExtractor`.
+
+        Returns
+        -------
+        agegender._extraction.extraction.Extraction
+        """
+        own = self._extraction
+        resolved = own.resolved if layer is None else own.resolved.reading(layer)
+        return Extraction(resolved, own.running, own.faces)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class _Saved:
     """The parameters of an object in a file as attributes; the fitted values are added by the reader."""
 
     _safe: ClassVar[SafeState] = SafeState()
+    kind: ClassVar[str] = ""
+    """The class that it was."""
     names: ClassVar[tuple[str, ...] | None] = None
     """The parameters that there are; None if all are accepted, because none of them changes a prediction."""
 
@@ -36,6 +38,7 @@ class _Saved:
 class SavedExtractor(_Saved):
     """An EmbeddingExtractor."""
 
+    kind = "EmbeddingExtractor"
     _safe: ClassVar[SafeState] = EXTRACTOR
     names = tuple(field.name for kind in (Asked, Running) for field in fields(kind))
 
@@ -58,6 +61,7 @@ class SavedExtractor(_Saved):
 class SavedClassifier(_Saved):
     """An AgeGenderClassifier; its parameters are for training."""
 
+    kind = "AgeGenderClassifier"
     _safe: ClassVar[SafeState] = CLASSIFIER
     names = (
         *("head", "age_loss", "age_sigma", "expected_age_weight", "gender_weight", "max_age", "epochs"),
@@ -79,6 +83,7 @@ class SavedClassifier(_Saved):
 class SavedPipeline(_Saved):
     """An AgeGenderPipeline."""
 
+    kind = "AgeGenderPipeline"
     _safe: ClassVar[SafeState] = PIPELINE
     names = ("extractor", "classifier", "memory_limit")
 
@@ -93,6 +98,7 @@ class SavedPipeline(_Saved):
 class SavedEnsemble(_Saved):
     """An AgeGenderEnsemble."""
 
+    kind = "AgeGenderEnsemble"
     _safe: ClassVar[SafeState] = ENSEMBLE
 
 
@@ -101,7 +107,7 @@ CLASSES: dict[str, Any] = {
     "EmbeddingExtractor": SavedExtractor,
     "AgeGenderClassifier": SavedClassifier,
     "AgeGenderEnsemble": SavedEnsemble,
-    **dict.fromkeys(("DenseHead", "ConvHead", "FineTuneHead", "Augmentation"), _Saved),
+    **{name: type(name, (_Saved,), {}) for name in ("DenseHead", "ConvHead", "FineTuneHead", "Augmentation")},
     "AbsentHead": AbsentHead,
     "Calibration": Calibration,
     "View": View,

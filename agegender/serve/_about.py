@@ -8,8 +8,8 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
+from agegender._utils.genders import gender_word
 from agegender.backbones import Backbone
-from agegender.datasets._common import GENDERS
 from agegender.faces import Detector
 from agegender.serve._limits import Limits
 from agegender.serve._parameters import LAYERS
@@ -59,7 +59,7 @@ def about(
         "n_epochs": plain(getattr(classifier, "n_epochs_", None)),
         "n_calibration_pictures": plain(classifier.calibration_.n_pictures),
         "ages": [plain(ages[0]), plain(ages[-1])],
-        "genders": [{"label": plain(label), "word": _word(label)} for label in genders],
+        "genders": [{"label": plain(label), "word": gender_word(label)} for label in genders],
         "faces": {asked: _detector(found) for asked, found in detectors.items()} | {"none": None},
         "layers": list(LAYERS),
         "versions": {package: _version(package) for package in _PACKAGES}
@@ -80,10 +80,6 @@ def _network(backbone: Backbone) -> dict[str, Any]:
 
 def _detector(detector: Detector) -> dict[str, Any]:
     return {"name": detector.name, "sha256": detector.sha256, "min_score": detector.min_score}
-
-
-def _word(label: Any) -> str:
-    return GENDERS[int(label)] if label in (0, 1) else str(label)
 
 
 def _version(package: str) -> str | None:
