@@ -323,6 +323,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         """
         with self._reporting() as extraction:
             for block in extraction.embed_blocks(X, max_bytes, faces=faces):
+                assert extraction.report is not None
                 self.report_ = extraction.report
                 yield block
 

@@ -63,7 +63,7 @@ def check_bytes(name: str, value: object, owner: str) -> float:
     """
     if value is None:
         return math.inf
-    if isinstance(value, Real) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0:
         return float(value)
     read = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(i?)b", str(value).strip().lower())
     if not isinstance(value, str) or read is None:

@@ -18,6 +18,7 @@ from agegender._utils.callers import refuse_recoded_labels
 from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_bytes, did_you_mean
 from agegender.calibration import Calibration, check_coverage, prediction_columns
+from agegender.faces import Detector
 
 __all__ = ["Predictor", "Training"]
 
@@ -309,6 +310,15 @@ class Predictor:
         own = self._extraction
         resolved = own.resolved if layer is None else own.resolved.reading(layer)
         return Extraction(resolved, own.running, own.faces)
+
+    def detector(self) -> Detector:
+        """Return the detector of the training, or the default for "auto" if there was none.
+
+        Returns
+        -------
+        agegender.faces.Detector
+        """
+        return self._extraction.resolved.detector_for("auto", self._extraction.faces)
 
     @property
     def options(self) -> dict[str, Any]:
