@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from agegender.cli._models import save
 from agegender.cli._options import backbone_of
 from agegender.cli._output import fold_table, import_tensorflow, out_console, say
@@ -53,6 +51,7 @@ def network_named(name: str, color: str | None, mean: float | None, scale: str |
 
 
 def _cross_validate(classifier: AgeGenderClassifier, rows: Any, folds: int, seed: int, quiet: bool) -> None:
+    import numpy as np
     from sklearn.base import clone
 
     from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy
