@@ -35,8 +35,8 @@ ColorOption = Annotated[
 MeanOption = Annotated[
     str | None,
     typer.Option(
-        help="The input of an .onnx file is (pixel − mean) · scale; by default from its metadata, or 127.5 and 1/128. "
-        "A number, or three for the network's colours: 103.9:116.8:123.7."
+        help="The input of an .onnx file is (pixel − mean) · scale; by default from its metadata, or 127.5 and "
+        "1/128. A number, or three for the network's colours: 103.9:116.8:123.7."
     ),
 ]
 ScaleOption = Annotated[
