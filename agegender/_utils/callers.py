@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["caller", "splitter", "warn_once"]
+__all__ = ["caller", "is_cross_validated", "splitter", "warn_once"]
 
 _LIBRARIES = ("agegender", "sklearn", "joblib")
 _CROSS_VALIDATION = (["sklearn", "model_selection"], ["agegender", "model_selection"])
@@ -47,6 +47,13 @@ def splitter() -> Any:
                 if hasattr(found := frame.f_locals.get(name), "split"):
                     return found
     return None
+
+
+def is_cross_validated() -> bool:
+    """Tell whether a cross-validation or search is among the callers, also in a worker process."""
+    return any(
+        str(frame.f_globals.get("__name__")).split(".")[:2] in _CROSS_VALIDATION for frame in _frames()
+    )
 
 
 def _frames() -> Iterator[FrameType]:
