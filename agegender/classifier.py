@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +130,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Whether the first layer of the head standardises each feature (each channel of a map) to mean 0 and
         standard deviation 1, as measured on the training part. Rows of uint8 (pixels), and rows for a head with
         ``standardizes = False``, are not standardised.
+    checkpoint : path, default=None
+        A folder in which the state of the training is written after each epoch. If `fit` is interrupted, the next
+        `fit` with the same data, parameters and `random_state` goes on from the last epoch, and gives the same model
+        as without the interruption, bit for bit. A training that was finished is not repeated. Each fold of a
+        cross-validation and each candidate of a search has a file of its own. It needs a `random_state`.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, dropout, the validation part and the order of rows. The same data, parameters
         and integer seed give the same weights, bit for bit.
@@ -194,6 +200,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         balance: str | None = None,
         n_views: int | None = None,
         standardize: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -215,6 +222,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.balance = balance
         self.n_views = n_views
         self.standardize = standardize
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -271,6 +279,9 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         ------
         ValueError
             If a parameter, X, y, `sample_weight` or `groups` is not as described.
+        CheckpointError
+            If the folder `checkpoint` has the state of another training that was interrupted; the message says what
+            differs.
         """
         # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
         # estimator.
@@ -296,7 +307,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.history_: list[dict[str, Any]] = []
         with self._recorder() as record, single_precision():
             members = [
-                train(head, data, settings, int(seed), partial(record, member))
+                train(head, data, settings, int(seed), partial(record, member), self.checkpoint)
                 for member, seed in enumerate(seeds, start=1)
             ]
             self.n_epochs_ = len(self.history_)
@@ -365,6 +376,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         check_choice("age_loss", self.age_loss, AGE_LOSSES, "AgeGenderClassifier")
         check_choice("schedule", self.schedule, SCHEDULES, "AgeGenderClassifier")
         check_choice("balance", self.balance, [*BALANCES, None], "AgeGenderClassifier")
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError(
+                f"AgeGenderClassifier: checkpoint={self.checkpoint!r} needs a random_state, such as random_state=0: "
+                "with None, each fit draws other random numbers and cannot continue an earlier one."
+            )
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     def _check_X(self, X: Any, *, reset: bool) -> NDArray[Any]:
@@ -553,6 +569,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     def _check_safe(self) -> None:
         """Check the content of a safe file."""
+        if self.checkpoint is not None:
+            raise ModelFileError("it names a folder for checkpoints")
         check_fitted(vars(self))
 
     def __sklearn_tags__(self) -> Any:

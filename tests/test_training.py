@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agegender import training
+from agegender._fitting import reading
 from agegender.heads import ConvHead, DenseHead
 from agegender.training import SCHEDULES, Settings, TrainingData, train
 
@@ -134,8 +134,8 @@ def test_rows_read_in_chunks_train_the_same_head_as_rows_held_in_memory(monkeypa
     np.save(tmp_path / "rows.npy", rows.rows)
     mapped = replace(rows, rows=np.load(tmp_path / "rows.npy", mmap_mode="r"))
     expected, _ = run(ConvHead(), rows, batch_size=20)
-    monkeypatch.setattr(training, "HELD_BYTES", 0)
-    monkeypatch.setattr(training, "CHUNK_BYTES", 40 * 4 * 48)
+    monkeypatch.setattr(reading, "HELD_BYTES", 0)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 40 * 4 * 48)
     found, _ = run(ConvHead(), mapped, batch_size=20)
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(found, expected, strict=True))
 
