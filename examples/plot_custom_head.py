@@ -63,7 +63,7 @@ tell("two towers", model)
 # them; then ``clone``, ``set_params`` and a grid search (``classifier__head__width``) work. The
 # class can also state which layer of the network it reads, and how many dimensions a row of it has.
 #
-# This head reads the network's last *map*, 5 × 5 positions of 384 numbers. It learns which
+# This head reads the network's last *map*, 4 × 4 positions of 1,024 numbers. It learns which
 # positions are important, separately for age and gender: a dense layer computes a score per
 # position, a softmax over all positions turns scores into weights, and the output is the weighted
 # mean.

@@ -91,15 +91,15 @@ SHIPPED = {
     for shipped in (
         Shipped(
             name="compact",
-            sha256="79defcdf4398b0e33d150bbbeb12ccc1e94082aa148a44cddef3f6bc6aa2af83",
-            size=3_125_011,
+            sha256="9cfa417f84253f4ecebcc09eb4da73b5b56dbcbf470dec8a16487b04c010caec",
+            size=6_723_247,
             color="rgb",
             mean=127.5,
             scale=1 / 64,
-            input_size=(80, 80),
+            input_size=(112, 112),
             licence=(
-                "for non-commercial research only: trained on UTKFace, whose terms these are, under a teacher of "
-                "InsightFace's, whose terms these are too (agegender/pretrained/LICENSE-compact.txt)"
+                "for non-commercial research only: trained on UTKFace, whose terms these are, from HSE's FaceRes (MIT), "
+                "under a teacher of InsightFace's, whose terms these are too (agegender/pretrained/LICENSE-compact.txt)"
             ),
             n_numbers=128,
             worth="penultimate, one dense layer: 5.35 years, gender 93.3 % (1,826 kept-out pictures of UTKFace)",

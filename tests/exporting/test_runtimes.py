@@ -61,7 +61,7 @@ def case(request, shared: Path, model: AgeGenderPipeline, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("exported")
     path = export_onnx(model, folder / "model.onnx", resize=request.param, coverage=None)
     crops = [load(path) for path in sorted((shared / "data" / "utkface_mini").glob("*_*_*_*.jpg"))[::40]]
-    pictures = np.stack([crop if request.param else letterbox(crop, (80, 80)) for crop in crops])
+    pictures = np.stack([crop if request.param else letterbox(crop, (112, 112)) for crop in crops])
     frame = model.predict_frame(list(pictures), faces=None, coverage=0.8)
     age_proba, gender_proba = model.predict_proba(list(pictures), faces=None)
     numbers = {name: frame[name].to_numpy() for name in OUTPUTS[:3]}

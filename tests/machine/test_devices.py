@@ -11,7 +11,7 @@ from agegender.backbones import Backbone
 from agegender.runtime import close_networks, open_network
 
 CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, 80, 80, 3), dtype=np.uint8)
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
 
 
 class Asked(list[list[str]]):
