@@ -61,6 +61,8 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "validation_fraction": (Real, 0, 0.9),
     "calibration_fraction": (Real, 0, 0.5),
     "patience": (Integral, 1, np.inf),
+    "averaging": (Real, 0, 0.99999),
+    "mixup": (Real, 0, 100),
     "rounds": (Integral, 1, np.inf),
     "ensemble": (Integral, 1, np.inf),
 }
@@ -117,6 +119,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         calibration and raw probabilities are used.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
+    averaging : float, default=0.0
+        Decay of the exponential moving average of the weights over steps, such as 0.999: validation, the best
+        weights and the trained head are those of the average. In the first steps of a round it is lower. If 0, the
+        weights are not averaged.
+    mixup : float, default=0.0
+        If above 0, each step is made on mixtures of two rows of neighbouring ages: of each row with the next older
+        one in its step, and of their labels, in a proportion drawn from a beta distribution with both parameters
+        equal to `mixup`, such as 0.2.
     rounds : int, default=1
         Number of trainings. Each one after the first starts from the current weights, with a new validation part.
     ensemble : int, default=1
@@ -168,6 +178,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     ----------
     B.-B. Gao et al., Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 26(6), 2017.
 
+    H. Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+
     Examples
     --------
     >>> import numpy as np
@@ -205,6 +217,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
         patience: int = 10,
+        averaging: float = 0.0,
+        mixup: float = 0.0,
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
@@ -227,6 +241,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.calibration_fraction = calibration_fraction
         self.patience = patience
+        self.averaging = averaging
+        self.mixup = mixup
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance

@@ -529,8 +529,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         """
         extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
         if extractor.layer == "auto":
-            head = make_head(self._own_classifier().head)
-            layers = tuple(head_layer(head, backbone) for backbone in extractor.resolve_backbones())
+            head, backbones = make_head(self._own_classifier().head), extractor.resolve_backbones()
+            with_backbone(head, backbones)  # here, because the networks may not have one layer of that name
+            layers = tuple(head_layer(head, backbone) for backbone in backbones)
             several = isinstance(extractor.backbone, (tuple, list))
             extractor.set_params(layer=layers if several else layers[0])
         return extractor
