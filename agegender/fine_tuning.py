@@ -89,7 +89,8 @@ class Augmentation:
         factor : float
             Below 1, the ranges get smaller.
         """
-        return replace(self, **{name: getattr(self, name) * factor for name in _RANGES})
+        ranges: dict[str, Any] = {name: getattr(self, name) * factor for name in _RANGES}
+        return replace(self, **ranges)
 
     def degraded(self, fraction: float) -> Augmentation:
         """Return a copy with the same fraction of pictures for each of occlusion, grey, blur and so on.
@@ -104,7 +105,8 @@ class Augmentation:
         >>> Augmentation().degraded(0.15).jpeg
         0.15
         """
-        return replace(self, **dict.fromkeys(_FRACTIONS, fraction))
+        fractions: dict[str, Any] = dict.fromkeys(_FRACTIONS, fraction)
+        return replace(self, **fractions)
 
 
 class FineTuneHead(Head):
@@ -313,7 +315,7 @@ or set backbone=Backbone.load(…).
 def _check_fractions(augmentation: Augmentation) -> None:
     for name in _FRACTIONS:
         value = getattr(augmentation, name)
-        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
             raise ValueError(
                 f"Augmentation: {name}={value!r} should be a number from 0 to 1, such as 0.15: the fraction of "
                 "pictures that are changed in this way."
