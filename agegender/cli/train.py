@@ -25,7 +25,7 @@ from agegender.cli._options import (
     place,
 )
 from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say, shown
-from agegender.cli._shards import network_named, train_on_shards
+from agegender.cli._shards import networks_named, train_on_shards
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -38,11 +38,11 @@ def train(
             parser=place, help="Folder of pictures named as in UTKFace: age_gender_….jpg; none with --shards."
         ),
     ] = None,
-    backbone: BackboneOption = "arcface",
+    backbone: BackboneOption = None,
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
-    layer: LayerOption = "auto",
+    layer: LayerOption = None,
     head: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
     units: Annotated[str, typer.Option(help="Hidden units of a dense head: 256 or 256,128.")] = "",
     age_loss: Annotated[str, typer.Option(help="Loss of the age output.")] = "label_distribution",
@@ -87,6 +87,8 @@ def train(
 
     Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.agegender`
 
+    Example: `agegender train UTKFace/ --backbone arcface --backbone facenet --out model.agegender`
+
     Example: `agegender train --shards embeddings/ --labels table.csv --units 256 --out model.agegender`
     """
     from agegender.classifier import AgeGenderClassifier
@@ -109,12 +111,12 @@ def train(
     if units:
         classifier.set_params(head__units=parse_units(units))
     if shards is not None and labels is not None:
-        network = network_named(backbone, color, mean, scale)
+        networks = networks_named(backbone, {"color": color, "mean": mean, "scale": scale}, layer)
         train_on_shards(
             shards,
             labels,
             classifier.set_params(verbose=0 if quiet else 1),
-            backbone=network,
+            backbone=networks,
             group=group,
             folds=folds,
             seed=seed,
