@@ -9,6 +9,8 @@ References
 ----------
 .. [1] V. Chernozhukov, K. Wüthrich, Y. Zhu, Distributional conformal prediction, PNAS 118(48), 2021.
 .. [2] C. Guo et al., On calibration of modern neural networks, ICML 2017.
+.. [3] Y. Lee, R. F. Barber, R. Willett, Distribution-free inference with hierarchical data, 2023: pooling with one
+   weight per group; here a group is a picture with its views.
 """
 
 from __future__ import annotations
@@ -86,7 +88,12 @@ UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)
 
 
 def calibrate(
-    age_proba: ArrayLike, gender_proba: ArrayLike, ages: ArrayLike, genders: ArrayLike
+    age_proba: ArrayLike,
+    gender_proba: ArrayLike,
+    ages: ArrayLike,
+    genders: ArrayLike,
+    *,
+    n_pictures: int | None = None,
 ) -> Calibration:
     """Calibrate a model on pictures that were not used for training.
 
@@ -100,6 +107,9 @@ def calibrate(
         True ages in years.
     genders : array-like of shape (n_samples,)
         True genders as column numbers, 0 or 1.
+    n_pictures : int, default=None
+        Number of different pictures, if the rows are as many views of each of them. A picture whose view is drawn at
+        random then lies in the interval with the probability that is asked for. If None, each row is a picture.
 
     Returns
     -------
@@ -122,10 +132,12 @@ def calibrate(
     True
     """
     scores = np.sort(np.abs(age_position(age_proba, ages) - 0.5))
-    # The smallest score that covers at least that share, with the new picture counted too.
-    ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
+    n_pictures = len(scores) if n_pictures is None else n_pictures
+    n_views = len(scores) / max(1, n_pictures)
+    # The smallest score that covers at least that share, with the new picture counted too, with all its views [3]_.
+    ranks = np.ceil(np.round((n_pictures + 1) * n_views * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
-    return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+    return Calibration(n_pictures, tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
 
 
 def calibration_of(estimator: Any) -> Calibration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "validation_fraction": (Real, 0, 0.9),
     "calibration_fraction": (Real, 0, 0.5),
     "patience": (Integral, 1, np.inf),
+    "averaging": (Real, 0, 0.99999),
+    "mixup": (Real, 0, 100),
     "rounds": (Integral, 1, np.inf),
     "ensemble": (Integral, 1, np.inf),
 }
@@ -113,6 +116,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         calibration and raw probabilities are used.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
+    averaging : float, default=0.0
+        Decay of the exponential moving average of the weights over steps, such as 0.999: validation, the best
+        weights and the trained head are those of the average. In the first steps of a round it is lower. If 0, the
+        weights are not averaged.
+    mixup : float, default=0.0
+        If above 0, each step is made on mixtures of two rows of neighbouring ages: of each row with the next older
+        one in its step, and of their labels, in a proportion drawn from a beta distribution with both parameters
+        equal to `mixup`, such as 0.2.
     rounds : int, default=1
         Number of trainings. Each one after the first starts from the current weights, with a new validation part.
     ensemble : int, default=1
@@ -129,6 +140,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Whether the first layer of the head standardises each feature (each channel of a map) to mean 0 and
         standard deviation 1, as measured on the training part. Rows of uint8 (pixels), and rows for a head with
         ``standardizes = False``, are not standardised.
+    checkpoint : path, default=None
+        A folder in which the state of the training is written after each epoch. If `fit` is interrupted, the next
+        `fit` with the same data, parameters and `random_state` goes on from the last epoch, and gives the same model
+        as without the interruption, bit for bit. A training that was finished is not repeated. Each fold of a
+        cross-validation and each candidate of a search has a file of its own. It needs a `random_state`.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, dropout, the validation part and the order of rows. The same data, parameters
         and integer seed give the same weights, bit for bit.
@@ -158,6 +174,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     References
     ----------
     B.-B. Gao et al., Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 26(6), 2017.
+
+    H. Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
 
     Examples
     --------
@@ -189,11 +207,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
         patience: int = 10,
+        averaging: float = 0.0,
+        mixup: float = 0.0,
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
         n_views: int | None = None,
         standardize: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -210,11 +231,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.calibration_fraction = calibration_fraction
         self.patience = patience
+        self.averaging = averaging
+        self.mixup = mixup
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance
         self.n_views = n_views
         self.standardize = standardize
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -271,15 +295,27 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         ------
         ValueError
             If a parameter, X, y, `sample_weight` or `groups` is not as described.
+        CheckpointError
+            If the folder `checkpoint` has the state of another training that was interrupted; the message says what
+            differs.
         """
+        self._fit_whole(X, y, sample_weight, groups)
+        return self
+
+    def _fit_whole(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Train the head; return the rows of the calibration set."""
         # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
         # estimator.
         fitted = copy.copy(self)
-        fitted._fit(X, y, sample_weight, groups)
+        aside = fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
-        return self
+        return aside
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> NDArray[np.int64]:
         settings = self._settings()
         head = make_head(self.head)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
@@ -296,12 +332,13 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.history_: list[dict[str, Any]] = []
         with self._recorder() as record, single_precision():
             members = [
-                train(head, data, settings, int(seed), partial(record, member))
+                train(head, data, settings, int(seed), partial(record, member), self.checkpoint)
                 for member, seed in enumerate(seeds, start=1)
             ]
             self.n_epochs_ = len(self.history_)
             self._keep(average(members), data)
         self.calibration_ = self._calibrate(X, data, aside)
+        return aside
 
     def _keep(self, model: Any, data: TrainingData) -> None:
         """Keep a trained head in both of its forms."""
@@ -365,6 +402,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         check_choice("age_loss", self.age_loss, AGE_LOSSES, "AgeGenderClassifier")
         check_choice("schedule", self.schedule, SCHEDULES, "AgeGenderClassifier")
         check_choice("balance", self.balance, [*BALANCES, None], "AgeGenderClassifier")
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError(
+                f"AgeGenderClassifier: checkpoint={self.checkpoint!r} needs a random_state, such as random_state=0: "
+                "with None, each fit draws other random numbers and cannot continue an earlier one."
+            )
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     def _check_X(self, X: Any, *, reset: bool) -> NDArray[Any]:
@@ -553,6 +595,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
 
     def _check_safe(self) -> None:
         """Check the content of a safe file."""
+        if self.checkpoint is not None:
+            raise ModelFileError("it names a folder for checkpoints")
         check_fitted(vars(self))
 
     def __sklearn_tags__(self) -> Any:

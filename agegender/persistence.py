@@ -223,13 +223,15 @@ def _parameters(value: Any) -> dict[str, Any]:
 
 
 def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Replace what cannot be saved: a callable by its description, a cache folder by "auto"."""
+    """Replace what cannot be saved: a callable by its description, a cache folder by "auto", a checkpoint by None."""
     changed = dict(parameters)
     head = parameters.get("head")
     if callable(head) and not _may_be_kept(head):
         changed["head"] = AbsentHead(_describe(head))
     if parameters.get("cache") is not None:
         changed["cache"] = "auto"
+    if parameters.get("checkpoint") is not None:
+        changed["checkpoint"] = None
     return changed
 
 

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["caller", "refuse_recoded_labels", "splitter", "warn_once", "warn_user"]
+__all__ = [
+    "caller",
+    "is_cross_validated",
+    "refuse_recoded_labels",
+    "splitter",
+    "warn_once",
+    "warn_user",
+]
 
 _LIBRARIES = ("agegender", "sklearn", "joblib")
 _CROSS_VALIDATION = (["sklearn", "model_selection"], ["agegender", "model_selection"])
@@ -76,6 +83,13 @@ def refuse_recoded_labels() -> None:
             "agegender.model_selection.cross_val_predict_frame gives ages, intervals and gender_proba out of fold; "
             'method="predict" works with both.'
         )
+
+
+def is_cross_validated() -> bool:
+    """Tell whether a cross-validation or search is among the callers, also in a worker process."""
+    return any(
+        str(frame.f_globals.get("__name__")).split(".")[:2] in _CROSS_VALIDATION for frame in _frames()
+    )
 
 
 def _frames() -> Iterator[FrameType]:
