@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from agegender._extraction.resolved import carried_names
 from agegender._networks.opening import pictures_of_training
 from agegender._networks.shipped import SHIPPED
 from agegender._safe.declaration import SafeState
+from agegender._safe.declared import PIPELINE
 from agegender._utils.pictures import check_pictures, table_index
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.seen import are_among, short_digests
@@ -34,12 +36,13 @@ from agegender.exceptions import LeakageWarning, ModelFileError, TrainingWarning
 from agegender.extractor import Embedded, EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.fine_tuning import FineTuneHead
 from agegender.heads import head_layer, make_head, with_backbone
+from agegender.inference import Predictor
+from agegender.inference._predictor import Training
 from agegender.metrics import age_mae
 from agegender.views import View, resolve_calibration_views
 
 __all__ = ["AgeGenderPipeline"]
 
-_BOX = {"picture": "int64"} | dict.fromkeys(("x", "y", "width", "height", "score"), "float64")
 _PARTS = {"extractor": EmbeddingExtractor, "classifier": AgeGenderClassifier}
 
 
@@ -100,9 +103,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
     """
 
     trained_on_: NDArray[np.uint64]
-    _safe: ClassVar[SafeState] = SafeState(
-        fitted=("extractor_", "classifier_", "trained_on_"), dropped=("_metadata_request",)
-    )
+    _safe: ClassVar[SafeState] = PIPELINE
     __metadata_request__predict: ClassVar = {"faces": UNUSED}
     __metadata_request__predict_proba: ClassVar = {"faces": UNUSED}
 
@@ -293,7 +294,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         ndarray of shape (n_samples, 2)
             The age in years (the mean of its distribution) and the more probable gender.
         """
-        return np.concatenate([self.classifier_.predict(block.rows) for block in self._blocks(X, faces)])
+        with self._predicting() as predictor:
+            return predictor.predict(X, faces=faces)
 
     def predict_proba(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own"
@@ -310,9 +312,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         -------
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
-        found = [self.classifier_.predict_proba(block.rows) for block in self._blocks(X, faces)]
-        ages, genders = zip(*found, strict=True)
-        return [np.concatenate(ages), np.concatenate(genders)]
+        with self._predicting() as predictor:
+            return predictor.predict_proba(X, faces=faces)
 
     def predict_frame(
         self,
@@ -345,11 +346,18 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         DataFrame of n_samples rows, in the order of X
             If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`.
         """
-        import pandas as pd
-
-        options = _options(coverage, max_age_range, min_gender_proba, distribution)
-        frames = [self.classifier_.predict_frame(block.rows, **options) for block in self._blocks(X, faces)]
-        frame, index = pd.concat(frames, ignore_index=True), table_index(X)
+        with self._predicting() as predictor:
+            frame = _frame(
+                predictor.predict_columns(
+                    X,
+                    faces=faces,
+                    coverage=coverage,
+                    max_age_range=max_age_range,
+                    min_gender_proba=min_gender_proba,
+                    distribution=distribution,
+                )
+            )
+        index = table_index(X)
         return frame if index is None else frame.set_axis(index)
 
     def predict_faces(
@@ -385,23 +393,19 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         PictureError
             If a picture cannot be read, unless the extractor's ``on_error`` is ``"nan"``.
         """
-        import pandas as pd
-
-        check_is_fitted(self, "classifier_")
-        options = _options(coverage, max_age_range, min_gender_proba, distribution)
-        boxes: list[tuple[Any, ...]] = []
-        frames: list[Any] = []
-        for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
-            boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
-            frames.append(self.classifier_.predict_frame(rows, **options))
-        if not frames:
-            # The head accepts no empty array; an artificial row gives the columns their dtypes.
-            none = np.zeros((1, *self.extractor_.row_shape()), np.float32)
-            frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
-        table = pd.DataFrame(boxes, columns=list(_BOX)).astype(_BOX)  # of no faces too
-        predicted = pd.concat(frames, ignore_index=True)
-        joined, index = table.join(predicted), table_index(X)
-        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy()])
+        with self._predicting() as predictor:
+            frame = _frame(
+                predictor.predict_faces(
+                    X,
+                    faces=faces,
+                    coverage=coverage,
+                    max_age_range=max_age_range,
+                    min_gender_proba=min_gender_proba,
+                    distribution=distribution,
+                )
+            )
+        index = table_index(X)
+        return frame if index is None else frame.set_axis(index[frame["picture"].to_numpy()])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -422,10 +426,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             If some of the pictures are among those that the model was trained on.
         """
         check_row_order(X, y=y, sample_weight=sample_weight)
-        predicted, digests = [], []
-        for block in self._blocks(X, "own"):
-            predicted.append(self.classifier_.predict(block.rows))
-            digests += block.digests
+        with self._predicting() as predictor:
+            predicted, digests = predictor.predict_and_identify(X)
         seen = self._seen(digests)
         if seen.any():
             warnings.warn(
@@ -434,7 +436,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
                 LeakageWarning,
                 stacklevel=2,
             )
-        return -age_mae(y, np.concatenate(predicted), sample_weight=sample_weight)
+        return -age_mae(y, predicted, sample_weight=sample_weight)
 
     def seen_in_training(self, X: Any) -> NDArray[np.bool_]:
         """Return which pictures were used to train the head or its network, if that is one of the package.
@@ -588,8 +590,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         """
         extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
         if extractor.layer == "auto":
-            head = make_head(self._own_classifier().head)
-            layers = tuple(head_layer(head, backbone) for backbone in extractor.resolve_backbones())
+            head, backbones = make_head(self._own_classifier().head), extractor.resolve_backbones()
+            with_backbone(head, backbones)  # here, because the networks may not have one layer of that name
+            layers = tuple(head_layer(head, backbone) for backbone in backbones)
             several = isinstance(extractor.backbone, (tuple, list))
             extractor.set_params(layer=layers if several else layers[0])
         return extractor
@@ -606,13 +609,39 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
                 f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
             )
 
-    def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
-        """Yield rows in blocks of at most memory_limit."""
+    def to_predictor(self) -> Predictor:
+        """Return what predicts: the fitted model as one frozen value, which training this pipeline does not change.
+
+        Returns
+        -------
+        agegender.inference.Predictor
+            It gives arrays instead of tables. :func:`agegender.inference.load` loads it from a safe file in a quarter
+            of the time that a pipeline takes.
+
+        See Also
+        --------
+        agegender.inference : Predicting without the code that trains.
+
+        Examples
+        --------
+        >>> from agegender import load_pretrained
+        >>> load_pretrained().to_predictor()
+        <Predictor on compact, genders 0, 1>
+        """
         check_is_fitted(self, "classifier_")
-        pictures = check_pictures(X)
-        if isinstance(faces, str) and faces == "own":
-            self.extractor_.check_pictures_are_crops(pictures)
-        return self.extractor_.embed_blocks(pictures, self._limit(), faces=faces)
+        parts = self.extractor_.extraction(), self.classifier_.fitted_head()
+        self._limit()
+        return Predictor(*parts, memory_limit=self.memory_limit, training=Training.of(self))
+
+    @contextmanager
+    def _predicting(self) -> Iterator[Predictor]:
+        """Lend a predictor for one call, and keep its report whatever happens."""
+        predictor = self.to_predictor()
+        try:
+            yield predictor
+        finally:
+            if predictor.report_ is not None:
+                self.extractor_.report_ = predictor.report_
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)
@@ -660,15 +689,10 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         return tags
 
 
-def _options(
-    coverage: float, max_age_range: float | None, min_gender_proba: float | None, distribution: bool
-) -> dict[str, Any]:
-    return {
-        "coverage": coverage,
-        "max_age_range": max_age_range,
-        "min_gender_proba": min_gender_proba,
-        "distribution": distribution,
-    }
+def _frame(columns: dict[str, NDArray[Any]]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({name: list(each) if each.ndim > 1 else each for name, each in columns.items()})
 
 
 def _warn_of_networks(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from agegender.cli._models import save
 from agegender.cli._networks import networks_of
 from agegender.cli._output import fold_table, import_tensorflow, out_console, say
@@ -64,6 +62,7 @@ def networks_named(named: Sequence[str] | None, flags: Mapping[str, str | None],
 
 
 def _cross_validate(classifier: AgeGenderClassifier, rows: Any, folds: int, seed: int, quiet: bool) -> None:
+    import numpy as np
     from sklearn.base import clone
 
     from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from agegender._utils.files import check_writable
+from agegender._utils.genders import gender_word
 from agegender._utils.urls import name_of, public
 from agegender.cli._models import load
 from agegender.cli._options import QuietOption, is_folder, place
-from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
+from agegender.cli._output import end_with_failures, out_console, say, shown
 
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
 

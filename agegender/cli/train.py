@@ -51,6 +51,12 @@ def train(
         int, typer.Option(help="Maximum number of epochs; early stopping usually ends training sooner.")
     ] = 200,
     rounds: Annotated[int, typer.Option(help="Number of trainings, each with a new inner split.")] = 1,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the state of each training after every epoch; the same command goes on from there."
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: no cross-validation.")] = 5,
     calibration_views: Annotated[
         str | None,
@@ -103,7 +109,13 @@ def train(
         check_writable(out)
     _check_sources(directory, shards, labels)
     classifier = AgeGenderClassifier(
-        head, age_loss=age_loss, learning_rate=learning_rate, epochs=epochs, rounds=rounds, random_state=seed
+        head,
+        age_loss=age_loss,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        rounds=rounds,
+        checkpoint=checkpoint,
+        random_state=seed,
     )
     if units:
         classifier.set_params(head__units=parse_units(units))

@@ -13,6 +13,7 @@ from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from agegender._safe.declaration import SafeState
+from agegender._safe.declared import ENSEMBLE
 from agegender._utils.pictures import check_pictures, table_index
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
@@ -89,9 +90,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
     models_: tuple[AgeGenderPipeline, ...]
     weights_: NDArray[np.float64]
     calibration_: Calibration
-    _safe: ClassVar[SafeState] = SafeState(
-        fitted=("models_", "weights_", "calibration_"), dropped=("_metadata_request",)
-    )
+    _safe: ClassVar[SafeState] = ENSEMBLE
 
     def __init__(
         self,

@@ -129,10 +129,17 @@ def test_a_fitted_model_travels_with_all_its_networks(both, faces, tmp_path) -> 
         )
 
 
-@pytest.mark.parametrize("head", [ConvHead(), FineTuneHead("relu1")])
-def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head) -> None:
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (ConvHead(), "needs one network"),
+        (FineTuneHead("relu1"), r"trains one network further, and the extractor has 2.*to_backbone\(\)"),
+        (FineTuneHead("of_neither"), "trains one network further"),
+    ],
+)
+def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head, message) -> None:
     model = AgeGenderPipeline(both, AgeGenderClassifier(head, epochs=1))
-    with pytest.raises(ValueError, match="needs one network"):
+    with pytest.raises(ValueError, match=message):
         model.fit(faces.data, faces.target)
 
 
