@@ -33,7 +33,7 @@ from agegender.backbones import Backbone
 from agegender.calibration import calibrate
 from agegender.classifier import AgeGenderClassifier
 from agegender.exceptions import LeakageWarning, ModelFileError, TrainingWarning
-from agegender.extractor import Embedded, EmbeddingExtractor, ExtractionReport, FacesParameter
+from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.fine_tuning import FineTuneHead
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.inference import Predictor
