@@ -261,12 +261,12 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             )
             return
         part = [pictures[row] for row in aside.tolist()]
-        outputs = []
+        head, outputs = classifier.fitted_head(), []
         for view in views:
             own = dict.fromkeys(view + one for one in extractor.resolved_.views)
             seen = extractor.with_parameters(views=tuple(own))
             outputs += [
-                classifier._probabilities(block.rows) for block in seen.embed_blocks(part, self._limit())
+                head.raw_distributions(block.rows) for block in seen.embed_blocks(part, self._limit())
             ]
         age_proba, gender_proba = (np.concatenate(each) for each in zip(*outputs, strict=True))
         ages, genders = check_target(y, max_age=classifier.max_age)
