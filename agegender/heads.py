@@ -367,7 +367,8 @@ def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
     if len(backbones) > 1:
         raise ValueError(
             f"{type(head).__name__} trains one network further, and the extractor has {len(backbones)}. Train it on "
-            "each network by itself, or give several networks to a dense head."
+            "each network by itself; model.to_backbone() returns the fine-tuned network, and a dense head takes "
+            "several networks."
         )
     if (own := asked.backbone) is not None:
         _check_same(asked, type(backbones[0]).load(own) if isinstance(own, str) else own, backbones[0])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agegender.cli._models import load_or_pretrained
+from agegender.cli._models import load_predictor
 from agegender.cli._options import ModelOption, QuietOption
 from agegender.cli._output import complain, say, shown
 
@@ -53,7 +53,7 @@ def serve(
     except ImportError as error:
         raise ValueError(str(error)) from error
     settings = _server.Settings(
-        load=load_or_pretrained,
+        load=load_predictor,
         model=model,
         faces=faces,
         host=host,

@@ -170,7 +170,9 @@ def test_the_cpp_of_the_documentation(model: AgeGenderPipeline, shared: Path, tm
     asked = ["pkg-config", "--cflags", "--libs", "libonnxruntime"]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     if found.returncode or not Path("/usr/include/opencv4/opencv2/imgcodecs.hpp").is_file():
-        pytest.skip("ONNX Runtime or OpenCV for C++ is not installed (libonnxruntime-dev, libopencv-imgcodecs-dev)")
+        pytest.skip(
+            "ONNX Runtime or OpenCV for C++ is not installed (libonnxruntime-dev, libopencv-imgcodecs-dev)"
+        )
     (code,) = re.findall(r"^```cpp\n(.*?)^```", PAGE.read_text("utf-8"), re.S | re.M)
     face = sorted((shared / "data" / "utkface_mini").glob("3*_*_*_*.jpg"))[0]
     shutil.copy(face, tmp_path / "face.jpg")

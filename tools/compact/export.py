@@ -86,7 +86,7 @@ class _Graph:
             self.keep(f"{output}.bias", offset),
         ]
         kernel, stride, group = layer.conv.kernel_size[0], layer.conv.stride[0], layer.conv.groups
-        pads = [0, 0, 1, 1] if stride == 2 else [kernel // 2] * 4
+        pads = [layer.near] * 2 + [layer.far] * 2
         shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads, "group": group}
         linear = self.add("Conv", inputs, f"{output}_linear", **shape)
         bounds = [self._bound("zero", 0.0), self._bound("six", 6.0)]

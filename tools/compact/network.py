@@ -20,18 +20,19 @@ MEAN, SCALE = 127.5, 1 / 64
 
 
 class Layer(nn.Module):
-    """A convolution with its normalisation, held between 0 and 6; strides of two see one row more at the far edge."""
+    """A convolution with its normalisation, held between 0 and 6, padded to maps of `side` as TensorFlow does."""
 
-    def __init__(self, weight: Tensor, stride: int) -> None:
+    def __init__(self, weight: Tensor, stride: int, side: int) -> None:
         super().__init__()
         width, entering, kernel, _ = weight.shape
         depthwise = entering == 1
+        missing = kernel - 1 if stride == 1 or side % 2 else kernel - 2
+        self.near, self.far = missing // 2, missing - missing // 2
         self.conv = nn.Conv2d(
             width if depthwise else entering,
             width,
             kernel,
             stride,
-            0 if stride == 2 else kernel // 2,
             groups=width if depthwise else 1,
             bias=False,
         )
@@ -39,9 +40,19 @@ class Layer(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if self.conv.stride[0] == 2:
-            maps = nn.functional.pad(maps, (0, 1, 0, 1))
-        return nn.functional.hardtanh(self.norm(self.conv(maps)), 0.0, 6.0)
+        return nn.functional.hardtanh(self.norm(self.linear(maps)), 0.0, 6.0)
+
+    def linear(self, maps: Tensor) -> Tensor:
+        """Return what the convolution alone makes of the maps."""
+        if self.near == self.far:
+            return nn.functional.conv2d(
+                maps,
+                self.conv.weight,
+                stride=self.conv.stride,
+                padding=self.near,
+                groups=self.conv.groups,
+            )
+        return self.conv(nn.functional.pad(maps, (self.near, self.far) * 2))
 
 
 class CompactNet(nn.Module):
@@ -53,8 +64,12 @@ class CompactNet(nn.Module):
 
     def __init__(self, start: list[tuple[Tensor, int]]) -> None:
         super().__init__()
-        self.maps = nn.Sequential(*(Layer(weight, stride) for weight, stride in start))
-        places = -(-SIDE // 32)
+        layers, side = [], SIDE
+        for weight, stride in start:
+            layers.append(Layer(weight, stride, side))
+            side = -(-side // stride)
+        self.maps = nn.Sequential(*layers)
+        places = side
         self.place_weights = nn.Parameter(torch.full((PENULTIMATE, places, places), 1 / places**2))
         self.norm = nn.BatchNorm1d(PENULTIMATE)
         self.embed = nn.Linear(PENULTIMATE, EMBEDDING)
@@ -112,8 +127,7 @@ def put_norms_in(student: Student, biases: list[Tensor], pictures: Tensor) -> No
     """Set the new normalisations such that the network says what it said before, with moments of `pictures`."""
     maps = pictures
     for layer, bias in zip(student.net.maps, biases, strict=True):
-        padded = nn.functional.pad(maps, (0, 1, 0, 1)) if layer.conv.stride[0] == 2 else maps
-        linear = layer.conv(padded)
+        linear = layer.linear(maps)
         mean, variance = linear.mean(dim=(0, 2, 3)), linear.var(dim=(0, 2, 3))
         layer.norm.running_mean.copy_(mean)
         layer.norm.running_var.copy_(variance)
