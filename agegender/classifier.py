@@ -299,14 +299,23 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             If the folder `checkpoint` has the state of another training that was interrupted; the message says what
             differs.
         """
+        self._fit_whole(X, y, sample_weight, groups)
+        return self
+
+    def _fit_whole(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Train the head; return the rows of the calibration set."""
         # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
         # estimator.
         fitted = copy.copy(self)
-        fitted._fit(X, y, sample_weight, groups)
+        aside = fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
-        return self
+        return aside
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> NDArray[np.int64]:
         settings = self._settings()
         head = make_head(self.head)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
@@ -329,6 +338,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             self.n_epochs_ = len(self.history_)
             self._keep(average(members), data)
         self.calibration_ = self._calibrate(X, data, aside)
+        return aside
 
     def _keep(self, model: Any, data: TrainingData) -> None:
         """Keep a trained head in both of its forms."""

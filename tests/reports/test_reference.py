@@ -30,7 +30,7 @@ def report_of(n: int, oldest: int, error: float, seed: int, **options) -> Evalua
             **{"true_gender": genders, "gender": np.where(right, genders, 1 - genders), "gender_proba": 0.9},
         }
     )
-    return EvaluationReport.from_predictions(frame, **{"gender_names": NAMES} | options)
+    return EvaluationReport.from_predictions(frame, **{"gender_names": NAMES, "n_resamples": 100} | options)
 
 
 @pytest.fixture(scope="module")
