@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ __all__ = [
     "age_interval",
     "age_position",
     "calibrate",
+    "calibrate_on_views",
     "calibration_of",
     "check_coverage",
     "fit_temperature",
@@ -126,6 +128,44 @@ def calibrate(
     ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
     return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+
+
+def calibrate_on_views(
+    outputs: Sequence[tuple[ArrayLike, ArrayLike]], ages: ArrayLike, genders: ArrayLike
+) -> Calibration:
+    """Calibrate a model on several views of the same pictures, so that its intervals hold for each of the views.
+
+    Parameters
+    ----------
+    outputs : sequence of tuple of two array-likes
+        The predicted probabilities of ages and genders per view, as in `calibrate`.
+    ages, genders : array-like of shape (n_samples,)
+        As in `calibrate`.
+
+    Returns
+    -------
+    Calibration
+        Half the widths are those of the view that needs the widest intervals, level by level. The temperature is
+        that of all views together.
+
+    See Also
+    --------
+    agegender.calibration.calibrate : Calibrate a model on held-out predictions.
+    agegender.views.DEGRADED : Views of pictures unlike those of the training.
+
+    Examples
+    --------
+    >>> sharp, vague = np.eye(40)[np.arange(40)], np.full((40, 40), 1 / 40)
+    >>> even = np.full((40, 2), 0.5)
+    >>> found = calibrate_on_views([(sharp, even), (vague, even)], np.arange(40), np.arange(40) % 2)
+    >>> found.half_widths == calibrate(vague, even, np.arange(40), np.arange(40) % 2).half_widths
+    True
+    """
+    each = [calibrate(*output, ages, genders) for output in outputs]
+    together = np.concatenate([np.asarray(proba) for _, proba in outputs])
+    temperature = fit_temperature(together, np.tile(np.asarray(genders), len(each)))
+    half_widths = np.max([one.half_widths for one in each], axis=0)
+    return Calibration(each[0].n_pictures, tuple(half_widths.tolist()), temperature)
 
 
 def calibration_of(estimator: Any) -> Calibration:

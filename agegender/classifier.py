@@ -59,6 +59,8 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "validation_fraction": (Real, 0, 0.9),
     "calibration_fraction": (Real, 0, 0.5),
     "patience": (Integral, 1, np.inf),
+    "averaging": (Real, 0, 0.99999),
+    "mixup": (Real, 0, 100),
     "rounds": (Integral, 1, np.inf),
     "ensemble": (Integral, 1, np.inf),
 }
@@ -114,6 +116,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         calibration and raw probabilities are used.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
+    averaging : float, default=0.0
+        Decay of the exponential moving average of the weights over steps, such as 0.999: validation, the best
+        weights and the trained head are those of the average. In the first steps of a round it is lower. If 0, the
+        weights are not averaged.
+    mixup : float, default=0.0
+        If above 0, each step is made on mixtures of two rows of neighbouring ages: of each row with the next older
+        one in its step, and of their labels, in a proportion drawn from a beta distribution with both parameters
+        equal to `mixup`, such as 0.2.
     rounds : int, default=1
         Number of trainings. Each one after the first starts from the current weights, with a new validation part.
     ensemble : int, default=1
@@ -165,6 +175,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     ----------
     B.-B. Gao et al., Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 26(6), 2017.
 
+    H. Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+
     Examples
     --------
     >>> import numpy as np
@@ -195,6 +207,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
         patience: int = 10,
+        averaging: float = 0.0,
+        mixup: float = 0.0,
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
@@ -217,6 +231,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.calibration_fraction = calibration_fraction
         self.patience = patience
+        self.averaging = averaging
+        self.mixup = mixup
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance
@@ -283,14 +299,23 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             If the folder `checkpoint` has the state of another training that was interrupted; the message says what
             differs.
         """
+        self._fit_whole(X, y, sample_weight, groups)
+        return self
+
+    def _fit_whole(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Train the head; return the rows of the calibration set."""
         # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
         # estimator.
         fitted = copy.copy(self)
-        fitted._fit(X, y, sample_weight, groups)
+        aside = fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
-        return self
+        return aside
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> NDArray[np.int64]:
         settings = self._settings()
         head = make_head(self.head)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
@@ -313,6 +338,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             self.n_epochs_ = len(self.history_)
             self._keep(average(members), data)
         self.calibration_ = self._calibrate(X, data, aside)
+        return aside
 
     def _keep(self, model: Any, data: TrainingData) -> None:
         """Keep a trained head in both of its forms."""

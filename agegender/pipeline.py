@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,14 +31,16 @@ from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
 from agegender.backbones import Backbone
+from agegender.calibration import calibrate_on_views
 from agegender.classifier import AgeGenderClassifier
-from agegender.exceptions import LeakageWarning, ModelFileError
+from agegender.exceptions import LeakageWarning, ModelFileError, TrainingWarning
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.fine_tuning import FineTuneHead
-from agegender.heads import head_layer, make_head, with_backbone
+from agegender.heads import head_layer, make_head, with_backbone, with_widths
 from agegender.inference import Predictor
 from agegender.inference._predictor import Training
 from agegender.metrics import age_mae
+from agegender.views import View, resolve_calibration_views
 
 __all__ = ["AgeGenderPipeline"]
 
@@ -61,6 +64,12 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Bytes, as a number or as text. If the embeddings take more, they are stored in a temporary file for
         training (in ``TMPDIR``; it is always deleted when ``fit`` ends), and predicted in blocks. The
         extractor's ``dtype="float16"`` halves their size. If None, memory is not limited.
+    calibration_views : {"degraded"}, View, tuple of str and View or None, default=None
+        The views of the calibration set that intervals and gender probabilities are calibrated on. If None, the
+        pictures as they are: intervals hold for pictures like those of the training. ``"degraded"``: each picture
+        also grey, blurred, small, compressed, closer, wider, rotated, darker and lighter
+        (`agegender.views.DEGRADED`); intervals are wider, and hold for each of these changes. The pictures of the
+        calibration set are embedded once more per view, and cached.
 
     Attributes
     ----------
@@ -105,10 +114,12 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         classifier: AgeGenderClassifier | None = None,
         *,
         memory_limit: int | str | None = "2GB",
+        calibration_views: str | View | Sequence[str | View] | None = None,
     ) -> None:
         self.extractor = extractor
         self.classifier = classifier
         self.memory_limit = memory_limit
+        self.calibration_views = calibration_views
 
     @classmethod
     def from_parts(
@@ -203,10 +214,13 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         pictures = check_pictures(X)
         self._limit()
         classifier = self._own_classifier()
+        views = self._views_of_calibration(classifier)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor().fit()
         classifier.head = with_backbone(classifier.head, extractor.backbones_)
+        widths = [math.prod(source.shape) for source in extractor.resolved_.sources]
+        classifier.head = with_widths(classifier.head, widths)
         if extractor.resolved_.has_view_axis and classifier.n_views is None:
             classifier.n_views = len(extractor.resolved_.views)
         shape = (len(pictures), *extractor.row_shape())
@@ -215,10 +229,51 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             _warn_of_networks(extractor, embedded.digests)
             if extractor.faces is None and extractor.framing is None:
                 extractor.measure_framing(pictures)
-            classifier.fit(embedded.rows, y, sample_weight=sample_weight, groups=groups)
+            aside = classifier._fit_whole(embedded.rows, y, sample_weight, groups)
+        if views:
+            self._calibrate(extractor, classifier, views, pictures, y, aside)
         self.extractor_, self.classifier_ = extractor, classifier
         self.trained_on_ = short_digests(embedded.digests)
         return self
+
+    def _views_of_calibration(self, classifier: AgeGenderClassifier) -> tuple[View, ...]:
+        views = resolve_calibration_views(self.calibration_views)
+        if views and classifier.calibration_fraction == 0:
+            raise ValueError(
+                f"calibration_views={self.calibration_views!r} needs a calibration set, but the classifier has "
+                "calibration_fraction=0. Give it a fraction such as 0.1, or leave calibration_views out."
+            )
+        return views
+
+    def _calibrate(
+        self,
+        extractor: EmbeddingExtractor,
+        classifier: AgeGenderClassifier,
+        views: Sequence[View],
+        pictures: Any,
+        y: Any,
+        aside: NDArray[np.int64],
+    ) -> None:
+        """Calibrate a trained head on views of the calibration set."""
+        if not len(aside):
+            warnings.warn(
+                f"There is no calibration set: too few pictures, or all of one group. calibration_views="
+                f"{self.calibration_views!r} has no effect, and raw probabilities are used.",
+                TrainingWarning,
+                stacklevel=3,
+            )
+            return
+        part = [pictures[row] for row in aside.tolist()]
+        head, outputs = classifier.fitted_head(), []
+        for view in views:
+            own = dict.fromkeys(view + one for one in extractor.resolved_.views)
+            seen = extractor.with_parameters(views=tuple(own))
+            found = [head.raw_distributions(block.rows) for block in seen.embed_blocks(part, self._limit())]
+            age_proba, gender_proba = (np.concatenate(each) for each in zip(*found, strict=True))
+            outputs.append((age_proba, gender_proba))
+        ages, genders = check_target(y, max_age=classifier.max_age)
+        labels = genders[aside] == classifier.classes_[1][1]
+        classifier.calibration_ = calibrate_on_views(outputs, ages[aside], labels.astype(np.int64))
 
     def predict(self, X: Any, *, faces: FacesParameter | Literal["own"] = "own") -> NDArray[Any]:
         """Return age and gender of each picture.
@@ -531,8 +586,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         """
         extractor = EmbeddingExtractor() if self.extractor is None else clone(self.extractor)
         if extractor.layer == "auto":
-            head = make_head(self._own_classifier().head)
-            layers = tuple(head_layer(head, backbone) for backbone in extractor.resolve_backbones())
+            head, backbones = make_head(self._own_classifier().head), extractor.resolve_backbones()
+            with_backbone(head, backbones)  # here, because the networks may not have one layer of that name
+            layers = tuple(head_layer(head, backbone) for backbone in backbones)
             several = isinstance(extractor.backbone, (tuple, list))
             extractor.set_params(layer=layers if several else layers[0])
         return extractor

@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._fitting.adam import Adam, learning_rate_factors
+from agegender._fitting.averages import Averages
 from agegender._fitting.checkpoint import Arrays, Checkpoint, Progress, open_checkpoint
 from agegender._fitting.head_model import build
 from agegender._fitting.holdout import balance_weights, split
 from agegender._fitting.identity import identity_of
+from agegender._fitting.mixing import neighbours
 from agegender._fitting.reading import RowReader, tensor
 from agegender._fitting.schedules import SCHEDULES
 from agegender._fitting.settings import Settings, TrainingData
@@ -207,7 +209,8 @@ class Trainer:
         self.errors: list[float] = []
         self._best: list[NDArray[Any]] = []
         self._optimizer = Adam(model.trainable_variables, learning_rate_factors(model))
-        self._train_steps = compile_steps(model, self._optimizer, data.rows, settings)
+        self._averages = Averages(model, settings.averaging)
+        self._train_steps = compile_steps(model, self._optimizer, self._averages, data.rows, settings)
         self._evaluate = compile_evaluation(model, data.rows)
         self._reader = RowReader(data.rows)
 
@@ -238,11 +241,14 @@ class Trainer:
         """
         if not resume:
             self._optimizer.reset()
+            self._averages.reset()
             self.errors, self._best = [], []
         while not self._is_over(len(validation) > 0):
             report(self._run_epoch(training, validation, weights, rng))
         if self._best:
             self.model.set_weights(self._best)
+        else:
+            self._averages.take_over()
 
     def _is_over(self, stops_early: bool) -> bool:
         """Tell whether all epochs are trained, or the error has not fallen for `patience` epochs."""
@@ -271,9 +277,10 @@ class Trainer:
                 f"Training diverged in epoch {epoch} (loss {loss}); lower learning_rate={rate:g}, or "
                 "look for extreme values in X."
             )
-        error, accuracy = self._validate(validation)
-        if len(validation) and error < min(self.errors, default=math.inf):
-            self._best = self.model.get_weights()
+        with self._averages.in_place():
+            error, accuracy = self._validate(validation)
+            if len(validation) and error < min(self.errors, default=math.inf):
+                self._best = self.model.get_weights()
         self.errors.append(error)
         return {
             "epoch": epoch,
@@ -289,6 +296,7 @@ class Trainer:
         return {
             "variables": [np.asarray(variable) for variable in self.model.variables],
             "optimizer": [variable.numpy() for variable in self._optimizer.variables],
+            "averages": [variable.numpy() for variable in self._averages.variables],
             "best": self._best,
         }
 
@@ -296,8 +304,9 @@ class Trainer:
         """Restore what `state` returned, and the errors of the round so far."""
         for variable, value in zip(self.model.variables, state["variables"], strict=True):
             variable.assign(value)
-        for variable, value in zip(self._optimizer.variables, state.get("optimizer", []), strict=False):
-            variable.assign(value)
+        for name, own in (("optimizer", self._optimizer.variables), ("averages", self._averages.variables)):
+            for variable, value in zip(own, state.get(name, []), strict=False):
+                variable.assign(value)
         self._best, self.errors = state.get("best", []), list(errors)
 
     def _train_epoch(
@@ -319,8 +328,19 @@ class Trainer:
             bounds = np.linspace(0, len(picks), n_steps + 1).astype(np.int32)
             chosen = shuffled[part]
             labels = (data.ages[chosen], data.genders[chosen], weights[order[part]].astype(np.float32))
-            total += float(self._train_steps(values, *map(tensor, (picks.astype(np.int32), *labels, bounds))))
+            mixing = self._mixing(labels[0], bounds, rng)
+            given = (picks.astype(np.int32), *labels, *mixing, bounds)
+            total += float(self._train_steps(values, *map(tensor, given)))
         return total / len(samples)
+
+    def _mixing(
+        self, ages: NDArray[np.float32], bounds: NDArray[np.int32], rng: np.random.Generator
+    ) -> tuple[NDArray[Any], ...]:
+        """Return with mixup the row that each row is mixed with, and its own share; nothing without."""
+        alpha = self.settings.mixup
+        if not alpha:
+            return ()
+        return neighbours(ages, bounds), rng.beta(alpha, alpha, len(ages)).astype(np.float32)
 
     def _validate(self, samples: NDArray[np.int64]) -> tuple[float, float]:
         if not len(samples):

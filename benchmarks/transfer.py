@@ -42,11 +42,13 @@ def network(text: str) -> Backbone:
     return Backbone.from_onnx(path, **given)
 
 
-def trained(networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None) -> AgeGenderPipeline:
+def trained(
+    networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None, views: str | None
+) -> AgeGenderPipeline:
     faces = load_utkface(directory)
     kept = slice(n_pictures)  # the loader's order is shuffled
     extractor = EmbeddingExtractor(networks, on_error="nan", verbose=1)
-    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0))
+    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0), calibration_views=views)
     return model.fit(faces.data[kept], faces.target[kept], groups=faces.groups[kept])
 
 
@@ -78,6 +80,7 @@ def fairface(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str,
         "FairFace: age in the right group": share((low <= found["age"]) & (found["age"] < high)),
         "FairFace: mean age predicted for 0-2 and 70+": f"{means['0-2']:.1f} and {means['70+']:.1f} years",
         "FairFace: 90 % interval meets the group": share(meets),
+        "FairFace: mean width of that interval": f"{(found['age_high'] - found['age_low']).mean():.1f} years",
     }
 
 
@@ -91,6 +94,7 @@ def webmorph(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str,
         "webmorph: age MAE": f"{error.abs().mean():.2f} years",
         "webmorph: mean error": f"{error.mean():+.2f} years",
         "webmorph: 90 % interval holds": share(inside),
+        "webmorph: mean width of that interval": f"{(found['age_high'] - found['age_low']).mean():.1f} years",
         "webmorph: gender": share(found["gender"] == found["true_gender"]),
     }
 
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--fairface", type=Path)
     parser.add_argument("--webmorph", type=Path)
     parser.add_argument("--detector", default="yunet")
+    parser.add_argument("--calibration-views", help="of the calibration set, such as degraded")
     parser.add_argument("--pictures", type=int, help="train on so many pictures only")
     args = parser.parse_args()
     for name, model in models(args):
@@ -127,7 +132,7 @@ def models(args: argparse.Namespace) -> Iterator[tuple[str, AgeGenderPipeline]]:
     each = [(one,) for one in args.networks or []]
     for networks in [*each, tuple(args.networks)] if len(each) > 1 else each:
         name = " + ".join(one.name for one in networks)
-        yield name, trained(networks, args.directory, args.pictures)
+        yield name, trained(networks, args.directory, args.pictures, args.calibration_views)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._detectors.arrays import read_arrays
 from agegender._machine.fork import after_fork
 from agegender._machine.sessions import open_session
 from agegender._machine.threads import resolve_threads
@@ -229,17 +229,14 @@ def _weights_file(name: str) -> Path:
 
 
 def _read_weights(name: str) -> list[NDArray[np.float32]]:
-    """Read a network's arrays: a joblib file, which is loaded only if its sha256 is known."""
+    """Read a network's arrays: a file of joblib, which is read only if its sha256 is known."""
     path = _weights_file(name)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != WEIGHTS[name]:
         raise WeightsError(
             f"{path} is not the file of mtcnn 1.0.0: pip install --force-reinstall mtcnn==1.0.0"
         )
-    import joblib
-
-    arrays: list[NDArray[np.float32]] = joblib.load(io.BytesIO(content))
-    return arrays
+    return read_arrays(content)
 
 
 class _Graph:

@@ -34,6 +34,8 @@ class Settings:
     balance: str | None
     standardize: bool
     max_age: int
+    averaging: float = 0.0
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,14 @@ def train(
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: no cross-validation.")] = 5,
+    calibration_views: Annotated[
+        str | None,
+        typer.Option(
+            help="Calibrate the intervals on other views of the pictures: degraded, for pictures unlike those of the "
+            "training, or names such as grey.",
+            show_default="the pictures as they are",
+        ),
+    ] = None,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     cache: CacheOption = "auto",
@@ -94,6 +102,7 @@ def train(
     from agegender.classifier import AgeGenderClassifier
     from agegender.datasets import load_utkface
     from agegender.pipeline import AgeGenderPipeline
+    from agegender.views import resolve_calibration_views
 
     if out is not None:
         check_ending(out)
@@ -110,7 +119,12 @@ def train(
     )
     if units:
         classifier.set_params(head__units=parse_units(units))
+    resolve_calibration_views(calibration_views)
     if shards is not None and labels is not None:
+        if calibration_views is not None:
+            raise ValueError(
+                "--calibration-views needs the pictures, and --shards has rows only. Leave it out."
+            )
         networks = networks_named(backbone, {"color": color, "mean": mean, "scale": scale}, layer)
         train_on_shards(
             shards,
@@ -131,7 +145,7 @@ def train(
         for path, reason in faces.excluded.head(5).itertuples(index=False):
             say(f"  {shown(path)}: {reason}", quiet)
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
-        model = AgeGenderPipeline(extractor, classifier)
+        model = AgeGenderPipeline(extractor, classifier, calibration_views=calibration_views)
         _warm(model, faces.data, quiet)
         import_tensorflow()
         if folds:

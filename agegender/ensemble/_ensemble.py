@@ -407,6 +407,11 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
                     "AgeGenderEnsemble(prefit=True) needs fitted models, and one is not fitted. Fit it, or use "
                     "prefit=False; clone and cross-validation remove what was fitted."
                 )
+            if model.calibration_views is not None:
+                raise ValueError(
+                    f"A model has calibration_views={model.calibration_views!r}, but the ensemble calibrates its "
+                    "average on plain pictures. Set calibration_views=None."
+                )
         self._limit()
 
     def _limit(self) -> float:

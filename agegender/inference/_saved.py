@@ -66,7 +66,8 @@ class SavedClassifier(_Saved):
     names = (
         *("head", "age_loss", "age_sigma", "expected_age_weight", "gender_weight", "max_age", "epochs"),
         *("batch_size", "learning_rate", "schedule", "validation_fraction", "calibration_fraction"),
-        *("patience", "rounds", "ensemble", "balance", "n_views", "standardize", "random_state", "verbose"),
+        *("patience", "averaging", "mixup", "rounds", "ensemble", "balance", "n_views", "standardize"),
+        *("checkpoint", "random_state", "verbose"),
     )
 
     def _check_safe(self) -> None:
@@ -85,7 +86,7 @@ class SavedPipeline(_Saved):
 
     kind = "AgeGenderPipeline"
     _safe: ClassVar[SafeState] = PIPELINE
-    names = ("extractor", "classifier", "memory_limit")
+    names = ("extractor", "classifier", "memory_limit", "calibration_views")
 
     def _check_safe(self) -> None:
         for name, kind in {"extractor": SavedExtractor, "classifier": SavedClassifier}.items():

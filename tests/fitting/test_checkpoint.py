@@ -85,7 +85,8 @@ def assert_same(found: AgeGenderClassifier, expected: AgeGenderClassifier) -> No
     ("params", "after"),
     [
         ({}, 3),
-        ({"validation_fraction": 0.0, "schedule": "cosine"}, 2),
+        ({"validation_fraction": 0.0, "schedule": "cosine", "averaging": 0.9}, 2),
+        ({"averaging": 0.9, "mixup": 0.4, "rounds": 2, "epochs": 3}, 5),
         ({"rounds": 2, "ensemble": 2, "epochs": 3, "balance": "age-drop"}, 4),
         ({"rounds": 2, "ensemble": 2, "epochs": 3, "balance": "age-drop"}, 9),
     ],

@@ -30,7 +30,7 @@ def report_of(n: int, oldest: int, error: float, seed: int, **options) -> Evalua
             **{"true_gender": genders, "gender": np.where(right, genders, 1 - genders), "gender_proba": 0.9},
         }
     )
-    return EvaluationReport.from_predictions(frame, **{"gender_names": NAMES} | options)
+    return EvaluationReport.from_predictions(frame, **{"gender_names": NAMES, "n_resamples": 100} | options)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,14 @@ def test_the_distributions_of_ages_are_compared_bands_of_one_set_too(training, t
     errors = table[(table["group"] == "70–79") & (table["figure"] == "age_mae")].iloc[0]
     assert np.isnan(errors["reference"])
     assert not errors["clear"]
+
+
+def test_sets_without_a_common_age_are_compared(training) -> None:
+    old = training.predictions.assign(true_age=training.predictions["true_age"] + 50)
+    table = EvaluationReport.from_predictions(old, n_resamples=100).beside(training).reference
+    shares = table[(table["grouping"] == "age band") & (table["figure"] == "share")].set_index("group")
+    assert shares.loc["0–9", ["value", "difference"]].tolist() == [0, -shares.loc["0–9", "reference"]]
+    assert shares.loc["50–59", "reference"] == 0
 
 
 def test_only_groupings_of_both_are_compared(test_set) -> None:
