@@ -91,7 +91,7 @@ SHIPPED = {
     for shipped in (
         Shipped(
             name="compact",
-            sha256="9cfa417f84253f4ecebcc09eb4da73b5b56dbcbf470dec8a16487b04c010caec",
+            sha256="886b9b32c859f334ea0f05e6e89336f5a6a553bb402c6181150674a0d8f070e8",
             size=6_723_247,
             color="rgb",
             mean=127.5,
