@@ -266,7 +266,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             own = dict.fromkeys(view + one for one in extractor.resolved_.views)
             seen = extractor.with_parameters(views=tuple(own))
             outputs += [
-                classifier._probabilities(block.rows) for block in seen.embed_blocks(part, self._limit())
+                classifier.fitted_head().raw_distributions(block.rows)
+                for block in seen.embed_blocks(part, self._limit())
             ]
         age_proba, gender_proba = (np.concatenate(each) for each in zip(*outputs, strict=True))
         ages, genders = check_target(y, max_age=classifier.max_age)

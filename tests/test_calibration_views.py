@@ -50,7 +50,7 @@ def test_it_is_the_calibration_of_the_changed_pictures(backbone, faces, views, m
         rows = EmbeddingExtractor(backbone, views=own, layer=model.extractor_.layer).transform(
             faces.data[aside]
         )
-        distributions.append(classifier._probabilities(rows))
+        distributions.append(classifier.fitted_head().raw_distributions(rows))
     ages, genders = (np.concatenate(part) for part in zip(*distributions, strict=True))
     target = np.tile(faces.target[aside], (3, 1))
     expected = calibrate(ages, genders, target[:, 0], target[:, 1], n_pictures=n)
