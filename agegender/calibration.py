@@ -9,12 +9,11 @@ References
 ----------
 .. [1] V. Chernozhukov, K. Wüthrich, Y. Zhu, Distributional conformal prediction, PNAS 118(48), 2021.
 .. [2] C. Guo et al., On calibration of modern neural networks, ICML 2017.
-.. [3] Y. Lee, R. F. Barber, R. Willett, Distribution-free inference with hierarchical data, 2023: pooling with one
-   weight per group; here a group is a picture with its views.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ __all__ = [
     "age_interval",
     "age_position",
     "calibrate",
+    "calibrate_on_views",
     "calibration_of",
     "check_coverage",
     "fit_temperature",
@@ -88,12 +88,7 @@ UNCALIBRATED = Calibration(0, tuple((LEVELS / 2).tolist()), 1.0)
 
 
 def calibrate(
-    age_proba: ArrayLike,
-    gender_proba: ArrayLike,
-    ages: ArrayLike,
-    genders: ArrayLike,
-    *,
-    n_pictures: int | None = None,
+    age_proba: ArrayLike, gender_proba: ArrayLike, ages: ArrayLike, genders: ArrayLike
 ) -> Calibration:
     """Calibrate a model on pictures that were not used for training.
 
@@ -107,9 +102,6 @@ def calibrate(
         True ages in years.
     genders : array-like of shape (n_samples,)
         True genders as column numbers, 0 or 1.
-    n_pictures : int, default=None
-        Number of different pictures, if the rows are as many views of each of them. A picture whose view is drawn at
-        random then lies in the interval with the probability that is asked for. If None, each row is a picture.
 
     Returns
     -------
@@ -132,12 +124,48 @@ def calibrate(
     True
     """
     scores = np.sort(np.abs(age_position(age_proba, ages) - 0.5))
-    n_pictures = len(scores) if n_pictures is None else n_pictures
-    n_views = len(scores) / max(1, n_pictures)
-    # The smallest score that covers at least that share, with the new picture counted too, with all its views [3]_.
-    ranks = np.ceil(np.round((n_pictures + 1) * n_views * LEVELS, 9)).astype(np.int64)
+    # The smallest score that covers at least that share, with the new picture counted too.
+    ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
-    return Calibration(n_pictures, tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+    return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+
+
+def calibrate_on_views(
+    outputs: Sequence[tuple[ArrayLike, ArrayLike]], ages: ArrayLike, genders: ArrayLike
+) -> Calibration:
+    """Calibrate a model on several views of the same pictures, so that its intervals hold for each of the views.
+
+    Parameters
+    ----------
+    outputs : sequence of tuple of two array-likes
+        The predicted probabilities of ages and genders per view, as in `calibrate`.
+    ages, genders : array-like of shape (n_samples,)
+        As in `calibrate`.
+
+    Returns
+    -------
+    Calibration
+        Half the widths are those of the view that needs the widest intervals, level by level. The temperature is
+        that of all views together.
+
+    See Also
+    --------
+    agegender.calibration.calibrate : Calibrate a model on held-out predictions.
+    agegender.views.DEGRADED : Views of pictures unlike those of the training.
+
+    Examples
+    --------
+    >>> sharp, vague = np.eye(40)[np.arange(40)], np.full((40, 40), 1 / 40)
+    >>> even = np.full((40, 2), 0.5)
+    >>> found = calibrate_on_views([(sharp, even), (vague, even)], np.arange(40), np.arange(40) % 2)
+    >>> found.half_widths == calibrate(vague, even, np.arange(40), np.arange(40) % 2).half_widths
+    True
+    """
+    each = [calibrate(*output, ages, genders) for output in outputs]
+    together = np.concatenate([np.asarray(proba) for _, proba in outputs])
+    temperature = fit_temperature(together, np.tile(np.asarray(genders), len(each)))
+    half_widths = np.max([one.half_widths for one in each], axis=0)
+    return Calibration(each[0].n_pictures, tuple(half_widths.tolist()), temperature)
 
 
 def calibration_of(estimator: Any) -> Calibration:

@@ -30,7 +30,7 @@ from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
 from agegender.backbones import Backbone
-from agegender.calibration import calibrate
+from agegender.calibration import calibrate_on_views
 from agegender.classifier import AgeGenderClassifier
 from agegender.exceptions import LeakageWarning, ModelFileError, TrainingWarning
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
@@ -67,7 +67,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         The views of the calibration set that intervals and gender probabilities are calibrated on. If None, the
         pictures as they are: intervals hold for pictures like those of the training. ``"degraded"``: each picture
         also grey, blurred, small, compressed, closer, wider, rotated, darker and lighter
-        (`agegender.views.DEGRADED`); intervals are wider, and hold on average over these changes. The pictures of the
+        (`agegender.views.DEGRADED`); intervals are wider, and hold for each of these changes. The pictures of the
         calibration set are embedded once more per view, and cached.
 
     Attributes
@@ -261,24 +261,16 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             )
             return
         part = [pictures[row] for row in aside.tolist()]
-        outputs = []
+        head, outputs = classifier.fitted_head(), []
         for view in views:
             own = dict.fromkeys(view + one for one in extractor.resolved_.views)
             seen = extractor.with_parameters(views=tuple(own))
-            outputs += [
-                classifier.fitted_head().raw_distributions(block.rows)
-                for block in seen.embed_blocks(part, self._limit())
-            ]
-        age_proba, gender_proba = (np.concatenate(each) for each in zip(*outputs, strict=True))
+            found = [head.raw_distributions(block.rows) for block in seen.embed_blocks(part, self._limit())]
+            age_proba, gender_proba = (np.concatenate(each) for each in zip(*found, strict=True))
+            outputs.append((age_proba, gender_proba))
         ages, genders = check_target(y, max_age=classifier.max_age)
         labels = genders[aside] == classifier.classes_[1][1]
-        classifier.calibration_ = calibrate(
-            age_proba,
-            gender_proba,
-            np.tile(ages[aside], len(views)),
-            np.tile(labels, len(views)),
-            n_pictures=len(aside),
-        )
+        classifier.calibration_ = calibrate_on_views(outputs, ages[aside], labels.astype(np.int64))
 
     def predict(self, X: Any, *, faces: FacesParameter | Literal["own"] = "own") -> NDArray[Any]:
         """Return age and gender of each picture.
