@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from agegender.classifier import AgeGenderClassifier
 from agegender.exceptions import LeakageWarning, ModelFileError, TrainingWarning
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter
 from agegender.fine_tuning import FineTuneHead
-from agegender.heads import head_layer, make_head, with_backbone
+from agegender.heads import head_layer, make_head, with_backbone, with_widths
 from agegender.inference import Predictor
 from agegender.inference._predictor import Training
 from agegender.metrics import age_mae
@@ -218,6 +219,8 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         self._check_target(y, pictures, classifier.max_age)
         extractor = self.resolve_extractor().fit()
         classifier.head = with_backbone(classifier.head, extractor.backbones_)
+        widths = [math.prod(source.shape) for source in extractor.resolved_.sources]
+        classifier.head = with_widths(classifier.head, widths)
         if extractor.resolved_.has_view_axis and classifier.n_views is None:
             classifier.n_views = len(extractor.resolved_.views)
         shape = (len(pictures), *extractor.row_shape())

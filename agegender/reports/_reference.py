@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "beside_reference", "no_reference", "read_reference"]
 
 ALL = "all pictures"
+AGE_BANDS = "age band"
 _ENDS = ("", "_low", "_high", "_n")
 _COLUMNS = [
     *("grouping", "group", "figure", "n", "value", "low", "high"),
@@ -134,7 +135,8 @@ def _common_groupings(
     for grouping, here in ours.items():
         if " × " in grouping or not (there := theirs.get(grouping)):
             continue
-        if not here.keys() & there.keys():
+        # Two sets may have no age band in common, but bands have the same names everywhere.
+        if grouping != AGE_BANDS and not here.keys() & there.keys():
             raise ValueError(
                 f"The groups of {grouping!r} are {', '.join(here)} in this report, and {', '.join(there)} in the "
                 "reference. Give both the same labels; gender_names names the genders."

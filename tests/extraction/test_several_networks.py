@@ -19,6 +19,7 @@ from agegender import (
     AgeGenderPipeline,
     Backbone,
     ConvHead,
+    DenseHead,
     EmbeddingExtractor,
     FineTuneHead,
     images,
@@ -141,6 +142,33 @@ def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head, mes
     model = AgeGenderPipeline(both, AgeGenderClassifier(head, epochs=1))
     with pytest.raises(ValueError, match=message):
         model.fit(faces.data, faces.target)
+
+
+def test_a_dense_head_drops_whole_networks_in_training(both, faces) -> None:
+    import keras
+
+    head = DenseHead(network_dropout=0.5)
+    classifier = AgeGenderClassifier(head, epochs=2, random_state=0, validation_fraction=0.0)
+    model = AgeGenderPipeline(both, classifier).fit(faces.data, faces.target)
+    fitted = model.classifier_.head
+    assert fitted.network_widths == (12, 12)
+    assert head.network_widths is None
+    inner = fitted((24,), 101, 2)
+    dropped = keras.Model(
+        inner.inputs[0], next(one for one in inner.layers if one.name.startswith("concat")).output
+    )
+    rows = np.asarray(dropped(np.ones((200, 24), np.float32), training=True))
+    np.testing.assert_array_equal(np.asarray(dropped(np.ones((2, 24)), training=False)), np.ones((2, 24)))
+    for part in (rows[:, :12], rows[:, 12:]):
+        assert set(part[:, 0]) == {0.0, 2.0}
+        assert np.ptp(part, axis=1).max() == 0
+    assert 0.3 < (rows[:, 0] != rows[:, 12]).mean() < 0.7
+    plain = clone(model).set_params(classifier__head=DenseHead()).fit(faces.data, faces.target)
+    assert plain.classifier_.history_[-1]["loss"] != model.classifier_.history_[-1]["loss"]
+    alone = clone(model).set_params(extractor__backbone=both.backbone[0]).fit(faces.data, faces.target)
+    assert alone.classifier_.head.network_widths == (12,)
+    with pytest.raises(ValueError, match=r"network_widths=\(4, 4\) are 8 features in all, and X has 24"):
+        DenseHead(network_dropout=0.5, network_widths=(4, 4))((24,), 101, 2)
 
 
 @pytest.mark.parametrize(

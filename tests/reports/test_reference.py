@@ -75,6 +75,14 @@ def test_the_distributions_of_ages_are_compared_bands_of_one_set_too(training, t
     assert not errors["clear"]
 
 
+def test_sets_without_a_common_age_are_compared(training) -> None:
+    old = training.predictions.assign(true_age=training.predictions["true_age"] + 50)
+    table = EvaluationReport.from_predictions(old, n_resamples=100).beside(training).reference
+    shares = table[(table["grouping"] == "age band") & (table["figure"] == "share")].set_index("group")
+    assert shares.loc["0–9", ["value", "difference"]].tolist() == [0, -shares.loc["0–9", "reference"]]
+    assert shares.loc["50–59", "reference"] == 0
+
+
 def test_only_groupings_of_both_are_compared(test_set) -> None:
     kinds = np.array(["a", "b"])
     own = report_of(300, 60, 4, 2, groups={"kind": kinds[np.arange(300) % 2]})
