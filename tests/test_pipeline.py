@@ -266,14 +266,14 @@ def temporary(tmp_path, monkeypatch) -> Path:
 
 def spy_on_fit(monkeypatch, then=lambda: None) -> list[type]:
     """Collect the type of array that each classifier is fitted on."""
-    types, fit = [], AgeGenderClassifier.fit
+    types, fit = [], AgeGenderClassifier._fit_whole
 
     def spied(self, X, *args, **kwargs):
         types.append(type(X))
         then()
         return fit(self, X, *args, **kwargs)
 
-    monkeypatch.setattr(AgeGenderClassifier, "fit", spied)
+    monkeypatch.setattr(AgeGenderClassifier, "_fit_whole", spied)
     return types
 
 
