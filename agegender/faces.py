@@ -37,7 +37,7 @@ __all__ = [
 DETECTORS = ("auto", "yunet", "mtcnn", "scrfd")
 """The names of detectors; the path of a YuNet or SCRFD file can be passed too."""
 
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 """Part of every `detector_key`: increased whenever the same picture would give another face."""
 
 
@@ -343,11 +343,11 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
     """
     if not isinstance(detector, (str, os.PathLike)):
         return _check_detector(detector)
-    from agegender._detectors import mtcnn, scrfd, yunet
+    from agegender._detectors import mtcnn, mtcnn_graphs, scrfd, yunet
 
     name = os.fspath(detector)
     if name == "mtcnn" or (name == "auto" and yunet.find_yunet() is None):
-        mtcnn.check_weights()
+        mtcnn_graphs.check_weights()
         return mtcnn.Mtcnn()
     if name in ("auto", "yunet"):
         return _detector_from(yunet.locate_yunet())
@@ -415,7 +415,7 @@ def detector_key(
     Examples
     --------
     >>> detector_key(load_detector("mtcnn"))
-    'mtcnn-94f6ea2f4cf98527-0.9-640-1'
+    'mtcnn-94f6ea2f4cf98527-0.9-640-2'
     """
     least = detector.min_score if min_score is None else float(min_score)
     side = detector.max_side if max_side is None else int(max_side)

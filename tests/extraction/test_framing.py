@@ -416,7 +416,7 @@ def test_without_a_detector_on_the_machine_crops_are_trained_on_all_the_same(
     def lacking() -> None:
         raise WeightsNotFoundError("There is no mtcnn here.")
 
-    monkeypatch.setattr("agegender._detectors.mtcnn.check_weights", lacking)
+    monkeypatch.setattr("agegender._detectors.mtcnn_graphs.check_weights", lacking)
     model = train(tiny, drawn.data, drawn.target)
     assert model.extractor_.framing_ is None
     assert np.isfinite(model.predict(drawn.data)).all()
