@@ -43,10 +43,14 @@ Own = Literal["own"]
 
 
 class Embedded(NamedTuple):
-    """Rows, and the digest of each picture's content; None if it could not be read."""
+    """Rows, the digest of each picture's content (None if it could not be read), and the face of each row.
+
+    The faces are None if they were not asked for or not searched.
+    """
 
     rows: NDArray[Any]
     digests: list[bytes | None]
+    faces: list[Face | None] | None = None
 
 
 class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
@@ -283,7 +287,12 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return self.embed(X, out=out, faces=faces).rows
 
     def embed(
-        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
+        self,
+        X: Any,
+        *,
+        out: NDArray[Any] | None = None,
+        faces: FacesParameter | Own = "own",
+        with_faces: bool = False,
     ) -> Embedded:
         """Return the rows of ``transform`` and the digests of the pictures, whatever ``set_output`` is.
 
@@ -291,11 +300,14 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ----------
         X, out, faces
             As in :meth:`transform`.
+        with_faces : bool, default=False
+            Whether to return the faces that the rows belong to.
 
         Returns
         -------
         Embedded
-            A tuple of `rows` (ndarray) and `digests` (list of 16 bytes per picture; None if it could not be read).
+            A tuple of `rows` (ndarray), `digests` (list of 16 bytes per picture; None if it could not be read) and
+            `faces` (list of Face; None for a row without one).
         """
         started = time.perf_counter()
         self._check_parameters()
@@ -304,6 +316,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         rows = _output(out, (len(pictures), *resolved.row_shape), self._dtypes(resolved))
         cache = self._open_cache()
         framing = self._framing(resolved, self.faces if _is_own(faces) else faces, cache)
+        if with_faces and framing.finder is not None:
+            framing = replace(framing, finder=framing.finder.remembering())
         extract = OnePass(
             pictures,
             self._task(resolved, framing),
@@ -317,7 +331,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             extract(rows if resolved.has_view_axis else rows[:, np.newaxis])
         finally:
             self._report(extract.report, started)
-        return Embedded(rows, extract.digests)
+        return Embedded(rows, extract.digests, extract.faces() if with_faces else None)
 
     def transform_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
@@ -341,7 +355,12 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return (block.rows for block in self.embed_blocks(X, max_bytes, faces=faces))
 
     def embed_blocks(
-        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
+        self,
+        X: Any,
+        max_bytes: float,
+        *,
+        faces: FacesParameter | Own = "own",
+        with_faces: bool = False,
     ) -> Iterator[Embedded]:
         """Yield the result of ``embed`` in blocks, in order.
 
@@ -349,6 +368,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ----------
         X, max_bytes, faces
             As in :meth:`transform_blocks`.
+        with_faces : bool, default=False
+            As in :meth:`embed`.
 
         Yields
         ------
@@ -360,7 +381,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         report = ExtractionReport()
         for start in range(0, len(pictures), size):
             block = part_of(pictures, start, start + size)
-            embedded = self.embed(block, faces=faces)
+            embedded = self.embed(block, faces=faces, with_faces=with_faces)
             self.report_ = report = report.followed_by(self.report_)
             yield embedded
 

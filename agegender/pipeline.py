@@ -31,6 +31,7 @@ from agegender.backbones import Backbone
 from agegender.classifier import AgeGenderClassifier
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.extractor import Embedded, EmbeddingExtractor, ExtractionReport, FacesParameter
+from agegender.faces import Face, face_columns
 from agegender.fine_tuning import FineTuneHead
 from agegender.heads import head_layer, make_head, with_backbone
 from agegender.metrics import age_mae
@@ -284,12 +285,17 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
-            If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`.
+            If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`. If faces
+            are detected, the columns rotation, sharpness, yaw, roll, quality, reliable and doubts tell how the face
+            was found and how much it shows: see :class:`agegender.faces.Face`.
         """
         import pandas as pd
 
         options = _options(coverage, max_age_range, min_gender_proba, distribution)
-        frames = [self.classifier_.predict_frame(block.rows, **options) for block in self._blocks(X, faces)]
+        frames = []
+        for block in self._blocks(X, faces, with_faces=True):
+            columns = {} if block.faces is None else face_columns(block.faces)
+            frames.append(self.classifier_.predict_frame(block.rows, **options).assign(**columns))
         frame, index = pd.concat(frames, ignore_index=True), table_index(X)
         return frame if index is None else frame.set_axis(index)
 
@@ -317,9 +323,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         -------
         DataFrame
             picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and
-            the columns of :meth:`predict_frame`; in the order of the pictures, the largest face first. A
-            picture without a face has no row. If X is a Series or frame, each row has its picture's index
-            label.
+            the columns of :meth:`predict_frame` with those of the face; in the order of the pictures, the largest
+            face first. A picture without a face has no row. If X is a Series or frame, each row has its picture's
+            index label.
 
         Raises
         ------
@@ -331,9 +337,11 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         check_is_fitted(self, "classifier_")
         options = _options(coverage, max_age_range, min_gender_proba, distribution)
         boxes: list[tuple[Any, ...]] = []
+        found: list[Face] = []
         frames: list[Any] = []
         for places, rows in self.extractor_.transform_faces_blocks(X, self._limit(), faces=faces):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
+            found += [face for _, face in places]
             frames.append(self.classifier_.predict_frame(rows, **options))
         if not frames:
             # The head accepts no empty array; an artificial row gives the columns their dtypes.
@@ -341,7 +349,7 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             frames = [self.classifier_.predict_frame(none, **options).iloc[:0]]
         table = pd.DataFrame(boxes, columns=list(_BOX)).astype(_BOX)  # of no faces too
         predicted = pd.concat(frames, ignore_index=True)
-        joined, index = table.join(predicted), table_index(X)
+        joined, index = table.join(predicted).assign(**face_columns(found)), table_index(X)
         return joined if index is None else joined.set_axis(index[table["picture"].to_numpy()])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
@@ -547,13 +555,15 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
                 f"X has {len(pictures)} pictures and y {len(ages)} rows; they should be as many."
             )
 
-    def _blocks(self, X: Any, faces: FacesParameter | Literal["own"]) -> Iterator[Embedded]:
+    def _blocks(
+        self, X: Any, faces: FacesParameter | Literal["own"], *, with_faces: bool = False
+    ) -> Iterator[Embedded]:
         """Yield rows in blocks of at most memory_limit."""
         check_is_fitted(self, "classifier_")
         pictures = check_pictures(X)
         if isinstance(faces, str) and faces == "own":
             self.extractor_.check_pictures_are_crops(pictures)
-        return self.extractor_.embed_blocks(pictures, self._limit(), faces=faces)
+        return self.extractor_.embed_blocks(pictures, self._limit(), faces=faces, with_faces=with_faces)
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self.memory_limit, type(self).__name__)

@@ -442,7 +442,7 @@ def test_real_crops_are_reframed_as_detection_would_align_them(shared: Material,
 
 def test_a_face_survives_as_a_row_of_numbers_and_cannot_be_changed() -> None:
     face = Face(1.5, 2, 30, 40, ARCFACE, 0.75)
-    assert face.to_row().shape == (15,)
+    assert face.to_row().shape == (18,)
     assert Face.from_row(face.to_row()) == face
     assert hash(Face.from_row(face.to_row().tolist())) == hash(face)
     assert Face(1.5, 2, 30, 40, ARCFACE + 1, 0.75) != face

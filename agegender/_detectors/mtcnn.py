@@ -50,6 +50,9 @@ class Mtcnn:
     name = "mtcnn"
     min_score = 0.9
     max_side = 640
+    min_face_size: float | None = None
+    sure_score = 0.99
+    search_again = True
     sha256 = WEIGHTS["onet"]
 
     def __repr__(self) -> str:
@@ -117,7 +120,7 @@ def _pyramid(pixels: NDArray[np.uint8]) -> list[_Level]:
 
 
 def _averaged(sums: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a picture down as INTER_AREA does, from its integral image: the time depends on the result's size alone."""
+    """Scale a picture down as INTER_AREA does, from its integral image, in a time that depends on the result."""
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
     rows = np.diff(_between(sums, np.linspace(0, height, size[1] + 1)), axis=0).transpose(1, 0, 2)
     cells = np.diff(_between(rows, np.linspace(0, width, size[0] + 1)), axis=0).transpose(1, 0, 2)
@@ -207,7 +210,7 @@ def _unsuppressed(covers: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     chosen = np.ones(len(covers), dtype=bool)
     while True:
-        now = ~covers[chosen].any(axis=0)
+        now = np.logical_not(np.any(covers[chosen], axis=0))
         if np.array_equal(now, chosen):
             return chosen
         chosen = now

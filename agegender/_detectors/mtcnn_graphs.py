@@ -1,8 +1,9 @@
 """The three networks of MTCNN as ONNX graphs: the weights of the ``mtcnn`` wheel, and operations that are fast.
 
-ONNX Runtime keeps maps of 8 or 16 channels per block in its fast layout, which has no PReLU. Channels are therefore
-padded to whole blocks with zeros, and PReLU(x) is written as ReLU((1 − a)·x) + a·x with two depthwise convolutions. The
-normalisation of pixels is part of the first convolution. The numbers are those of the original networks to 2·10⁻⁶.
+ONNX Runtime keeps maps of 8 or 16 channels per block in its fast layout, which has no PReLU. So channels are
+padded to whole blocks with zeros, and PReLU(x) is written as ReLU((1 − a)·x) + a·x with two depthwise convolutions.
+The normalisation of pixels is part of the first convolution. The numbers are those of the original networks to
+2·10⁻⁶.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agegender.faces import Detector, load_detector
+from agegender.faces import FACE_COLUMNS, Detector, load_detector
 from agegender.serve._parameters import Embed, Predict
 
 __all__ = ["Answer", "Predictor", "plain"]
@@ -109,8 +109,10 @@ class Predictor:
             found: list[list[dict[str, Any]]] = [[{}] for _ in contents]
         else:
             faces, rows = extractor.transform_faces(list(contents), faces=self.detectors[task.faces])
-            names = ("x", "y", "width", "height", "score")
-            found = [[{name: getattr(face, name) for name in names} for face in some] for some in faces]
+            names = ("x", "y", "width", "height", "score", *FACE_COLUMNS)
+            found = [
+                [{name: plain(getattr(face, name)) for name in names} for face in some] for some in faces
+            ]
         reasons = {failure.index: failure.reason for failure in extractor.report_.failures}
         left = iter(rows.reshape(len(rows), -1))
         for records in found:
@@ -144,4 +146,5 @@ def _smaller(detector: Detector) -> Detector:
     """Return a detector that searches a smaller copy, because a face in front of a camera is large."""
     smaller = copy.copy(detector)
     smaller.max_side = min(LIVE_SIDE, detector.max_side)
+    smaller.search_again = False  # an empty picture should not take longer than one with a face
     return smaller
