@@ -203,21 +203,27 @@ class RecordedDetector:
         One of `DETECTORS`.
     sha256 : str or None
         The identity of its weights; None in models of agegender 0.1.
+    min_face_size : float, default=None
+        The smallest face that it was told to find.
     """
 
     name: str
     sha256: str | None
+    min_face_size: float | None = None
 
     @classmethod
     def of(cls, detector: Detector) -> RecordedDetector:
         """Record a detector."""
-        return cls(detector.name, detector.sha256)
+        return cls(detector.name, detector.sha256, getattr(detector, "min_face_size", None))
 
     def _check_safe(self) -> None:
         if self.name not in DETECTORS:
             raise ModelFileError(f"it finds faces with {str(self.name)[:80]!r}")
         if self.sha256 is not None and not isinstance(self.sha256, str):
             raise ModelFileError("its detector has no proper sha256")
+        size = self.min_face_size
+        if size is not None and (not isinstance(size, float | int) or not 10 <= size < math.inf):
+            raise ModelFileError("its detector has no proper size of the smallest face")
 
 
 def open_detector(detector: Detector | RecordedDetector) -> Detector:
@@ -230,7 +236,7 @@ def open_detector(detector: Detector | RecordedDetector) -> Detector:
     """
     if not isinstance(detector, RecordedDetector):
         return detector
-    found = load_detector(detector.name)
+    found = load_detector(detector.name, min_face_size=detector.min_face_size)
     if detector.sha256 not in (None, found.sha256):
         warnings.warn(
             f"This model was made with a {detector.name} detector of sha256 {str(detector.sha256)[:12]}…; the one "
@@ -401,7 +407,7 @@ def _sharpness(pixels: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> flo
 
 
 FACE_COLUMNS = {"rotation": "int64"} | dict.fromkeys(("sharpness", "yaw", "roll", "quality"), "float64")
-FACE_COLUMNS |= {"reliable": "bool", "doubts": "object"}
+FACE_COLUMNS |= {"reliable": "bool", "doubts": "str"}
 """The columns that tell how a face was found and how much it shows, with their dtypes."""
 
 

@@ -52,6 +52,8 @@ def main() -> None:
         print(f"| picture | {' | '.join(f'{one.name}: found, other, CPU seconds' for one in detectors)} |")
         print(f"|---|{'---|' * len(detectors)}")
         for case in cases(crops):
+            if options.rows not in case.name:
+                continue
             crowd = case.crowd()
             cells = [cell(case, crowd, detector, options.turns) for detector in detectors]
             print(f"| {case.name} | {' | '.join(cells)} |", flush=True)
@@ -64,6 +66,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--yunet", type=Path, help="a file of YuNet")
     parser.add_argument("--faces", type=Path, help="a folder of tight face crops such as UTKFace's")
     parser.add_argument("--photos", type=Path, help="a folder of photographs")
+    parser.add_argument("--rows", default="", help="only pictures whose name has this text")
     parser.add_argument("--crops", type=int, default=100)
     parser.add_argument("--turns", type=int, default=3, help="searches per picture; the median is shown")
     return parser.parse_args()

@@ -88,18 +88,24 @@ def search(pixels: NDArray[np.uint8], find: Finder, wanted: Search) -> Rows:
     -------
     ndarray of shape (n_faces, 16)
     """
-    longest = max(pixels.shape[:2])
-    first, *finer = _sides(wanted, longest)
-    found, turn = np.empty((0, 16)), 0
     for turn in TURNS if wanted.turned else (0,):
-        found = _tiled(pixels, find, wanted.min_score, first, turn)
+        found = _in_one_turn(pixels, find, wanted, turn)
         if len(found):
             break
-    found = _upright(pixels, find, found, wanted)
-    turn, side = int(found[_sizes(found).argmax(), 15]) if len(found) else 0, first
+    return found
+
+
+def _in_one_turn(pixels: NDArray[np.uint8], find: Finder, wanted: Search, turn: int) -> Rows:
+    """Search the copies of a turned picture, the coarsest first, as long as a finer one may show more."""
+    longest = max(pixels.shape[:2])
+    side, *finer = _sides(wanted, longest)
+    found = _upright(pixels, find, _tiled(pixels, find, wanted.min_score, side, turn), wanted)
     for finer_side in finer:
+        if turn and not len(found):
+            break  # small faces in a turned picture are too rare for a search that takes four times as long
         if wanted.min_face_size is None and not _may_hide_more(found, side / longest):
             break
+        turn = int(found[_sizes(found).argmax(), 15]) if len(found) else turn
         fine = _tiled(pixels, find, wanted.min_score, finer_side, turn)
         if wanted.min_face_size is None and not len(fine) and not len(found):
             break  # without a trace of a face, two sizes are enough
