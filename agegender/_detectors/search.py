@@ -31,7 +31,7 @@ TURNS = (0, 90, 180, 270)
 
 # A doubtful face is turned in a copy of its surroundings of this many pixels, and taken as turned if its score is
 # then higher by this much. After so many faces that were upright, the rest of the picture is taken to be so.
-_AROUND, _BETTER, _CONFIRMED = 192, 0.02, 4
+_AROUND, _BETTER, _CONFIRMED, _WHOLE = 192, 0.02, 4, 0.9
 _LARGEST_TILE, _SHARED = 2560, 320
 _LARGEST_ENLARGEMENT = 2.0
 _SAME_FACE = 0.4
@@ -92,7 +92,17 @@ def search(pixels: NDArray[np.uint8], find: Finder, wanted: Search) -> Rows:
         found = _in_one_turn(pixels, find, wanted, turn)
         if len(found):
             break
+    # A face that does not stand upright in this turn tells of another one, in which there may be more.
+    for other in sorted(_turns_of(found) - {turn}) if wanted.turned else ():
+        more = _in_one_turn(pixels, find, wanted, other)
+        found = np.concatenate([found, more[~_covered(more, found)]])
     return found
+
+
+def _turns_of(rows: Rows) -> set[int]:
+    """Return the turns in which faces stand upright, by their eyes."""
+    upright = np.array([-roll_of(row[4:14].reshape(5, 2)) for row in rows])
+    return set((np.rint(upright / 90).astype(int) * 90 % 360).tolist())
 
 
 def _in_one_turn(pixels: NDArray[np.uint8], find: Finder, wanted: Search, turn: int) -> Rows:
@@ -105,7 +115,6 @@ def _in_one_turn(pixels: NDArray[np.uint8], find: Finder, wanted: Search, turn: 
             break  # small faces in a turned picture are too rare for a search that takes four times as long
         if wanted.min_face_size is None and not _may_hide_more(found, side / longest):
             break
-        turn = int(found[_sizes(found).argmax(), 15]) if len(found) else turn
         fine = _tiled(pixels, find, wanted.min_score, finer_side, turn)
         if wanted.min_face_size is None and not len(fine) and not len(found):
             break  # without a trace of a face, two sizes are enough
@@ -184,10 +193,16 @@ def _back(rows: Rows, height: int) -> Rows:
 
 
 def _upright(pixels: NDArray[np.uint8], find: Finder, rows: Rows, wanted: Search) -> Rows:
-    """Look at doubtful faces in all four turns, the largest first; replace those that another turn shows better."""
+    """Look at doubtful faces in all four turns, the largest first; replace those that another turn shows better.
+
+    A face that is cut off by the picture's edge is left as it is, because the rest of it tells too little.
+    """
     rows, confirmed = rows.copy(), 0
+    edge = np.array([pixels.shape[1], pixels.shape[0]])
+    inside = (np.minimum(rows[:, :2] + rows[:, 2:4], edge) - rows[:, :2].clip(0)).clip(0).prod(axis=1)
+    doubtful = (rows[:, 14] < wanted.sure_score) & (inside > _WHOLE * rows[:, 2:4].prod(axis=1))
     for place in np.argsort(-_sizes(rows)).tolist():
-        if not wanted.turned or rows[place, 14] >= wanted.sure_score or confirmed == _CONFIRMED:
+        if not wanted.turned or not doubtful[place] or confirmed == _CONFIRMED:
             continue
         here, *others = _around(pixels, find, rows[place], wanted.min_score / 2)
         best = max(filter(_stands, others), key=lambda row: float(row[14]), default=here)
