@@ -31,7 +31,7 @@ TURNS = (0, 90, 180, 270)
 
 # A doubtful face is turned in a copy of its surroundings of this many pixels, and taken as turned if its score is
 # then higher by this much. After so many faces that were upright, the rest of the picture is taken to be so.
-_AROUND, _BETTER, _CONFIRMED, _WHOLE = 192, 0.02, 4, 0.9
+_AROUND, _BETTER, _CONFIRMED, _WHOLE = 192, 0.02, 4, 0.97
 _LARGEST_TILE, _SHARED = 2560, 320
 _LARGEST_ENLARGEMENT = 2.0
 _SAME_FACE = 0.4
