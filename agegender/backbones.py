@@ -212,7 +212,11 @@ mean 'arcface'?
         stated = stated_terms(graph.model, source)
         terms = _COMMON | {"name": Path(source).stem} | stated
         if not {"mean", "scale"} <= {*stated, *(key for key, value in given.items() if value is not None)}:
-            _warn_of_own_normalisation(graph, f"Backbone.from_onnx({source!r}, …)", "--mean 0 --scale {}")
+            _warn_of_own_normalisation(
+                graph,
+                f"Backbone.from_onnx({source!r}, …)",
+                "--mean 0 --scale {0}, or file.onnx,mean=0,scale={0}",
+            )
         terms |= {key: value for key, value in given.items() if value is not None}
         backbone = cls(
             name=terms["name"],

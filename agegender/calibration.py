@@ -13,14 +13,15 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agegender._utils.distributions import age_quantile, expected_age
 from agegender.exceptions import ModelFileError
-from agegender.metrics import age_quantile, expected_age
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +33,12 @@ __all__ = [
     "age_interval",
     "age_position",
     "calibrate",
+    "calibrate_on_views",
     "calibration_of",
     "check_coverage",
     "fit_temperature",
     "likelier_labels",
+    "prediction_columns",
     "prediction_frame",
     "scale_genders",
 ]
@@ -45,6 +48,7 @@ LEVELS = np.linspace(0.01, 0.99, 99)
 
 HOTTEST = 10.0
 PRIOR_SPREAD = 0.5
+MOST_ODDS = 700.0  # the exponential of larger ones is infinite
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,44 @@ def calibrate(
     ranks = np.ceil(np.round((len(scores) + 1) * LEVELS, 9)).astype(np.int64)
     half_widths = np.append(scores, 0.5)[np.minimum(ranks - 1, len(scores))]
     return Calibration(len(scores), tuple(half_widths.tolist()), fit_temperature(gender_proba, genders))
+
+
+def calibrate_on_views(
+    outputs: Sequence[tuple[ArrayLike, ArrayLike]], ages: ArrayLike, genders: ArrayLike
+) -> Calibration:
+    """Calibrate a model on several views of the same pictures, so that its intervals hold for each of the views.
+
+    Parameters
+    ----------
+    outputs : sequence of tuple of two array-likes
+        The predicted probabilities of ages and genders per view, as in `calibrate`.
+    ages, genders : array-like of shape (n_samples,)
+        As in `calibrate`.
+
+    Returns
+    -------
+    Calibration
+        Half the widths are those of the view that needs the widest intervals, level by level. The temperature is
+        that of all views together.
+
+    See Also
+    --------
+    agegender.calibration.calibrate : Calibrate a model on held-out predictions.
+    agegender.views.DEGRADED : Views of pictures unlike those of the training.
+
+    Examples
+    --------
+    >>> sharp, vague = np.eye(40)[np.arange(40)], np.full((40, 40), 1 / 40)
+    >>> even = np.full((40, 2), 0.5)
+    >>> found = calibrate_on_views([(sharp, even), (vague, even)], np.arange(40), np.arange(40) % 2)
+    >>> found.half_widths == calibrate(vague, even, np.arange(40), np.arange(40) % 2).half_widths
+    True
+    """
+    each = [calibrate(*output, ages, genders) for output in outputs]
+    together = np.concatenate([np.asarray(proba) for _, proba in outputs])
+    temperature = fit_temperature(together, np.tile(np.asarray(genders), len(each)))
+    half_widths = np.max([one.half_widths for one in each], axis=0)
+    return Calibration(each[0].n_pictures, tuple(half_widths.tolist()), temperature)
 
 
 def calibration_of(estimator: Any) -> Calibration:
@@ -289,10 +331,9 @@ def scale_genders(proba: NDArray[np.float32], temperature: float) -> NDArray[np.
     """
     if temperature == 1:
         return proba
-    from scipy.special import expit
-
-    odds = _log_odds(proba.astype(np.float64)) / temperature
-    return np.column_stack([expit(-odds), expit(odds)]).astype(np.float32)
+    odds = np.clip(_log_odds(proba.astype(np.float64)) / temperature, -MOST_ODDS, MOST_ODDS)
+    second = 1 / (1 + np.exp(-odds))
+    return np.column_stack([1 / (1 + np.exp(odds)), second]).astype(np.float32)
 
 
 def _log_odds(proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -327,9 +368,55 @@ def prediction_frame(
     --------
     agegender.calibration.age_interval : Intervals of the age.
     agegender.calibration.likelier_labels : The more probable labels.
+    agegender.calibration.prediction_columns : The same without pandas.
     """
     import pandas as pd
 
+    return pd.DataFrame(
+        prediction_columns(
+            ages,
+            genders,
+            labels,
+            calibration=calibration,
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+        )
+    )
+
+
+def prediction_columns(
+    ages: NDArray[np.floating],
+    genders: NDArray[np.floating],
+    labels: NDArray[Any],
+    *,
+    calibration: Calibration = UNCALIBRATED,
+    coverage: float = 0.9,
+    max_age_range: float | None = None,
+    min_gender_proba: float | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of :func:`prediction_frame` as arrays, without pandas.
+
+    Parameters
+    ----------
+    ages, genders, labels, calibration, coverage, max_age_range, min_gender_proba
+        As in :func:`prediction_frame`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_samples,)
+
+    See Also
+    --------
+    agegender.calibration.prediction_frame : Predictions as a table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns = prediction_columns(np.full((1, 3), 1 / 3), np.array([[0.2, 0.8]]), np.array([0, 1]))
+    >>> {name: column[0].item() for name, column in columns.items() if name in ("age", "gender")}
+    {'age': 1.0, 'gender': 1}
+    """
     low, high = age_interval(ages, coverage, calibration)
     proba = genders.max(axis=1).astype(np.float64)
     columns = {
@@ -339,12 +426,11 @@ def prediction_frame(
         "gender": likelier_labels(genders, labels),
         "gender_proba": proba,
     }
-    frame = pd.DataFrame(columns)
     if max_age_range is not None:
-        _doubt(frame, "age", high - low <= max_age_range)
+        _doubt(columns, "age", high - low <= max_age_range)
     if min_gender_proba is not None:
-        _doubt(frame, "gender", proba >= min_gender_proba)
-    return frame
+        _doubt(columns, "gender", proba >= min_gender_proba)
+    return columns
 
 
 def likelier_labels(genders: NDArray[np.floating], labels: NDArray[Any]) -> NDArray[Any]:
@@ -354,16 +440,19 @@ def likelier_labels(genders: NDArray[np.floating], labels: NDArray[Any]) -> NDAr
     --------
     agegender.calibration.prediction_frame : Predictions as a table.
     """
-    missing = np.isnan(genders[:, 0])
-    likelier = labels[genders.argmax(axis=1)]
-    if not missing.any():
-        return likelier
-    likelier = likelier.astype(object if likelier.dtype.kind in "OUS" else np.float64)
-    likelier[missing] = np.nan
-    return likelier
+    return _without(labels[genders.argmax(axis=1)], np.isnan(genders[:, 0]))
 
 
-def _doubt(frame: pd.DataFrame, column: str, sure: NDArray[np.bool_]) -> None:
+def _doubt(columns: dict[str, NDArray[Any]], name: str, sure: NDArray[np.bool_]) -> None:
     """Abstain if the model is not sure."""
-    frame[column] = frame[column].where(sure)
-    frame[f"{column}_sure"] = sure
+    columns[name] = _without(columns[name], ~sure)
+    columns[f"{name}_sure"] = sure
+
+
+def _without(values: NDArray[Any], left_out: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return values with NaN at some places; whole numbers become floats, text becomes objects."""
+    if not left_out.any():
+        return values
+    values = values.astype(object if values.dtype.kind in "OUS" else np.float64)
+    values[left_out] = np.nan
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +19,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from agegender._fitting import onnx_head
+from agegender._fitting.fitted_head import FittedHead, check_fitted
 from agegender._fitting.head_model import average
 from agegender._fitting.holdout import BALANCES, is_sorted_by_age, lacks_ages
 from agegender._machine.precision import single_precision
 from agegender._safe.declaration import SafeState
-from agegender._safe.keras import check_keras_file
-from agegender._safe.onnx import check_head_graph
-from agegender._utils.callers import caller, splitter, warn_once
+from agegender._safe.declared import CLASSIFIER
+from agegender._utils.callers import refuse_recoded_labels, splitter, warn_once
 from agegender._utils.progress import progress_bar
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.rows import blocks, find_missing, release, row_groups
@@ -36,14 +37,12 @@ from agegender.calibration import (
     Calibration,
     calibrate,
     check_coverage,
-    likelier_labels,
     prediction_frame,
-    scale_genders,
 )
 from agegender.exceptions import ModelFileError, PictureWarning, TrainingWarning
 from agegender.heads import HEADS, Head, make_head
 from agegender.losses import AGE_LOSSES
-from agegender.metrics import age_mae, expected_age
+from agegender.metrics import age_mae
 from agegender.training import SCHEDULES, Settings, TrainingData, split_samples, train
 
 __all__ = ["AgeGenderClassifier"]
@@ -60,11 +59,12 @@ RANGES: dict[str, tuple[Any, float, float]] = {
     "validation_fraction": (Real, 0, 0.9),
     "calibration_fraction": (Real, 0, 0.5),
     "patience": (Integral, 1, np.inf),
+    "averaging": (Real, 0, 0.99999),
+    "mixup": (Real, 0, 100),
     "rounds": (Integral, 1, np.inf),
     "ensemble": (Integral, 1, np.inf),
 }
 CHECKED_ROWS = 16
-PREDICTED_ROWS = 65_536
 # With fewer pictures, calibration is worse than the raw distribution.
 LEAST_CALIBRATED = 20
 _SORTED = (
@@ -116,6 +116,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         calibration and raw probabilities are used.
     patience : int, default=10
         Epochs without a smaller validation error before training stops.
+    averaging : float, default=0.0
+        Decay of the exponential moving average of the weights over steps, such as 0.999: validation, the best
+        weights and the trained head are those of the average. In the first steps of a round it is lower. If 0, the
+        weights are not averaged.
+    mixup : float, default=0.0
+        If above 0, each step is made on mixtures of two rows of neighbouring ages: of each row with the next older
+        one in its step, and of their labels, in a proportion drawn from a beta distribution with both parameters
+        equal to `mixup`, such as 0.2.
     rounds : int, default=1
         Number of trainings. Each one after the first starts from the current weights, with a new validation part.
     ensemble : int, default=1
@@ -132,6 +140,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         Whether the first layer of the head standardises each feature (each channel of a map) to mean 0 and
         standard deviation 1, as measured on the training part. Rows of uint8 (pixels), and rows for a head with
         ``standardizes = False``, are not standardised.
+    checkpoint : path, default=None
+        A folder in which the state of the training is written after each epoch. If `fit` is interrupted, the next
+        `fit` with the same data, parameters and `random_state` goes on from the last epoch, and gives the same model
+        as without the interruption, bit for bit. A training that was finished is not repeated. Each fold of a
+        cross-validation and each candidate of a search has a file of its own. It needs a `random_state`.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, dropout, the validation part and the order of rows. The same data, parameters
         and integer seed give the same weights, bit for bit.
@@ -162,6 +175,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     ----------
     B.-B. Gao et al., Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 26(6), 2017.
 
+    H. Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+
     Examples
     --------
     >>> import numpy as np
@@ -174,14 +189,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     (5, 2)
     """
 
-    _safe: ClassVar[SafeState] = SafeState(
-        fitted=(
-            *("classes_", "history_", "n_epochs_", "n_features_in_", "feature_names_in_"),
-            *("calibration_", "_row_shape", "_keras", "_onnx"),
-        ),
-        dropped=("_metadata_request",),
-        members={"_keras": ".keras", "_onnx": ".onnx"},
-    )
+    _safe: ClassVar[SafeState] = CLASSIFIER
 
     def __init__(
         self,
@@ -199,11 +207,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
         patience: int = 10,
+        averaging: float = 0.0,
+        mixup: float = 0.0,
         rounds: int = 1,
         ensemble: int = 1,
         balance: str | None = None,
         n_views: int | None = None,
         standardize: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -220,11 +231,14 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.calibration_fraction = calibration_fraction
         self.patience = patience
+        self.averaging = averaging
+        self.mixup = mixup
         self.rounds = rounds
         self.ensemble = ensemble
         self.balance = balance
         self.n_views = n_views
         self.standardize = standardize
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -281,15 +295,27 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         ------
         ValueError
             If a parameter, X, y, `sample_weight` or `groups` is not as described.
+        CheckpointError
+            If the folder `checkpoint` has the state of another training that was interrupted; the message says what
+            differs.
         """
+        self._fit_whole(X, y, sample_weight, groups)
+        return self
+
+    def _fit_whole(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Train the head; return the rows of the calibration set."""
         # A copy is fitted and its state is then copied back, so that an interrupted fit does not change the
         # estimator.
         fitted = copy.copy(self)
-        fitted._fit(X, y, sample_weight, groups)
+        aside = fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
-        return self
+        return aside
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None) -> None:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> NDArray[np.int64]:
         settings = self._settings()
         head = make_head(self.head)
         check_row_order(X, y=y, sample_weight=sample_weight, groups=groups)
@@ -306,12 +332,13 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         self.history_: list[dict[str, Any]] = []
         with self._recorder() as record, single_precision():
             members = [
-                train(head, data, settings, int(seed), partial(record, member))
+                train(head, data, settings, int(seed), partial(record, member), self.checkpoint)
                 for member, seed in enumerate(seeds, start=1)
             ]
             self.n_epochs_ = len(self.history_)
             self._keep(average(members), data)
         self.calibration_ = self._calibrate(X, data, aside)
+        return aside
 
     def _keep(self, model: Any, data: TrainingData) -> None:
         """Keep a trained head in both of its forms."""
@@ -357,7 +384,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
     def _calibrate(self, X: NDArray[Any], data: TrainingData, aside: NDArray[np.int64]) -> Calibration:
         parts = []
         for part in blocks(len(aside), X.shape[1:]):
-            parts.append(self._probabilities(X[aside[part]]))
+            parts.append(self._head(UNCALIBRATED).raw_distributions(X[aside[part]]))
             release(X)
         if not parts:
             return UNCALIBRATED
@@ -375,6 +402,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         check_choice("age_loss", self.age_loss, AGE_LOSSES, "AgeGenderClassifier")
         check_choice("schedule", self.schedule, SCHEDULES, "AgeGenderClassifier")
         check_choice("balance", self.balance, [*BALANCES, None], "AgeGenderClassifier")
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError(
+                f"AgeGenderClassifier: checkpoint={self.checkpoint!r} needs a random_state, such as random_state=0: "
+                "with None, each fit draws other random numbers and cannot continue an earlier one."
+            )
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     def _check_X(self, X: Any, *, reset: bool) -> NDArray[Any]:
@@ -434,20 +466,7 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             Mean age in years and the more probable gender: float64, or objects if labels are strings. Both are
             NaN for a row that contains NaN.
         """
-        rows = self._checked_rows(X)
-        # The distributions of very many rows take more than what is read off them.
-        starts = range(0, len(rows), PREDICTED_ROWS)
-        return np.concatenate([self._read_off(rows[start : start + PREDICTED_ROWS]) for start in starts])
-
-    def _read_off(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the mean age and the more probable gender for rows that were checked."""
-        ages, genders = self._scaled(rows)
-        labels = likelier_labels(genders, self.classes_[1])
-        text = labels.dtype.kind in "OUS"
-        predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
-        predicted[:, 0] = expected_age(ages)
-        predicted[:, 1] = labels
-        return predicted
+        return self.fitted_head().read_off(self._checked_rows(X))
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float32]]:
         """Predict the distributions of age and gender; for several views, their mean.
@@ -467,42 +486,31 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
         ValueError
             If called by scikit-learn's ``cross_val_predict``, which numbers the ages that occur before it trains.
         """
-        _refuse_recoded_labels()
+        refuse_recoded_labels()
         return self._distributions(X)
 
     def _distributions(self, X: Any) -> list[NDArray[np.float32]]:
-        return self._scaled(self._checked_rows(X))
+        return self.fitted_head().distributions(self._checked_rows(X))
 
-    def _scaled(self, rows: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Return the calibrated probabilities for rows that were checked."""
-        ages, genders = self._probabilities(rows)
-        return [ages, scale_genders(genders, self.calibration_.temperature)]
+    def fitted_head(self) -> FittedHead:
+        """Return the trained head as one frozen value, which does not change if this estimator is fitted again.
+
+        Returns
+        -------
+        agegender._fitting.fitted_head.FittedHead
+        """
+        check_is_fitted(self)
+        return FittedHead.of(vars(self))
+
+    def _head(self, calibration: Calibration) -> FittedHead:
+        return FittedHead.of(vars(self) | {"calibration_": calibration})
 
     def _checked_rows(self, X: Any) -> NDArray[Any]:
         """Return X as an array of rows that the head reads."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        has_views = X.shape[2:] == self._row_shape
-        if not has_views and X.shape[1:] != self._row_shape:
-            raise ValueError(
-                f"X has rows of shape {X.shape[1:]}, but this AgeGenderClassifier was fitted on rows of "
-                f"{self._row_shape}, or several views of them; extract the same layer."
-            )
+        self.fitted_head().has_views(X.shape)
         return X
-
-    def _probabilities(self, X: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Return the probabilities for rows that were checked."""
-        probabilities = [np.full((len(X), len(labels)), np.nan, np.float32) for labels in self.classes_]
-        for part in blocks(len(X), X.shape[1:]):
-            block = X[part]
-            present = np.flatnonzero(~find_missing(block))
-            rows = block[present].astype(np.float32, copy=False).reshape(-1, *self._row_shape)
-            release(X)
-            if not len(rows):
-                continue
-            for whole, found in zip(probabilities, self._run(rows), strict=True):
-                whole[part.start + present] = found.reshape(len(present), -1, found.shape[1]).mean(axis=1)
-        return probabilities
 
     def predict_frame(
         self,
@@ -585,30 +593,11 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             )
         return onnx_head.from_keras_bytes(self._keras)
 
-    def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if self._onnx is None:
-            return onnx_head.run_keras(self.keras_model_, rows)
-        return onnx_head.run_onnx(self._onnx, rows)
-
     def _check_safe(self) -> None:
         """Check the content of a safe file."""
-        state = vars(self)
-        if "classes_" not in state:
-            return
-        shape, (ages, genders) = state["_row_shape"], state["classes_"]
-        if not isinstance(shape, tuple) or not all(type(side) is int and side > 0 for side in shape):
-            raise ModelFileError(f"its rows have the shape {str(shape)[:80]}")
-        in_order = 1 < len(ages) <= 1001 and np.array_equal(ages, np.arange(len(ages)))
-        if not in_order or np.shape(genders) != (2,):
-            raise ModelFileError("its classes are not the ages 0, 1, … and two genders")
-        if not isinstance(state["calibration_"], Calibration):
-            raise ModelFileError("its calibration is none")
-        if state["_onnx"] is None and state["_keras"] is None:
-            raise ModelFileError("it has no trained head")
-        if state["_onnx"] is not None:
-            check_head_graph(state["_onnx"], "its head", shape, len(ages), len(genders))
-        if state["_keras"] is not None:
-            check_keras_file(state["_keras"], "its head in Keras form")
+        if self.checkpoint is not None:
+            raise ModelFileError("it names a folder for checkpoints")
+        check_fitted(vars(self))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -629,17 +618,6 @@ def _is_fold_of_neighbours(ages: NDArray[np.floating]) -> bool:
     if known is None:  # a loop of the user's own, or a worker process
         return lacks_ages(ages)
     return type(known) is KFold and not known.shuffle
-
-
-def _refuse_recoded_labels() -> None:
-    frame = caller("sklearn.model_selection._validation", "_fit_and_predict")
-    if frame is not None and frame.f_locals.get("method") != "predict":
-        raise ValueError(
-            "scikit-learn's cross_val_predict gives no probabilities of ages: for them it numbers the ages that "
-            "occur 0, 1, 2, … before it trains, so that they are no years any more. "
-            "agegender.model_selection.cross_val_predict_frame gives ages, intervals and gender_proba out of fold; "
-            'method="predict" works with both.'
-        )
 
 
 def _check_weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64]:

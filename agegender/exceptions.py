@@ -6,6 +6,7 @@ __all__ = [
     "AgeGenderError",
     "CacheError",
     "CacheWarning",
+    "CheckpointError",
     "CorrectionsWarning",
     "EnvironmentWarning",
     "FramingWarning",
@@ -64,6 +65,10 @@ class WeightsNotFoundError(WeightsError, FileNotFoundError):
 
 class CacheError(AgeGenderError):
     """The embedding cache cannot be read or written."""
+
+
+class CheckpointError(AgeGenderError, ValueError):
+    """A training cannot go on from a checkpoint: it is damaged, in use, or that of another training."""
 
 
 class ModelFileError(AgeGenderError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,40 +17,24 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 
-from agegender._extraction.crops import SeenCrops, measure_crops, warn_of_other_pictures
-from agegender._extraction.every_face import EveryFace
-from agegender._extraction.framing import FaceFinder, Framing
-from agegender._extraction.one_pass import OnePass
+from agegender._extraction.crops import SeenCrops, measure_crops
+from agegender._extraction.extraction import Embedded, Extraction, Own, Running
+from agegender._extraction.framing import FaceFinder
 from agegender._extraction.report import ExtractionReport, Failure
 from agegender._extraction.resolved import Asked, FacesParameter, Resolved, carried_names, resolve
-from agegender._extraction.task import Task
-from agegender._machine.devices import DEVICES
 from agegender._machine.installation import check_opencv
 from agegender._safe.declaration import SafeState
+from agegender._safe.declared import EXTRACTOR
 from agegender._utils.pictures import check_pictures
-from agegender._utils.stored import part_of
 from agegender._utils.validation import check_choice
 from agegender._utils.versions import VersionedState
 from agegender.backbones import Backbone
-from agegender.cache import EmbeddingCache, Recipe, open_cache
+from agegender.cache import Recipe
 from agegender.exceptions import ModelFileError, WeightsError
 from agegender.faces import FRAMINGS, Detector, Face, open_detector
 from agegender.views import View, resolve_views
 
 __all__ = ["EmbeddingExtractor", "ExtractionReport", "FacesParameter", "Failure"]
-
-Own = Literal["own"]
-
-
-class Embedded(NamedTuple):
-    """Rows, the digest of each picture's content (None if it could not be read), and the face of each row.
-
-    The faces are None if they were not asked for or not searched.
-    """
-
-    rows: NDArray[Any]
-    digests: list[bytes | None]
-    faces: list[Face | None] | None = None
 
 
 class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
@@ -158,9 +142,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
 
     report_: ExtractionReport
     resolved_: Resolved
-    _safe: ClassVar[SafeState] = SafeState(
-        fitted=("resolved_", "_sklearn_output_config"), dropped=("report_", "_asked", "_metadata_request")
-    )
+    _safe: ClassVar[SafeState] = EXTRACTOR
     __metadata_request__transform: ClassVar = {"out": UNUSED, "faces": UNUSED}
 
     def __init__(
@@ -245,7 +227,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             self._keep(resolved.with_crops(SeenCrops(None)))
             return self
         try:
-            finder = FaceFinder(resolved.detector_for("auto", self.faces), self._open_cache())
+            finder = FaceFinder(resolved.detector_for("auto", self.faces), self._running().open_cache())
         except WeightsError:
             finder = None
         self._keep(resolved.with_crops(measure_crops(check_pictures(X), finder)))
@@ -287,12 +269,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return self.embed(X, out=out, faces=faces).rows
 
     def embed(
-        self,
-        X: Any,
-        *,
-        out: NDArray[Any] | None = None,
-        faces: FacesParameter | Own = "own",
-        with_faces: bool = False,
+        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
     ) -> Embedded:
         """Return the rows of ``transform`` and the digests of the pictures, whatever ``set_output`` is.
 
@@ -300,38 +277,14 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ----------
         X, out, faces
             As in :meth:`transform`.
-        with_faces : bool, default=False
-            Whether to return the faces that the rows belong to.
 
         Returns
         -------
         Embedded
-            A tuple of `rows` (ndarray), `digests` (list of 16 bytes per picture; None if it could not be read) and
-            `faces` (list of Face; None for a row without one).
+            A tuple of `rows` (ndarray) and `digests` (list of 16 bytes per picture; None if it could not be read).
         """
-        started = time.perf_counter()
-        self._check_parameters()
-        pictures = check_pictures(X)
-        resolved = self._resolved()
-        rows = _output(out, (len(pictures), *resolved.row_shape), self._dtypes(resolved))
-        cache = self._open_cache()
-        framing = self._framing(resolved, self.faces if _is_own(faces) else faces, cache)
-        if with_faces and framing.finder is not None:
-            framing = replace(framing, finder=framing.finder.remembering())
-        extract = OnePass(
-            pictures,
-            self._task(resolved, framing),
-            cache,
-            resolved.kept_dtype,
-            trust_mtime=self.trust_mtime,
-            skip_failures=self.on_error == "nan",
-            verbose=self.verbose,
-        )
-        try:
-            extract(rows if resolved.has_view_axis else rows[:, np.newaxis])
-        finally:
-            self._report(extract.report, started)
-        return Embedded(rows, extract.digests, extract.faces() if with_faces else None)
+        with self._reporting() as extraction:
+            return extraction.embed(X, out=out, faces=faces)
 
     def transform_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
@@ -355,12 +308,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return (block.rows for block in self.embed_blocks(X, max_bytes, faces=faces))
 
     def embed_blocks(
-        self,
-        X: Any,
-        max_bytes: float,
-        *,
-        faces: FacesParameter | Own = "own",
-        with_faces: bool = False,
+        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
     ) -> Iterator[Embedded]:
         """Yield the result of ``embed`` in blocks, in order.
 
@@ -368,22 +316,16 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ----------
         X, max_bytes, faces
             As in :meth:`transform_blocks`.
-        with_faces : bool, default=False
-            As in :meth:`embed`.
 
         Yields
         ------
         Embedded
         """
-        pictures = check_pictures(X)
-        self._check_parameters()
-        size = self._rows_within(max_bytes, len(pictures))
-        report = ExtractionReport()
-        for start in range(0, len(pictures), size):
-            block = part_of(pictures, start, start + size)
-            embedded = self.embed(block, faces=faces, with_faces=with_faces)
-            self.report_ = report = report.followed_by(self.report_)
-            yield embedded
+        with self._reporting() as extraction:
+            for block in extraction.embed_blocks(X, max_bytes, faces=faces):
+                assert extraction.report is not None
+                self.report_ = extraction.report
+                yield block
 
     def recipes(self) -> list[Recipe]:
         """Return everything that decides the numbers of a row except the picture, for each network and view.
@@ -393,10 +335,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         list of agegender.cache.Recipe
             The recipes in the cache keys of the rows.
         """
-        self._check_parameters()
-        resolved = self._resolved()
-        task = self._task(resolved, self._framing(resolved, self.faces, None))
-        return task.recipes(resolved.kept_dtype)
+        return self.extraction().recipes()
 
     def row_shape(self) -> tuple[int, ...]:
         """Return the shape of a row of ``transform``, with the axis of views."""
@@ -404,7 +343,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
 
     def row_dtype(self) -> str:
         """Return the dtype of the result of ``transform``."""
-        return self._dtypes(self._resolved())[0]
+        return Extraction(self._resolved(), self._running(), self.faces).row_dtypes[0]
 
     def transform_faces(
         self, X: Any, *, faces: FacesParameter | Own = "own"
@@ -462,30 +401,8 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
             The index of the picture in X and the face, per row.
         rows : ndarray of shape (n_rows, ...)
         """
-        started = time.perf_counter()
-        self._check_parameters()
-        if faces is None:
-            raise ValueError("faces=None detects no faces; pass a detector, or use transform on face crops.")
-        wanted = self.faces if _is_own(faces) else faces
-        resolved, cache = self._resolved(), self._open_cache()
-        framing = self._framing(resolved, "auto" if wanted is None else wanted, cache)
-        assert framing.finder is not None
-        every = EveryFace(
-            check_pictures(X),
-            self._task(resolved, framing),
-            framing.finder,
-            cache,
-            resolved.kept_dtype,
-            trust_mtime=self.trust_mtime,
-            skip_failures=self.on_error == "nan",
-            verbose=self.verbose,
-        )
-        shape = (len(resolved.views), *resolved.features_shape)
-        try:
-            for places, rows in every.rows(shape, self.row_dtype(), self._rows_within(max_bytes)):
-                yield places, rows if resolved.has_view_axis else rows[:, 0]
-        finally:
-            self._report(every.report, started)
+        with self._reporting() as extraction:
+            yield from extraction.faces_blocks(X, max_bytes, faces=faces)
 
     def check_pictures_are_crops(self, X: Any) -> None:
         """Warn if pictures differ from the face crops of the training; only a few pictures are checked.
@@ -499,14 +416,18 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         FramingWarning
             If most of the checked pictures show a face that is much smaller or larger than in the crops.
         """
-        resolved = self._resolved()
-        if resolved.finds_faces or resolved.crops is None:
-            return
+        Extraction(self._resolved(), self._running(), self.faces).check_pictures_are_crops(X)
 
-        def finder() -> FaceFinder:
-            return FaceFinder(resolved.detector_for("auto", self.faces), self._open_cache())
+    def extraction(self) -> Extraction:
+        """Return what computes the rows: what is resolved, and how a call runs.
 
-        warn_of_other_pictures(check_pictures(X), resolved.crops, finder)
+        Returns
+        -------
+        agegender._extraction.extraction.Extraction
+            It does not change if parameters of this extractor are set.
+        """
+        self._check_parameters()
+        return Extraction(self._resolved(), self._running(), self.faces)
 
     def with_parameters(self, **params: Any) -> EmbeddingExtractor:
         """Return a copy with other parameters and the same fitted state.
@@ -594,54 +515,26 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
     def _keep(self, resolved: Resolved) -> None:
         self.resolved_, self._asked = resolved, Asked.of(self)
 
-    def _task(self, resolved: Resolved, framing: Framing) -> Task:
-        return Task(
-            sources=resolved.sources,
-            views=resolved.views,
-            framing=framing,
-            batch_size=int(self.batch_size),
-            n_jobs=self.n_jobs,
-            device=self.device,
-        )
+    def _running(self) -> Running:
+        return Running.of(vars(self))
 
-    def _framing(self, resolved: Resolved, faces: FacesParameter, cache: EmbeddingCache | None) -> Framing:
-        if faces is None:
-            return Framing(resolved.crop, source=resolved.framing, draft=resolved.draft)
-        detector = resolved.detector_for(faces, self.faces)
-        finder = FaceFinder(detector, cache, drafts=resolved.draft is not None)
-        return Framing(resolved.crop, finder=finder, template=resolved.template(), draft=resolved.draft)
-
-    def _open_cache(self) -> EmbeddingCache | None:
-        return open_cache(self.cache, on_error=self.on_cache_error)
-
-    def _rows_within(self, max_bytes: float, most: int = 2**31) -> int:
-        """Return the number of rows in a block of this size."""
-        row_bytes = np.dtype(self.row_dtype()).itemsize * math.prod(self.row_shape())
-        return int(max(1, min(most, max_bytes // row_bytes)))
-
-    def _report(self, report: ExtractionReport, started: float) -> None:
-        report.failures.sort()
-        report.seconds = time.perf_counter() - started
-        self.report_ = report
-
-    def _dtypes(self, resolved: Resolved) -> tuple[str, ...]:
-        """Return the allowed dtypes of rows, the default first."""
-        if not resolved.gives_pixels:
-            return tuple(dict.fromkeys([self.dtype, "float32", "float16"]))
-        # Half precision can represent every pixel value exactly, and NaN for a picture that cannot be read.
-        return ("float16", "float32") if self.on_error == "nan" else ("uint8", "float16", "float32")
+    @contextmanager
+    def _reporting(self) -> Iterator[Extraction]:
+        """Lend an extraction for one call, and keep its report whatever happens."""
+        extraction = self.extraction()
+        try:
+            yield extraction
+        finally:
+            if extraction.report is not None:
+                self.report_ = extraction.report
 
     def _check_parameters(self) -> None:
         owner = type(self).__name__
-        check_choice("on_error", self.on_error, ("raise", "nan"), owner)
-        check_choice("on_cache_error", self.on_cache_error, ("warn", "raise"), owner)
+        self._running().check(owner)
         check_choice("engine", self.engine, ("auto", "onnx", "keras"), owner)
-        check_choice("device", self.device, DEVICES, owner)
         check_choice("framing", self.framing, (None, *FRAMINGS), owner)
         check_choice("dtype", self.dtype, ("float32", "float16"), owner)
         resolve_views(self.views)
-        if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
-            raise ValueError(f"{owner}: batch_size={self.batch_size!r} is not an integer of at least 1.")
         if self.draft is not None and not (isinstance(self.draft, Real) and 1 <= self.draft < np.inf):
             raise ValueError(
                 f"{owner}: draft={self.draft!r} is neither None nor a number of at least 1: how many times the "
@@ -708,17 +601,3 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         tags.input_tags.three_d_array = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> NDArray[Any]:
-    if out is None:
-        return np.empty(shape, dtype=dtypes[0])
-    if out.shape != shape or out.dtype.name not in dtypes:
-        raise ValueError(
-            f"out has shape {out.shape} and type {out.dtype}; it should be {shape}, {' or '.join(dtypes)}."
-        )
-    return out
-
-
-def _is_own(faces: Any) -> bool:
-    return isinstance(faces, str) and faces == "own"

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Augmentation", "FineTuneHead"]
 
+_RANGES = ("shift", "scale", "rotation", "brightness", "contrast")
+_FRACTIONS = ("occlusion", "grey", "blur", "low_resolution", "noise", "jpeg")
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a picture in every training step.
 
-    All parameters except `mirror` are ranges: values are drawn uniformly from both sides of zero.
+    `shift` to `contrast` except `mirror` are ranges: values are drawn uniformly from both sides of zero.
+    `occlusion` to `jpeg` are fractions of pictures, from 0 to 1, for each of which a strength is drawn.
 
     Attributes
     ----------
@@ -39,6 +43,19 @@ class Augmentation:
         Added to all values, as a fraction of half their range.
     contrast : float
         Factor above 1 by which values are scaled around mid-grey.
+    occlusion : float
+        Fraction of pictures with a rectangle covered by the mean colour, 12 to 35 % of each side.
+    grey : float
+        Fraction of pictures without colour.
+    blur : float
+        Fraction of pictures that are blurred by a Gaussian, its standard deviation 0.4 to 2 % of the side,
+        and at least 0.4 pixels.
+    low_resolution : float
+        Fraction of pictures that are scaled down, to 25 to 80 % of their size, and up again.
+    noise : float
+        Fraction of pictures with noise, its standard deviation 3 to 14 of 255.
+    jpeg : float
+        Fraction of pictures that are compressed as JPEG, with a quality of 15 to 80.
 
     See Also
     --------
@@ -57,17 +74,39 @@ class Augmentation:
     mirror: bool = True
     brightness: float = 0.2
     contrast: float = 0.2
+    occlusion: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    low_resolution: float = 0.0
+    noise: float = 0.0
+    jpeg: float = 0.0
 
     def stronger(self, factor: float) -> Augmentation:
-        """Return a copy with all ranges multiplied by a factor.
+        """Return a copy with all ranges multiplied by a factor; fractions of pictures stay as they are.
 
         Parameters
         ----------
         factor : float
             Below 1, the ranges get smaller.
         """
-        ranges = {name: value * factor for name, value in asdict(self).items() if name != "mirror"}
+        ranges: dict[str, Any] = {name: getattr(self, name) * factor for name in _RANGES}
         return replace(self, **ranges)
+
+    def degraded(self, fraction: float) -> Augmentation:
+        """Return a copy with the same fraction of pictures for each of occlusion, grey, blur and so on.
+
+        Parameters
+        ----------
+        fraction : float
+            From 0 to 1.
+
+        Examples
+        --------
+        >>> Augmentation().degraded(0.15).jpeg
+        0.15
+        """
+        fractions: dict[str, Any] = dict.fromkeys(_FRACTIONS, fraction)
+        return replace(self, **fractions)
 
 
 class FineTuneHead(Head):
@@ -190,7 +229,7 @@ or set backbone=Backbone.load(…).
             train_from=self.train_from,
         )
         inputs = keras.Input(input_shape)
-        values = tail(inputs if augmentation is None else _random_view(augmentation)(inputs))
+        values = tail(inputs if augmentation is None else _augmented(augmentation, inputs))
         if len(values.shape) > 2:
             values = keras.layers.Flatten()(values)
         return keras.Model(inputs, self._dense(tuple(values.shape[1:]), n_ages, n_genders)(values))
@@ -268,10 +307,27 @@ or set backbone=Backbone.load(…).
                 f'FineTuneHead: augment changes pictures and needs layer="input"; layer={self.layer!r} gives '
                 "activations. Use the extractor's views instead."
             )
+        if self.augment is not None:
+            _check_fractions(self.augment)
         return self.augment
 
 
-def _random_view(augmentation: Augmentation) -> Any:
+def _check_fractions(augmentation: Augmentation) -> None:
+    for name in _FRACTIONS:
+        value = getattr(augmentation, name)
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
+            raise ValueError(
+                f"Augmentation: {name}={value!r} should be a number from 0 to 1, such as 0.15: the fraction of "
+                "pictures that are changed in this way."
+            )
+
+
+def _augmented(augmentation: Augmentation, pictures: Any) -> Any:
+    """Return random views of pictures, in training."""
+    from agegender._tails.degradation import Degradation
     from agegender._tails.layers import RandomView
 
-    return RandomView(**asdict(augmentation), name="random_view")
+    strengths = asdict(augmentation)
+    fractions = {name: strengths.pop(name) for name in _FRACTIONS}
+    views = RandomView(**strengths, name="random_view")(pictures)
+    return Degradation(**fractions, name="degradation")(views) if any(fractions.values()) else views

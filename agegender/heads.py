@@ -10,13 +10,23 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
 from agegender._utils.validation import did_you_mean
 
-__all__ = ["HEADS", "ConvHead", "DenseHead", "Head", "head_layer", "make_head", "with_backbone"]
+__all__ = [
+    "HEADS",
+    "ConvHead",
+    "DenseHead",
+    "Head",
+    "head_layer",
+    "make_head",
+    "with_backbone",
+    "with_widths",
+]
 
 WIDEST_DENSE_INPUT = 4096
 
@@ -109,6 +119,13 @@ class DenseHead(Head):
     layer : str, default="auto"
         The layer of the backbone that it reads. ``"auto"`` is ``"penultimate"`` if that is at most 4,096
         numbers wide, and ``"pooled"`` otherwise. For a network without a dense layer it is ``"embedding"``.
+    network_dropout : float, default=0.0
+        With several networks side by side: the probability, per picture and network, that all features of the network
+        are dropped in a training step, so that the head does not rely on one of them. It has no effect with one
+        network.
+    network_widths : tuple of int, default=None
+        The number of features of each network, for `network_dropout`. A pipeline sets it; without a pipeline, pass it
+        here. If None, all features are of one network.
 
     See Also
     --------
@@ -132,6 +149,8 @@ class DenseHead(Head):
         activation: str = "relu",
         weight_decay: float = 0.0,
         layer: str = "auto",
+        network_dropout: float = 0.0,
+        network_widths: tuple[int, ...] | None = None,
     ) -> None:
         self.units = units
         self.dropout = dropout
@@ -139,6 +158,8 @@ class DenseHead(Head):
         self.activation = activation
         self.weight_decay = weight_decay
         self.layer = layer
+        self.network_dropout = network_dropout
+        self.network_widths = network_widths
 
     def __call__(self, input_shape: tuple[int, ...], n_ages: int, n_genders: int) -> Any:
         """Build the Keras model for rows of `input_shape`."""
@@ -146,7 +167,29 @@ class DenseHead(Head):
 
         _check_rank(self, input_shape)
         inputs = keras.Input(input_shape)
-        return _finish(self, inputs, inputs, n_ages, n_genders)
+        return _finish(self, inputs, self._drop_networks(inputs), n_ages, n_genders)
+
+    def _drop_networks(self, values: Any) -> Any:
+        """Drop all features of a network at a time."""
+        import keras
+
+        n_features, widths = values.shape[1], self.network_widths
+        if widths is not None and sum(widths) != n_features:
+            raise ValueError(
+                f"DenseHead: network_widths={widths} are {sum(widths)} features in all, and X has {n_features}. "
+                "Leave them out in a pipeline, which sets them."
+            )
+        if not self.network_dropout or widths is None or len(widths) < 2:
+            return values
+        ends = list(accumulate(widths))
+        return keras.layers.Concatenate()(
+            [
+                keras.layers.Dropout(self.network_dropout, noise_shape=(None, 1))(
+                    values[:, end - width : end]
+                )
+                for width, end in zip(widths, ends, strict=True)
+            ]
+        )
 
 
 class ConvHead(Head):
@@ -367,13 +410,40 @@ def with_backbone(head: Any, backbones: Sequence[Any]) -> Any:
     if len(backbones) > 1:
         raise ValueError(
             f"{type(head).__name__} trains one network further, and the extractor has {len(backbones)}. Train it on "
-            "each network by itself, or give several networks to a dense head."
+            "each network by itself; model.to_backbone() returns the fine-tuned network, and a dense head takes "
+            "several networks."
         )
     if (own := asked.backbone) is not None:
         _check_same(asked, type(backbones[0]).load(own) if isinstance(own, str) else own, backbones[0])
         return head
     head = copy.copy(head)
     head.backbone = backbones[0]
+    return head
+
+
+def with_widths(head: Any, widths: Sequence[int]) -> Any:
+    """Return a copy of a dense head that knows how wide each network is, if it drops whole networks; or the head.
+
+    Parameters
+    ----------
+    head : str or callable
+        As for `make_head`.
+    widths : sequence of int
+        The number of features of each network.
+
+    See Also
+    --------
+    agegender.heads.with_backbone : The network for a head that needs one.
+
+    Examples
+    --------
+    >>> with_widths(DenseHead(network_dropout=0.2), [128, 1024]).network_widths
+    (128, 1024)
+    """
+    if not getattr(head, "network_dropout", 0.0) or head.network_widths is not None:
+        return head
+    head = copy.copy(head)
+    head.network_widths = tuple(widths)
     return head
 
 

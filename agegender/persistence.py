@@ -10,23 +10,21 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agegender._extraction.resolved import Asked, Resolved
 from agegender._extraction.upgrade import FITTED_BEFORE, RENAMED, upgraded
-from agegender._networks.exported import described_file, what_it_is
-from agegender._networks.location import existing_file
 from agegender._safe.absent_head import AbsentHead
-from agegender._safe.archive import pack, parse_json, unpack
+from agegender._safe.archive import pack
 from agegender._safe.declaration import SafeState
 from agegender._safe.keras import check_keras_file
-from agegender._safe.networks import decode_network, encode_network
+from agegender._safe.networks import encode_network
+from agegender._safe.reading import FORMAT, FORMAT_VERSION, MODEL, Classes, read_content, read_file
 from agegender._safe.values import Members, Values
 from agegender._utils.files import write_whole
-from agegender._utils.versions import check_own_version, versions
+from agegender._utils.versions import versions
 from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 
@@ -37,13 +35,6 @@ if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
 
 __all__ = ["load_model", "save_model"]
-
-FORMAT = "agegender model"
-FORMAT_VERSION = 2
-MOST_BYTES = 2**32
-"""Larger files are refused, because no model is that large."""
-
-_MODEL = "model.json"
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
@@ -92,9 +83,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
         raise ModelFileError(f"save_model takes {', '.join(_TOP)}, not {type(model).__name__}.")
     text = json.dumps(entry, indent=1, allow_nan=False).encode()
     manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "versions": versions()}
-    content = pack(manifest, {_MODEL: text, **writer.members.contents})
+    content = pack(manifest, {MODEL: text, **writer.members.contents})
     try:
-        _read(content)
+        read_content(content, _READ)
     except ModelFileError as error:
         raise ModelFileError(f"This model cannot be saved safely: {error}. {_JOBLIB}") from error
     target = Path(path).expanduser().absolute()
@@ -129,23 +120,7 @@ def load_model(
     --------
     save_model : The inverse function.
     """
-    file = existing_file(path)
-    if (size := file.stat().st_size) > MOST_BYTES:
-        raise ModelFileError(f"{file} has {size:,} bytes; a model has at most {MOST_BYTES:,}.")
-    content = file.read_bytes()
-    if not content.startswith(b"PK"):
-        if (description := described_file(content)) is not None:
-            raise ModelFileError(
-                f"{file} {what_it_is(description)}. Load the model that it was exported from, or export it anew."
-            )
-        raise ModelFileError(
-            f"{file} is not a file of agegender.save_model. joblib.load reads files of joblib.dump, and runs "
-            "the code in them: load only files that you made or trust."
-        )
-    try:
-        return _read(content)
-    except ModelFileError as error:
-        raise ModelFileError(f"{file} cannot be loaded: {error}") from error
+    return read_file(path, _READ)
 
 
 # The classes that a file may contain, and their modules; each class declares what is saved, as `_safe`.
@@ -248,13 +223,15 @@ def _parameters(value: Any) -> dict[str, Any]:
 
 
 def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Replace what cannot be saved: a callable by its description, a cache folder by "auto"."""
+    """Replace what cannot be saved: a callable by its description, a cache folder by "auto", a checkpoint by None."""
     changed = dict(parameters)
     head = parameters.get("head")
     if callable(head) and not _may_be_kept(head):
         changed["head"] = AbsentHead(_describe(head))
     if parameters.get("cache") is not None:
         changed["cache"] = "auto"
+    if parameters.get("checkpoint") is not None:
+        changed["checkpoint"] = None
     return changed
 
 
@@ -268,76 +245,8 @@ def _describe(head: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _read(content: bytes) -> Any:
-    """Check a file's content and return its model."""
-    manifest, contents = unpack(content)
-    if manifest.get("format") != FORMAT or _MODEL not in contents:
-        raise ModelFileError("it contains no agegender model")
-    written = manifest.get("versions")
-    if not isinstance(written, dict) or not isinstance(written.get("agegender"), str):
-        raise ModelFileError("it does not contain the version that saved it")
-    if manifest.get("format_version") not in (1, FORMAT_VERSION):
-        check_own_version(written["agegender"])
-        raise ModelFileError(
-            f"it has the format {str(manifest.get('format_version'))[:20]}, not {FORMAT_VERSION} or 1"
-        )
-    entry = parse_json(contents.pop(_MODEL), _MODEL)
-    reader = _Reader(Members(contents), manifest["format_version"])
-    try:
-        model = reader.object(entry, _TOP)
-    except ModelFileError:
-        check_own_version(written["agegender"])  # this is then the reason
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{_MODEL} is not as it should be ({type(error).__name__}: {error})") from error
-    if unused := sorted(set(contents) - reader.members.taken):
-        raise ModelFileError(f"nothing in it uses {unused[0]!r}")
-    return model
+def _find(name: str) -> Any:
+    return getattr(importlib.import_module(f"agegender.{_CLASSES[name]}"), name)
 
 
-class _Reader(Values):
-    """Makes objects from the result of `_Writer`."""
-
-    def __init__(self, members: Members, format_version: int) -> None:
-        super().__init__(members)
-        self._format = format_version
-        self._networks: dict[str, Backbone] = {}
-
-    def decode(self, entry: Any) -> Any:
-        """Return the value that was passed to `_Writer.encode`."""
-        if isinstance(entry, dict) and "class" in entry:
-            return self.object(entry, _CLASSES)
-        if isinstance(entry, dict) and set(entry) == {"network"}:
-            return self._network(entry["network"])
-        return super().decode(entry)
-
-    def object(self, entry: Any, allowed: Collection[str]) -> Any:
-        """Return an object of one of the allowed classes."""
-        name = entry.get("class") if isinstance(entry, dict) else None
-        if self._format == 1:
-            name = RENAMED.get(name, name)
-        if not isinstance(name, str) or name not in allowed:
-            raise ModelFileError(f"it contains {str(name)[:80]!r}; allowed are {', '.join(allowed)}")
-        kind = getattr(importlib.import_module(f"agegender.{_CLASSES[name]}"), name)
-        kept: SafeState = getattr(kind, "_safe", _NOTHING)
-        allowed_state = {*kept.fitted, *(FITTED_BEFORE.get(name, ()) if self._format == 1 else ())}
-        if strange := sorted(set(entry["fitted"]) - allowed_state):
-            raise ModelFileError(f"{name} has no attribute {strange[0][:80]!r}")
-        made = kind(**{key: self.decode(found) for key, found in entry["parameters"].items()})
-        fitted = {key: self._decode_fitted(kept, key, found) for key, found in entry["fitted"].items()}
-        vars(made).update(fitted if self._format == FORMAT_VERSION else upgraded(made, fitted))
-        if hasattr(made, "_check_safe"):
-            made._check_safe()
-        return made
-
-    def _decode_fitted(self, kept: SafeState, name: str, entry: Any) -> Any:
-        if name in kept.members and entry is not None:
-            return self.members.take(entry["bytes"], (kept.members[name],))
-        return self.decode(entry)
-
-    def _network(self, entry: Any) -> Backbone:
-        """Return a network, the same object for the same entry."""
-        key = json.dumps(entry, sort_keys=True)
-        if key not in self._networks:
-            self._networks[key] = decode_network(entry, self)
-        return self._networks[key]
+_READ = Classes(_find, _CLASSES, _TOP, RENAMED, FITTED_BEFORE, upgraded)

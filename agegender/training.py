@@ -1,4 +1,4 @@
-"""Training of a head: epochs that run inside TensorFlow, early stopping, learning rate schedules.
+"""Training of a head: epochs that run inside TensorFlow, early stopping, rounds, checkpoints.
 
 An epoch, or the part of it whose rows fit in memory, is one call of a compiled loop, without Python between two
 steps.
@@ -7,81 +7,46 @@ steps.
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender._fitting.adam import Adam, learning_rate_factors
+from agegender._fitting.averages import Averages
+from agegender._fitting.checkpoint import Arrays, Checkpoint, Progress, open_checkpoint
 from agegender._fitting.head_model import build
 from agegender._fitting.holdout import balance_weights, split
+from agegender._fitting.identity import identity_of
+from agegender._fitting.mixing import neighbours
+from agegender._fitting.reading import RowReader, tensor
+from agegender._fitting.schedules import SCHEDULES
+from agegender._fitting.settings import Settings, TrainingData
+from agegender._fitting.steps import compile_evaluation, compile_steps
 from agegender._machine.fork import check_tensorflow
 from agegender._machine.threads import limit_tensorflow
-from agegender._utils.rows import moments, take
-from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
+from agegender._utils.rows import moments
 
 __all__ = ["SCHEDULES", "Settings", "Trainer", "TrainingData", "split_samples", "train"]
 
-# Up to this size, all rows are kept in one tensor; otherwise they are read in chunks, with two chunks in memory.
-HELD_BYTES = 512 * 2**20
-CHUNK_BYTES = 128 * 2**20
 EVALUATED_BYTES = 8 * 2**20
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How a head is trained; the names are those of `AgeGenderClassifier`.
-
-    See Also
-    --------
-    agegender.training.train : Train a head through all rounds.
-    """
-
-    age_loss: str
-    age_sigma: float
-    expected_age_weight: float
-    gender_weight: float
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str | None
-    validation_fraction: float
-    patience: int
-    rounds: int
-    balance: str | None
-    standardize: bool
-    max_age: int
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Rows and their labels.
-
-    ``rows`` is (n · n_views, ...), the views of a picture one after the other; ``ages`` float32, ``genders`` int32
-    class indices, ``weights`` float32 and ``groups`` int64 (rows that belong together) are (n,). Only ``samples``,
-    row numbers in ascending order, are trained on.
-
-    See Also
-    --------
-    agegender.training.train : Train a head through all rounds.
-    """
-
-    rows: NDArray[Any]
-    n_views: int
-    ages: NDArray[np.float32]
-    genders: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    groups: NDArray[np.int64]
-    samples: NDArray[np.int64]
+Report = Callable[[dict[str, Any]], None]
 
 
 def train(
-    head: Any, data: TrainingData, settings: Settings, seed: int, report: Callable[[dict[str, Any]], None]
+    head: Any,
+    data: TrainingData,
+    settings: Settings,
+    seed: int,
+    report: Report,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Train one head through all its rounds.
 
@@ -95,11 +60,20 @@ def train(
         Seed of all random numbers.
     report : callable
         Is called with a record of each epoch.
+    checkpoint : path, default=None
+        A folder, in which the state of the training is written after each epoch. If it has the state of the same
+        training, the training goes on from there, and `report` is called with the earlier records first.
 
     Returns
     -------
     keras.Model
         It maps a row, not standardised, to the probabilities of the ages and of the genders.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder has the state of another training that was interrupted, or another process is training the
+        same.
 
     See Also
     --------
@@ -108,19 +82,72 @@ def train(
     """
     _prepare_tensorflow()
     rng = np.random.default_rng(seed)
-    training, validation = split_samples(data, settings.validation_fraction, rng)
-    trainer = Trainer(_build(head, data, training, settings, seed), data, settings)
-    for number in range(1, settings.rounds + 1):
-        if number > 1:
-            training, validation = split_samples(data, settings.validation_fraction, rng)
-        weights = data.weights[training] * balance_weights(data.ages[training], settings.balance, rng)
-        kept = weights > 0
-        trainer.run(training[kept], validation, weights[kept], rng, partial(_number, report, number))
+    progress = Progress(rng.bit_generator.state)
+    parts = split_samples(data, settings.validation_fraction, rng)
+    trainer = Trainer(_build(head, data, parts[0], settings, seed), data, settings)
+    if checkpoint is None:
+        _train_rounds(trainer, progress, parts, rng, report)
+        return trainer.model
+    identity = identity_of(trainer.model, head, data, settings, seed)
+    with open_checkpoint(Path(checkpoint).expanduser(), identity) as file:
+        if (kept := file.read()) is not None:
+            progress = kept[0]
+            trainer.restore(kept[1], progress.errors)
+            for record in progress.records:
+                report(record)
+        if not progress.finished:
+            _train_rounds(trainer, progress, parts, rng, report, file)
     return trainer.model
 
 
-def _number(report: Callable[[dict[str, Any]], None], number: int, record: dict[str, Any]) -> None:
-    report({"round": number} | record)
+def _train_rounds(
+    trainer: Trainer,
+    progress: Progress,
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    rng: np.random.Generator,
+    report: Report,
+    file: Checkpoint | None = None,
+) -> None:
+    """Train the current round and all that follow; `parts` is the split of the first one."""
+    data, settings = trainer.data, trainer.settings
+    for number in range(progress.round, settings.rounds + 1):
+        resumed = progress.rng is not None
+        if resumed or number > 1:
+            rng.bit_generator.state = progress.at_split
+            parts = split_samples(data, settings.validation_fraction, rng)
+        training, validation = parts
+        weights = data.weights[training] * balance_weights(data.ages[training], settings.balance, rng)
+        if progress.rng is not None:
+            rng.bit_generator.state = progress.rng
+        kept = weights > 0
+        trainer.run(
+            training[kept],
+            validation,
+            weights[kept],
+            rng,
+            partial(_after_epoch, trainer, progress, rng, report, file),
+            resume=resumed,
+        )
+        progress = replace(progress, round=number + 1, rng=None, at_split=rng.bit_generator.state)
+    if file is not None:
+        variables = {"variables": trainer.state()["variables"]}
+        file.write(replace(progress, errors=[], finished=True), variables)
+
+
+def _after_epoch(
+    trainer: Trainer,
+    progress: Progress,
+    rng: np.random.Generator,
+    report: Report,
+    file: Checkpoint | None,
+    record: dict[str, Any],
+) -> None:
+    record = {"round": progress.round} | record
+    if file is not None:
+        progress.records.append(record)
+        progress.rng, progress.errors = rng.bit_generator.state, trainer.errors
+        file.write(progress, trainer.state())
+    report(record)
 
 
 def _prepare_tensorflow() -> None:
@@ -160,33 +187,6 @@ def _build(head: Any, data: TrainingData, training: NDArray[np.int64], settings:
     return build(head, data.rows.shape[1:], settings.max_age + 1, 2, measured, seed)
 
 
-def _cosine(settings: Settings, errors: list[float]) -> float:
-    """Half a cosine from the learning rate down to zero over all epochs (Loshchilov & Hutter 2017)."""
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * len(errors) / settings.epochs))
-
-
-def _plateau(settings: Settings, errors: list[float]) -> float:
-    """A third of the rate after every half `patience` of epochs without a smaller validation error."""
-    rate, best, stale = settings.learning_rate, math.inf, 0
-    for error in errors:
-        best, stale = (error, 0) if error < best else (best, stale + 1)
-        if stale == max(1, settings.patience // 2):
-            rate, stale = rate / 3, 0
-    return rate
-
-
-def _constant(settings: Settings, errors: list[float]) -> float:
-    return settings.learning_rate
-
-
-SCHEDULES: dict[str | None, Callable[[Settings, list[float]], float]] = {
-    "cosine": _cosine,
-    "plateau": _plateau,
-    None: _constant,
-}
-"""Functions from the settings and the validation errors so far to the next epoch's learning rate."""
-
-
 class Trainer:
     """The training of a head on data: compiled once, run for one or more rounds.
 
@@ -206,10 +206,13 @@ class Trainer:
         self.model = model
         self.data = data
         self.settings = settings
+        self.errors: list[float] = []
+        self._best: list[NDArray[Any]] = []
         self._optimizer = Adam(model.trainable_variables, learning_rate_factors(model))
-        self._train_steps = _compile_steps(model, self._optimizer, data.rows, settings)
-        self._evaluate = _compile_evaluation(model, data.rows)
-        self._held = _tensor(data.rows) if data.rows.nbytes <= HELD_BYTES else None
+        self._averages = Averages(model, settings.averaging)
+        self._train_steps = compile_steps(model, self._optimizer, self._averages, data.rows, settings)
+        self._evaluate = compile_evaluation(model, data.rows)
+        self._reader = RowReader(data.rows)
 
     def run(
         self,
@@ -217,7 +220,9 @@ class Trainer:
         validation: NDArray[np.int64],
         weights: NDArray[np.floating],
         rng: np.random.Generator,
-        report: Callable[[dict[str, Any]], None],
+        report: Report,
+        *,
+        resume: bool = False,
     ) -> None:
         """Train one round from the current weights, and restore the best weights.
 
@@ -231,38 +236,78 @@ class Trainer:
             For the order of rows and the view of each.
         report : callable
             Is called with a record of each epoch.
+        resume : bool, default=False
+            Whether to go on with the round whose state was restored.
         """
-        self._optimizer.reset()
-        errors: list[float] = []
-        best = None
-        for epoch in range(self.settings.epochs):
-            start = time.perf_counter()
-            rate = SCHEDULES[self.settings.schedule](self.settings, errors)
-            loss = self._train_epoch(training, weights, rate, rng)
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"Training diverged in epoch {epoch + 1} (loss {loss}); lower learning_rate={rate:g}, or "
-                    "look for extreme values in X."
-                )
-            error, accuracy = self._validate(validation)
-            seconds = time.perf_counter() - start
-            report(
-                {
-                    "epoch": epoch + 1,
-                    "loss": loss,
-                    "val_age_mae": error,
-                    "val_gender_accuracy": accuracy,
-                    "learning_rate": rate,
-                    "seconds": seconds,
-                }
+        if not resume:
+            self._optimizer.reset()
+            self._averages.reset()
+            self.errors, self._best = [], []
+        while not self._is_over(len(validation) > 0):
+            report(self._run_epoch(training, validation, weights, rng))
+        if self._best:
+            self.model.set_weights(self._best)
+        else:
+            self._averages.take_over()
+
+    def _is_over(self, stops_early: bool) -> bool:
+        """Tell whether all epochs are trained, or the error has not fallen for `patience` epochs."""
+        n_epochs = len(self.errors)
+        if n_epochs >= self.settings.epochs:
+            return True
+        return (
+            stops_early
+            and n_epochs > 0
+            and n_epochs - 1 - int(np.argmin(self.errors)) >= self.settings.patience
+        )
+
+    def _run_epoch(
+        self,
+        training: NDArray[np.int64],
+        validation: NDArray[np.int64],
+        weights: NDArray[np.floating],
+        rng: np.random.Generator,
+    ) -> dict[str, Any]:
+        """Train one epoch and measure its error; return its record."""
+        start, epoch = time.perf_counter(), len(self.errors) + 1
+        rate = SCHEDULES[self.settings.schedule](self.settings, self.errors)
+        loss = self._train_epoch(training, weights, rate, rng)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"Training diverged in epoch {epoch} (loss {loss}); lower learning_rate={rate:g}, or "
+                "look for extreme values in X."
             )
-            if len(validation) and error < min(errors, default=math.inf):
-                best = self.model.get_weights()
-            errors.append(error)
-            if len(validation) and epoch - int(np.argmin(errors)) >= self.settings.patience:
-                break
-        if best is not None:
-            self.model.set_weights(best)
+        with self._averages.in_place():
+            error, accuracy = self._validate(validation)
+            if len(validation) and error < min(self.errors, default=math.inf):
+                self._best = self.model.get_weights()
+        self.errors.append(error)
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "val_age_mae": error,
+            "val_gender_accuracy": accuracy,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - start,
+        }
+
+    def state(self) -> Arrays:
+        """Return the weights, the random numbers of layers, the optimiser's state and the best weights so far."""
+        return {
+            "variables": [np.asarray(variable) for variable in self.model.variables],
+            "optimizer": [variable.numpy() for variable in self._optimizer.variables],
+            "averages": [variable.numpy() for variable in self._averages.variables],
+            "best": self._best,
+        }
+
+    def restore(self, state: Arrays, errors: list[float]) -> None:
+        """Restore what `state` returned, and the errors of the round so far."""
+        for variable, value in zip(self.model.variables, state["variables"], strict=True):
+            variable.assign(value)
+        for name, own in (("optimizer", self._optimizer.variables), ("averages", self._averages.variables)):
+            for variable, value in zip(own, state.get(name, []), strict=False):
+                variable.assign(value)
+        self._best, self.errors = state.get("best", []), list(errors)
 
     def _train_epoch(
         self,
@@ -277,16 +322,25 @@ class Trainer:
         shuffled = samples[order]
         rows = shuffled * data.n_views + rng.integers(data.n_views, size=len(shuffled))
         total = 0.0
-        for values, picks, part in self._chunks(rows):
+        for values, picks, part in self._reader.chunks(rows):
             n_steps = math.ceil(len(picks) / self.settings.batch_size)
             # Steps of nearly equal size, so that the last one is not too small.
             bounds = np.linspace(0, len(picks), n_steps + 1).astype(np.int32)
             chosen = shuffled[part]
             labels = (data.ages[chosen], data.genders[chosen], weights[order[part]].astype(np.float32))
-            total += float(
-                self._train_steps(values, *map(_tensor, (picks.astype(np.int32), *labels, bounds)))
-            )
+            mixing = self._mixing(labels[0], bounds, rng)
+            given = (picks.astype(np.int32), *labels, *mixing, bounds)
+            total += float(self._train_steps(values, *map(tensor, given)))
         return total / len(samples)
+
+    def _mixing(
+        self, ages: NDArray[np.float32], bounds: NDArray[np.int32], rng: np.random.Generator
+    ) -> tuple[NDArray[Any], ...]:
+        """Return with mixup the row that each row is mixed with, and its own share; nothing without."""
+        alpha = self.settings.mixup
+        if not alpha:
+            return ()
+        return neighbours(ages, bounds), rng.beta(alpha, alpha, len(ages)).astype(np.float32)
 
     def _validate(self, samples: NDArray[np.int64]) -> tuple[float, float]:
         if not len(samples):
@@ -294,10 +348,10 @@ class Trainer:
         data = self.data
         rows = (samples[:, None] * data.n_views + np.arange(data.n_views)).ravel()
         ages, genders = [], []
-        for values, picks, _ in self._chunks(rows):
+        for values, picks, _ in self._reader.chunks(rows):
             size = max(1, EVALUATED_BYTES // (4 * math.prod(data.rows.shape[1:])))
             for start in range(0, len(picks), size):
-                age, gender = self._evaluate(values, _tensor(picks[start : start + size].astype(np.int32)))
+                age, gender = self._evaluate(values, tensor(picks[start : start + size].astype(np.int32)))
                 ages.append(age.numpy())
                 genders.append(gender.numpy())
         age = np.concatenate(ages).reshape(len(samples), -1).mean(axis=1)
@@ -306,88 +360,3 @@ class Trainer:
         right = gender.argmax(axis=1) == data.genders[samples]
         error = np.average(np.abs(age - data.ages[samples]), weights=weights)
         return float(error), float(np.average(right, weights=weights))
-
-    def _chunks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64], slice]]:
-        """Yield a tensor of rows, the indices to use in order, and the slice of `rows` that it contains."""
-        if self._held is not None:
-            yield self._held, rows, slice(0, len(rows))
-            return
-        X = self.data.rows
-        size = max(1, CHUNK_BYTES // (X.itemsize * math.prod(X.shape[1:])))
-        parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
-
-        def read(part: slice) -> tuple[Any, NDArray[np.int64], slice]:
-            # In ascending order, the disk is read sequentially.
-            wanted, picks = np.unique(rows[part], return_inverse=True)
-            values = _tensor(take(X, wanted))
-            return values, picks, part
-
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(read, parts[0])
-            for following in [*parts[1:], None]:
-                chunk = coming.result()
-                if following is not None:
-                    coming = reader.submit(read, following)
-                yield chunk
-                del chunk
-
-
-def _compile_steps(model: Any, optimizer: Any, rows: NDArray[Any], settings: Settings) -> Any:
-    import tensorflow as tf
-
-    age_loss = AGE_LOSSES[settings.age_loss]
-
-    def step(batch: Any, ages: Any, genders: Any, weights: Any) -> Any:
-        with tf.GradientTape() as tape:
-            age, gender = model(tf.cast(batch, tf.float32), training=True)
-            losses = age_loss(ages, age, settings.age_sigma)
-            losses += settings.gender_weight * gender_loss(genders, gender)
-            if settings.expected_age_weight:
-                losses += settings.expected_age_weight * expected_age_error(ages, age)
-            total = tf.reduce_sum(losses * weights)
-            loss = total / tf.cast(tf.shape(batch)[0], tf.float32)
-            if model.losses:
-                loss += tf.add_n([tf.cast(penalty, tf.float32) for penalty in model.losses])
-        optimizer.apply(tape.gradient(loss, model.trainable_variables))
-        return total
-
-    signature = [
-        _spec(rows),
-        *(tf.TensorSpec([None], t) for t in ("int32", "float32", "int32", "float32", "int32")),
-    ]
-
-    @tf.function(autograph=False, input_signature=signature)
-    def steps(values: Any, picks: Any, ages: Any, genders: Any, weights: Any, bounds: Any) -> Any:
-        def body(i: Any, total: Any) -> tuple[Any, Any]:
-            part = slice(bounds[i], bounds[i + 1])
-            batch = tf.gather(values, picks[part])
-            return i + 1, total + step(batch, ages[part], genders[part], weights[part])
-
-        n_steps = tf.shape(bounds)[0] - 1
-        # Steps must run one after the other, because each starts from the weights of the previous one.
-        return tf.while_loop(lambda i, total: i < n_steps, body, (0, 0.0), parallel_iterations=1)[1]
-
-    return steps.get_concrete_function()
-
-
-def _compile_evaluation(model: Any, rows: NDArray[Any]) -> Any:
-    import tensorflow as tf
-
-    @tf.function(autograph=False, input_signature=[_spec(rows), tf.TensorSpec([None], "int32")])
-    def evaluate(values: Any, picks: Any) -> Any:
-        age, gender = model(tf.cast(tf.gather(values, picks), tf.float32), training=False)
-        return tf.linalg.matvec(age, tf.range(age.shape[-1], dtype=tf.float32)), gender
-
-    return evaluate.get_concrete_function()
-
-
-def _tensor(values: NDArray[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(values)
-
-
-def _spec(rows: NDArray[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.TensorSpec([None, *rows.shape[1:]], rows.dtype)

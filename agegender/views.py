@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from agegender._utils.validation import did_you_mean
 
-__all__ = ["ORDER", "VIEWS", "View", "look", "resolve_views", "view_axis"]
+__all__ = [
+    "DEGRADED",
+    "ORDER",
+    "VIEWS",
+    "View",
+    "look",
+    "resolve_calibration_views",
+    "resolve_views",
+    "view_axis",
+]
 
 LARGEST_SIDE = 1024
 """In pixels; a picture with a longer side is first scaled down, because face networks have much smaller inputs,
@@ -48,11 +57,19 @@ class View:
         Remove the colours.
     blur : float, default=0.0
         Standard deviation of a Gaussian, as a fraction of the picture's longer side.
+    side : float, default=0.0
+        The picture is scaled down until its longer side has so many pixels, and up again; if 0, or if the picture
+        is smaller, it is not.
+    jpeg : float, default=0.0
+        Quality, from 1 to 100, with which the picture is written as JPEG and read again; if 0, it is not.
+    black : bool, default=False
+        Uncovered borders are black instead of reflected.
 
     Raises
     ------
     ValueError
-        If a number is not finite, `zoom` or `gamma` is not above 0, or `blur` is negative.
+        If a number is not finite, `zoom` or `gamma` is not above 0, `blur` or `side` is negative, or `jpeg` is
+        neither 0 nor from 1 to 100.
 
     See Also
     --------
@@ -75,6 +92,9 @@ class View:
     gamma: float = 1.0
     grey: bool = False
     blur: float = 0.0
+    side: float = 0.0
+    jpeg: float = 0.0
+    black: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -85,8 +105,11 @@ class View:
                     f"View: {field.name}={value!r} should be a finite number, zoom and gamma above 0."
                 )
             object.__setattr__(self, field.name, exact)
-        if self.blur < 0:
-            raise ValueError(f"View: blur={self.blur!r} should not be negative.")
+        for name in ("blur", "side"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"View: {name}={getattr(self, name)!r} should not be negative.")
+        if self.jpeg and not 1 <= self.jpeg <= 100:
+            raise ValueError(f"View: jpeg={self.jpeg!r} should be a quality from 1 to 100, or 0.")
 
     def __add__(self, other: View) -> View:
         """Return the view that combines the changes of both."""
@@ -99,6 +122,9 @@ class View:
             gamma=self.gamma * other.gamma,
             grey=self.grey or other.grey,
             blur=math.hypot(self.blur, other.blur),
+            side=_least(self.side, other.side),
+            jpeg=_least(self.jpeg, other.jpeg),
+            black=self.black or other.black,
         )
 
     def __repr__(self) -> str:
@@ -137,9 +163,8 @@ class View:
         height, width = pixels.shape[:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), self.turn, self.zoom)
         matrix[:, 2] += self.right * width, self.down * height
-        warped = cv2.warpAffine(
-            pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
+        border = cv2.BORDER_CONSTANT if self.black else cv2.BORDER_REFLECT_101
+        warped = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
         return warped
 
     def _recolor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -152,6 +177,13 @@ class View:
             pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if self.blur:
             pixels = cv2.GaussianBlur(pixels, (0, 0), self.blur * max(pixels.shape[:2]))
+        if self.side:
+            height, width = pixels.shape[:2]
+            small = _at_most(pixels, self.side)
+            pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        if self.jpeg:
+            _, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, round(self.jpeg)])
+            pixels = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8)
         return pixels
 
     def _changes(self) -> dict[str, Any]:
@@ -175,6 +207,22 @@ VIEWS = {
     "blur": View(blur=0.008),
 }
 """The named views."""
+
+DEGRADED = (
+    View(),
+    View(grey=True),
+    View(blur=0.015),
+    View(side=48),
+    View(jpeg=15),
+    View(zoom=1.25),
+    View(zoom=0.75, black=True),
+    View(turn=15),
+    View(turn=-15),
+    View(gamma=2.0),
+    View(gamma=0.5),
+    View(grey=True, zoom=0.85, turn=8, side=64, jpeg=30, black=True),
+)
+"""What happens to pictures elsewhere: for `calibration_views` of a pipeline."""
 
 ORDER = (
     "plain",
@@ -242,6 +290,27 @@ def resolve_views(views: int | str | View | Sequence[str | View]) -> tuple[View,
     return resolved
 
 
+def resolve_calibration_views(views: int | str | View | Sequence[str | View] | None) -> tuple[View, ...]:
+    """Return the views for a pipeline's `calibration_views` parameter; none for None.
+
+    Parameters
+    ----------
+    views : "degraded", None, or as in `resolve_views`
+
+    See Also
+    --------
+    agegender.views.resolve_views : The views for an extractor.
+
+    Examples
+    --------
+    >>> resolve_calibration_views("degraded") == DEGRADED, resolve_calibration_views(None)
+    (True, ())
+    """
+    if views is None:
+        return ()
+    return DEGRADED if isinstance(views, str) and views == "degraded" else resolve_views(views)
+
+
 def view_axis(views: int | str | View | Sequence[str | View]) -> tuple[int, ...]:
     """Return the shape of the axis that `views` gives to rows: empty for 1 and for a single name.
 
@@ -293,7 +362,12 @@ def _named(name: str) -> View:
     return VIEWS[name]
 
 
-def _at_most(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _least(one: float, other: float) -> float:
+    """Return the smaller of two numbers of which 0 means none."""
+    return min(one, other) if one and other else one or other
+
+
+def _at_most(pixels: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
     """Scale a picture down until no side is longer."""
     height, width = pixels.shape[:2]
     if max(height, width) <= side:

@@ -2,9 +2,10 @@
 
     python benchmarks/accuracy.py UTKFace/ --backbone mobilefacenet_arcface.onnx --mean 0 --scale 1
 
-Each configuration is a Python expression over ``bb``, the backbone. Every fold's predictions are kept in
-``--results`` as soon as they are made: an interrupted run goes on where it stopped. Copies and near-copies of
-a picture (cosine similarity of their embeddings at least 0.95) stand on one side of each split; early
+Each configuration is a Python expression over ``bb``, the backbone, and ``fr``, the network of ``--faceres``;
+without that, configurations of two networks are left out. Every fold's predictions are kept in ``--results`` as soon
+as they are made, and every training after each epoch: an interrupted run goes on where it stopped. Copies and
+near-copies of a picture (cosine similarity of their embeddings at least 0.95) stand on one side of each split; early
 stopping sees a part of the training side only.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -71,32 +73,49 @@ def backbone_of(args: argparse.Namespace) -> Backbone:
     return Backbone.load(args.backbone)
 
 
-def result_of(configuration: Configuration, fold: int, data: Data, bb: Backbone, results: Path) -> Path:
+def networks_of(args: argparse.Namespace) -> dict[str, Backbone]:
+    """Return the networks by their names in expressions."""
+    networks = {"bb": backbone_of(args)}
+    if args.faceres:
+        mean = (103.939, 116.779, 123.68)
+        networks["fr"] = Backbone.from_onnx(args.faceres, color="bgr", mean=mean, scale=1.0)
+    return networks
+
+
+def result_of(
+    configuration: Configuration, fold: int, data: Data, networks: dict[str, Backbone], results: Path
+) -> Path:
     """Return the file that holds, or will hold, a configuration's predictions on one fold."""
-    key = f"{configuration.expression} {fold} {bb.sha256} {len(data.pictures)}"
+    weights = " ".join(networks[name].sha256 for name in configuration.networks)
+    key = f"{configuration.expression} {fold} {weights} {len(data.pictures)}"
     return results / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def measure(configuration: Configuration, fold: int, data: Data, bb: Backbone, path: Path) -> None:
+def measure(
+    configuration: Configuration, fold: int, data: Data, networks: dict[str, Backbone], path: Path
+) -> None:
     """Train on the other folds, and keep the predictions on this one."""
     train, test = data.folds()[fold]
-    model = build(configuration, bb)
+    checkpoints = path.with_suffix(".checkpoints")
+    model = build(configuration, networks, checkpoints)
     started = time.perf_counter()
     model.fit(data.pictures[train], data.target[train], groups=data.groups[train])
     frame = model.predict_frame(data.pictures[test])
-    history = model.classifier_.history_
+    trained = [one.classifier_ for one in getattr(model, "models_", [model])]
+    history = [epoch for classifier in trained for epoch in classifier.history_]
     record = {
         "configuration": configuration.expression,
         "fold": fold,
         "rows": test.tolist(),
         "age": frame["age"].round(3).tolist(),
         "gender": frame["gender"].tolist(),
-        "parameters": int(model.classifier_.keras_model_.count_params()),
+        "parameters": sum(int(classifier.keras_model_.count_params()) for classifier in trained),
         "epochs": len(history),
         "training_seconds": sum(epoch["seconds"] for epoch in history),
         "seconds": time.perf_counter() - started,
     }
     write(path, json.dumps(record))
+    shutil.rmtree(checkpoints)
 
 
 def write(path: Path, text: str) -> None:
@@ -166,6 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_backbone_options(parser)
+    parser.add_argument("--faceres", type=Path, help="hse_faceres.onnx, for configurations of two networks")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=CONFIGURATIONS, help="these, of all")
     parser.add_argument(
         "--folds", type=int, nargs="+", help="these folds, instead of each configuration's own"
@@ -176,17 +196,20 @@ def main() -> None:
     parser.add_argument("--no-training", action="store_true", help="tables of what has been measured")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     args = parser.parse_args()
-    bb = backbone_of(args)
-    data = load(args.directory, bb)
+    networks = networks_of(args)
+    data = load(args.directory, networks["bb"])
     found: dict[str, list[dict[str, Any]]] = {}
     for name in args.only or CONFIGURATIONS:
         configuration = CONFIGURATIONS[name]
+        if not set(configuration.networks) <= set(networks):
+            print(f"{name}: left out, because it needs --faceres.", flush=True)
+            continue
         for fold in args.folds or configuration.folds:
-            path = result_of(configuration, fold, data, bb, args.results)
+            path = result_of(configuration, fold, data, networks, args.results)
             if not path.is_file():
                 if args.no_training:
                     continue
-                measure(configuration, fold, data, bb, path)
+                measure(configuration, fold, data, networks, path)
             result = figures(path, data)
             found.setdefault(name, []).append(result)
             print(

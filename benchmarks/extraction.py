@@ -1,8 +1,10 @@
-"""Embedding files for the first time, beside the bare network, deepface and an encoder that goes picture by picture.
+r"""Embedding files for the first time, beside the bare network, deepface and an encoder that goes picture by picture.
 
     pip install tf-keras        # deepface's own functions do not start without it
     python benchmarks/extraction.py --networks arcface facenet
     python benchmarks/extraction.py --networks arcface --weights ~/.deepface/weights
+    python benchmarks/extraction.py --beside mobilefacenet.onnx,mean=0,scale=1 \
+        hse_faceres.onnx,color=bgr,mean=103.939:116.779:123.68,scale=1
 
 For each network, on 200×200 JPEG files (drawn faces):
 
@@ -17,6 +19,9 @@ For each network, on 200×200 JPEG files (drawn faces):
 They take turns; the first turn, which pays for imports and building, is not counted. What is slow sees
 fewer pictures; compared are pictures per second, turn by turn. Without ``--weights`` the networks have random
 weights, in deepface's own file layout: the time is that of the real ones, the numbers mean nothing.
+
+With ``--beside``, the networks of several files: each one bare on ready arrays, and all of them side by side in one
+EmbeddingExtractor, from the files into a new cache. Compared is processor time, turn by turn.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
+from transfer import network
 
 from agegender import Backbone, EmbeddingExtractor
 from agegender.datasets import make_faces
@@ -186,11 +192,45 @@ def table(name: str, ways: dict[str, tuple[int, Callable[[], object]]], turns: i
     return "\n".join(lines)
 
 
+def beside(networks: list[Backbone], paths: list[str], folder: Path, turns: int) -> str:
+    """Return the processor time per picture of each bare network, and of all of them in one cold extraction."""
+    rng = np.random.default_rng(0)
+    ready = [rng.integers(0, 256, (len(paths), *one.input_size, 3), np.uint8) for one in networks]
+    opened = [open_network(one, "embedding") for one in networks]
+    caches = iter(folder / f"beside-{turn}.sqlite" for turn in range(10_000))
+
+    def bare(number: int) -> None:
+        for start in range(0, len(paths), BATCH):
+            opened[number](ready[number][start : start + BATCH])
+
+    def cold() -> None:
+        extractor = EmbeddingExtractor(
+            tuple(networks), layer="embedding", cache=next(caches), batch_size=BATCH
+        )
+        extractor.transform(paths)
+
+    ways = {f"bare {one.name}": functools.partial(bare, i) for i, one in enumerate(networks)}
+    ways["EmbeddingExtractor of all, cold"] = cold
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(turns + 1):
+        for way, run in ways.items():
+            started = time.process_time()
+            run()
+            if turn:
+                spent[way].append(1000 * (time.process_time() - started) / len(paths))
+    *bares, together = spent.values()
+    ratio = statistics.median(np.array(together) / np.sum(bares, axis=0))
+    lines = ["| way | processor time per picture, ms |", "|---|---|"]
+    lines += [f"| {way} | {statistics.median(measured):.2f} |" for way, measured in spent.items()]
+    return "\n".join([*lines, f"| relative to the sum of the bare networks | {ratio:.3f} |"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=MODELS, default=["arcface", "facenet"])
+    parser.add_argument("--beside", nargs="+", type=network, help="files of networks, and what they take")
     parser.add_argument("--weights", type=Path, help="folder of deepface's weights files")
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--slow", type=int, default=32, help="pictures for the slow ways")
@@ -199,6 +239,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = make_faces(options.pictures, folder / "faces").data
+        if options.beside:
+            print(beside(options.beside, list(paths), folder, options.turns))
+            return
         home = folder / "home"
         os.environ["DEEPFACE_HOME"] = str(home)
         kept = home / ".deepface" / "weights"

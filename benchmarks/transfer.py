@@ -4,22 +4,25 @@
         --networks mobilefacenet.onnx,color=rgb,mean=0,scale=1 \
         --networks hse_faceres.onnx,color=bgr,mean=103.939:116.779:123.68,scale=1
 
-One model is trained per network, and one on all of them side by side, each with the default head. Faces in
-the test pictures are found by the detector, and framed as in UTKFace's crops. The test sets are for testing
-alone: nothing is trained, calibrated or chosen on them.
+    python benchmarks/transfer.py --model compact --fairface fairface540/ --webmorph webmorph/ --detector yunet.onnx
+
+One model is trained per network, and one on all of them side by side, each with the default head; or a trained model
+is scored, the name of a pretrained one or a safe file. Faces in the test pictures are found by the detector, and
+framed as in UTKFace's crops. The test sets are for testing alone: nothing is trained, calibrated or chosen on them.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor, load_model, load_pretrained
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
 
@@ -39,11 +42,13 @@ def network(text: str) -> Backbone:
     return Backbone.from_onnx(path, **given)
 
 
-def trained(networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None) -> AgeGenderPipeline:
+def trained(
+    networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None, views: str | None
+) -> AgeGenderPipeline:
     faces = load_utkface(directory)
     kept = slice(n_pictures)  # the loader's order is shuffled
     extractor = EmbeddingExtractor(networks, on_error="nan", verbose=1)
-    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0))
+    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0), calibration_views=views)
     return model.fit(faces.data[kept], faces.target[kept], groups=faces.groups[kept])
 
 
@@ -66,13 +71,16 @@ def fairface(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str,
     right = found["gender"] == found["true_gender"]
     adult = ~found["true_age_group"].isin(CHILDREN)
     low, high = np.array([GROUPS[group] for group in found["true_age_group"]]).T
-    old = found.loc[found["true_age_group"] == "70+", "age"]
+    means = found.groupby("true_age_group")["age"].mean()
+    meets = (found["age_low"] < high) & (found["age_high"] >= low)
     return {
         "FairFace: faces found": f"{len(found)} of {len(frame)}",
         "FairFace: gender": share(right),
         "FairFace: gender, from ten years on": share(right[adult]),
         "FairFace: age in the right group": share((low <= found["age"]) & (found["age"] < high)),
-        "FairFace: mean age predicted for 70+": f"{old.mean():.1f} years",
+        "FairFace: mean age predicted for 0-2 and 70+": f"{means['0-2']:.1f} and {means['70+']:.1f} years",
+        "FairFace: 90 % interval meets the group": share(meets),
+        "FairFace: mean width of that interval": f"{(found['age_high'] - found['age_low']).mean():.1f} years",
     }
 
 
@@ -86,31 +94,45 @@ def webmorph(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str,
         "webmorph: age MAE": f"{error.abs().mean():.2f} years",
         "webmorph: mean error": f"{error.mean():+.2f} years",
         "webmorph: 90 % interval holds": share(inside),
+        "webmorph: mean width of that interval": f"{(found['age_high'] - found['age_low']).mean():.1f} years",
         "webmorph: gender": share(found["gender"] == found["true_gender"]),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", type=Path, help="folder of UTKFace's pictures")
-    parser.add_argument("--networks", type=network, action="append", required=True)
+    parser.add_argument("directory", type=Path, nargs="?", help="folder of UTKFace's pictures")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--networks", type=network, action="append")
+    what.add_argument("--model", action="append", help="a pretrained model's name, or a safe file")
     parser.add_argument("--fairface", type=Path)
     parser.add_argument("--webmorph", type=Path)
     parser.add_argument("--detector", default="yunet")
+    parser.add_argument("--calibration-views", help="of the calibration set, such as degraded")
     parser.add_argument("--pictures", type=int, help="train on so many pictures only")
     args = parser.parse_args()
-    each = [(one,) for one in args.networks]
-    for networks in [*each, tuple(args.networks)] if len(each) > 1 else each:
+    for name, model in models(args):
         started = time.perf_counter()
-        model = trained(networks, args.directory, args.pictures)
-        figures = {"pictures trained on": f"{len(model.trained_on_):,}"}
+        figures = {}
         if args.fairface:
             figures |= fairface(model, args.fairface, args.detector)
         if args.webmorph:
             figures |= webmorph(model, args.webmorph, args.detector)
-        print(f"\n{' + '.join(one.name for one in networks)} ({time.perf_counter() - started:.0f} s)")
-        for name, figure in figures.items():
-            print(f"| {name} | {figure} |", flush=True)
+        print(
+            f"\n{name}, trained on {len(model.trained_on_):,} pictures ({time.perf_counter() - started:.0f} s)"
+        )
+        for title, figure in figures.items():
+            print(f"| {title} | {figure} |", flush=True)
+
+
+def models(args: argparse.Namespace) -> Iterator[tuple[str, AgeGenderPipeline]]:
+    """Yield the name of each model and the model itself, trained now or opened."""
+    for name in args.model or []:
+        yield name, load_model(name) if Path(name).is_file() else load_pretrained(name)
+    each = [(one,) for one in args.networks or []]
+    for networks in [*each, tuple(args.networks)] if len(each) > 1 else each:
+        name = " + ".join(one.name for one in networks)
+        yield name, trained(networks, args.directory, args.pictures, args.calibration_views)
 
 
 if __name__ == "__main__":

@@ -27,19 +27,21 @@ from agegender.inspection import inspect_faces
 
 folder = tempfile.TemporaryDirectory()
 work = Path(folder.name)
-drawn = make_faces(360, work / "faces", random_state=3)
+pictures = work / "faces"
+drawn = make_faces(360, pictures, random_state=3)
 table = drawn.frame[["path", "age", "gender"]].copy()
+table["path"] = [Path(path).name for path in table.path]  # the order of the rows depends on them
 
 rng = np.random.default_rng(0)
 rows = rng.choice(np.arange(2, 360), 18, replace=False)
 aged, flipped = rows[:12], rows[12:]
 table.loc[aged, "age"] = (table.loc[aged, "age"] + 45) % 90
 table.loc[flipped, "gender"] = 1 - table.loc[flipped, "gender"]
-shutil.copy(table.path[0], work / "faces" / "again.jpg")
-table.loc[len(table)] = [str(work / "faces" / "again.jpg"), (table.age[0] + 30) % 90, table.gender[0]]
-cut = Path(table.path[1])
+shutil.copy(pictures / table.path[0], pictures / "again.jpg")
+table.loc[len(table)] = ["again.jpg", (table.age[0] + 30) % 90, table.gender[0]]
+cut = pictures / table.path[1]
 cut.write_bytes(cut.read_bytes()[:4000])
-faces = load_table(table)
+faces = load_table(table, image_root=pictures)
 
 # %%
 # Inspect
@@ -74,7 +76,7 @@ for row in found.suspicious(8).itertuples():
 # We know what we planted. In a set of your own nobody does; there, look at the pictures, in the order of suspicion.
 
 order = found.labels.sort_values("age_suspicion", ascending=False).picture
-planted = set(table.path[aged]) | {str(work / "faces" / "again.jpg")}
+planted = {str(pictures / name) for name in [*table.path[aged], "again.jpg"]}
 hits = np.cumsum([path in planted for path in order])
 print(f"{hits[19]} of {len(planted)} planted ages are among the 20 most suspicious.")
 residual = (found.labels.read_age - found.labels.age).abs()
@@ -100,7 +102,7 @@ actions = found.clean(suspicious="relabel")
 actions.to_csv(work / "corrections.csv", index=False)
 print(actions.action.value_counts().to_string())
 
-corrected = load_table(table, corrections=work / "corrections.csv")
+corrected = load_table(table, image_root=pictures, corrections=work / "corrections.csv")
 truth = drawn.frame.set_index("path")
 relabelled = corrected.corrected[corrected.corrected.path.isin(truth.index)]
 right = relabelled.gender.to_numpy() == truth.gender[relabelled.path].to_numpy()

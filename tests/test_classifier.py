@@ -423,7 +423,7 @@ def test_progress_is_shown_only_when_asked_for(capsys):
 
 
 def test_many_rows_are_read_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agegender import classifier
+    from agegender._fitting import fitted_head
 
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 5)).astype(np.float32)
@@ -433,6 +433,6 @@ def test_many_rows_are_read_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.warns(PictureWarning):
         model.fit(X, y)
     whole = model.predict(X)
-    monkeypatch.setattr(classifier, "PREDICTED_ROWS", 7)
+    monkeypatch.setattr(fitted_head, "PREDICTED_ROWS", 7)
     np.testing.assert_array_equal(model.predict(X), whole)
     assert np.isnan(whole[:, 0]).nonzero()[0].tolist() == [3, 199]

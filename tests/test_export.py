@@ -265,6 +265,7 @@ def test_operators_are_those_of_onnx_itself_without_branches(
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
     assert {node.domain for node in model.graph.node} == {""}
     assert not {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan", "SequenceMap"}
+    assert len({node.name for node in model.graph.node} - {""}) == len(model.graph.node)
     assert [value.name for value in model.graph.output] == list(OUTPUTS)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
 

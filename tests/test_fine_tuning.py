@@ -25,13 +25,17 @@ from agegender import (
     ConvHead,
     EmbeddingExtractor,
     FineTuneHead,
+    load_model,
+    save_model,
 )
 from agegender._fitting import onnx_head as exported
 from agegender._fitting.adam import learning_rate_factors
 from agegender._fitting.head_model import build
 from agegender._tails.layers import RandomView
+from agegender._tails.tail import build_tail
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
+from agegender.fine_tuning import _RANGES
 from agegender.heads import head_layer, make_head
 from agegender.images import decode, letterbox
 from agegender.metrics import age_mae
@@ -296,8 +300,13 @@ def test_a_saved_model_predicts_without_tensorflow(tiny_onnx, drawn_faces, tmp_p
     assert probability == pytest.approx(model.predict_proba(people.data[:1])[0][0, 0], abs=1e-5)
 
 
+def of_view(augmentation: Augmentation) -> dict[str, Any]:
+    """Its parameters that move a picture and change its light."""
+    return {name: value for name, value in vars(augmentation).items() if name in (*_RANGES, "mirror")}
+
+
 def shown(pictures: np.ndarray, seed: int = 3, **strengths: Any) -> np.ndarray:
-    layer = RandomView(**vars(STILL) | strengths, seed=seed)
+    layer = RandomView(**of_view(STILL) | strengths, seed=seed)
     np.testing.assert_array_equal(layer(pictures, training=False), pictures)
     return np.asarray(layer(pictures, training=True))
 
@@ -348,17 +357,37 @@ def test_light_changes_within_the_range_of_values(smooth) -> None:
 
 
 def test_views_depend_on_the_seed_and_are_new_each_time(smooth) -> None:
-    layer, again = (RandomView(**vars(Augmentation()), seed=5) for _ in range(2))
+    layer, again = (RandomView(**of_view(Augmentation()), seed=5) for _ in range(2))
     first, second = (np.asarray(layer(smooth, training=True)) for _ in range(2))
     np.testing.assert_array_equal(again(smooth, training=True), first)
     assert np.abs(first - second).max() > 1
-    assert np.abs(first - shown(smooth, seed=6, **vars(Augmentation()))).max() > 1
+    assert np.abs(first - shown(smooth, seed=6, **of_view(Augmentation()))).max() > 1
 
 
 def test_a_stronger_augmentation_widens_all_ranges() -> None:
     assert STILL.stronger(2) == STILL
     twice = Augmentation().stronger(2)
     assert (twice.shift, twice.rotation, twice.mirror) == (0.1, 20.0, True)
+    worse = Augmentation(jpeg=0.5).degraded(0.1)
+    assert (worse.jpeg, worse.grey, worse.shift) == (0.1, 0.1, 0.05)
+    assert worse.stronger(2).grey == 0.1
+
+
+def test_worse_pictures_train_another_head_that_is_exported_like_any(backbone, faces, tmp_path) -> None:
+    plain = fitted(FineTuneHead("input", (8,), backbone=backbone, augment=STILL), *faces)
+    worse = fitted(FineTuneHead("input", (8,), backbone=backbone, augment=STILL.degraded(0.5)), *faces)
+    kinds = [{node.op_type for node in onnx.load_from_string(m._onnx).graph.node} for m in (plain, worse)]
+    assert kinds[0] == kinds[1]
+    assert worse.history_[-1]["loss"] != plain.history_[-1]["loss"]
+    again = fitted(FineTuneHead("input", (8,), backbone=backbone, augment=STILL.degraded(0.5)), *faces)
+    np.testing.assert_array_equal(again.predict(faces[0]), worse.predict(faces[0]))
+    loaded = load_model(save_model(worse, tmp_path / "model.agegender"))
+    assert loaded.head.augment == STILL.degraded(0.5)
+    np.testing.assert_allclose(
+        loaded.keras_model_(faces[0].astype(np.float32))[0], worse.predict_proba(faces[0])[0], atol=1e-5
+    )
+    with pytest.raises(ValueError, match=r"grey=1\.5 should be a number from 0 to 1"):
+        FineTuneHead("input", backbone=backbone, augment=Augmentation(grey=1.5))((16, 16, 3), 101, 2)
 
 
 def test_a_network_whose_output_is_its_pooled_map_is_trained_to_its_end(tmp_path, faces) -> None:
@@ -388,20 +417,34 @@ def test_keras_applications_with_an_average_are_trained_to_their_end(faces) -> N
     assert np.isfinite(model.fit(pictures, faces[1]).predict(pictures)[:, 0].astype(float)).all()
 
 
-def test_a_real_network_without_a_dense_layer_is_trained(shared, faces) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["conv_pw_11_relu6", "input"])
+def test_a_real_mobilenet_is_trained_from_a_middle_layer_and_from_pixels(shared, layer) -> None:
+    """Clip, paddings that differ per side, a global average, and three Gemm layers behind the output."""
     network = Backbone.from_onnx(
         shared / "weights" / "hse_faceres.onnx", color="bgr", mean=(103.939, 116.779, 123.68), scale=1.0
     )
     collection = load_utkface(shared / "data" / "utkface_mini")
-    X, y = collection.data[:40], collection.target[:40]
-    layer = next(name for name in network.layers if "conv_pw_13" in name)
+    paths, y = collection.data[::63][:8], collection.target[::63][:8]
+    pictures = np.stack([letterbox(decode(Path(path).read_bytes()), (224, 224)) for path in paths])
+    X = pictures if layer == "input" else open_network(network, layer)(pictures)
+    before = open_network(network, "embedding")(pictures)
+    np.testing.assert_allclose(build_tail(network, layer, "embedding")(X), before, atol=1e-4)
+    feats = open_network(network, "feats")(pictures)
+    np.testing.assert_allclose(build_tail(network, layer, "feats")(X), feats, rtol=1e-4, atol=1e-4)
+    head = FineTuneHead(layer, (8,), dropout=0.0, augment=None)
     model = AgeGenderPipeline(
         EmbeddingExtractor(network, cache=None),
-        AgeGenderClassifier(FineTuneHead(layer), epochs=1, random_state=0),
-    ).fit(X, y)
+        AgeGenderClassifier(head, epochs=1, learning_rate=1e-4, validation_fraction=0.0, random_state=0),
+    ).fit(paths, y)
     tail = inner(model.classifier_.keras_model_, "tail")
     assert tail.output_shape == (None, 1024)
-    assert np.isfinite(model.predict(X).astype(float)).all()
+    trained = np.asarray(tail(X))
+    assert np.abs(trained - before).max() > 1e-3
+    tuned = model.to_backbone()
+    np.testing.assert_allclose(open_network(tuned, "embedding")(pictures), trained, atol=1e-4)
+    assert tuned.sha256 != network.sha256
+    assert np.isfinite(model.predict(paths).astype(float)).all()
 
 
 def test_rows_of_another_network_are_refused(backbone, faces, tmp_path) -> None:

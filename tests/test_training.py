@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agegender import training
+from agegender._fitting import reading
 from agegender.heads import ConvHead, DenseHead
 from agegender.training import SCHEDULES, Settings, TrainingData, train
 
@@ -129,13 +129,79 @@ def test_every_round_goes_on_from_the_last_weights_on_a_new_split():
     assert records[8]["loss"] < records[0]["loss"] - 0.3
 
 
+def test_averaging_keeps_the_mean_of_the_weights_of_all_steps():
+    rows, seen, snapshots = data(40), [], []
+
+    def head(*shape):
+        seen.append(DenseHead()(*shape))
+        snapshots.append(seen[-1].get_weights())
+        return seen[-1]
+
+    settings = replace(SETTINGS, epochs=30, batch_size=40, validation_fraction=0.0, averaging=0.8)
+    model = train(head, rows, settings, 0, lambda record: snapshots.append(seen[-1].get_weights()))
+    expected = [weights.astype(np.float64) for weights in snapshots[0]]
+    for step, weights in enumerate(snapshots[1:], start=1):  # a step per epoch
+        share = 1 - min(0.8, (1 + step) / (10 + step))
+        expected = [old + share * (new - old) for old, new in zip(expected, weights, strict=True)]
+    for found, wanted in zip(model.layers[-1].get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert not same(seen[-1].get_weights(), snapshots[-1])
+    without, _ = run(DenseHead(), rows, epochs=30, batch_size=40, validation_fraction=0.0)
+    assert same(without[-4:], snapshots[-1])
+
+
+def test_the_average_is_what_is_validated_and_kept():
+    rows = data(n=200)
+    weights, records = run(
+        DenseHead((16,), batch_norm=True), rows, epochs=20, averaging=0.9, learning_rate=0.05, rounds=2
+    )
+    plain, plain_records = run(
+        DenseHead((16,), batch_norm=True), rows, epochs=20, learning_rate=0.05, rounds=2
+    )
+    assert records[0]["loss"] == plain_records[0]["loss"]
+    assert records[0]["val_age_mae"] != plain_records[0]["val_age_mae"]
+    assert not same(weights, plain)
+    errors = [record["val_age_mae"] for record in records if record["round"] == 2]
+    assert np.std(np.diff(errors)) < np.std(
+        np.diff([record["val_age_mae"] for record in plain_records if record["round"] == 2])
+    )
+
+
+def test_mixup_trains_on_neighbours_and_on_both_of_their_labels():
+    rows = data(60)
+    rows.rows[:] = np.random.default_rng(5).normal(
+        size=rows.rows.shape
+    )  # labels that can only be learnt by heart
+    settings = {"epochs": 60, "validation_fraction": 0.0, "age_sigma": 0.5, "learning_rate": 0.02}
+    by_heart, records = run(DenseHead((64,)), rows, **settings)
+    mixed, mixed_records = run(DenseHead((64,)), rows, mixup=0.5, **settings)
+    assert mixed_records[-1]["loss"] > records[-1]["loss"] + 0.2
+    assert mixed_records[-1]["loss"] < mixed_records[0]["loss"]
+    assert same(mixed, run(DenseHead((64,)), rows, mixup=0.5, **settings)[0])
+    # With shares of nearly 0 or 1, a step is made on rows as they are.
+    _, nearly = run(DenseHead((64,)), rows, mixup=1e-4, **settings)
+    assert nearly[-1]["loss"] < mixed_records[-1]["loss"] - 0.1
+    assert not same(by_heart, mixed)
+
+
+def test_mixup_mixes_bytes_views_and_weights():
+    rows = data(shape=(4, 4, 3), n_views=2)
+    pixels = replace(rows, rows=(rows.rows * 20 + 100).clip(0, 255).astype(np.uint8))
+    _, records = run(ConvHead((4,)), pixels, mixup=0.4, standardize=False, learning_rate=0.001)
+    assert np.isfinite([record["loss"] for record in records]).all()
+    pixels.weights[:] = 1e-6
+    pixels.weights[0] = 1
+    _, light = run(ConvHead((4,)), pixels, mixup=0.4, standardize=False, epochs=1, validation_fraction=0.0)
+    assert light[0]["loss"] < 0.1 * records[0]["loss"]
+
+
 def test_rows_read_in_chunks_train_the_same_head_as_rows_held_in_memory(monkeypatch, tmp_path):
     rows = data(shape=(4, 4, 3))
     np.save(tmp_path / "rows.npy", rows.rows)
     mapped = replace(rows, rows=np.load(tmp_path / "rows.npy", mmap_mode="r"))
     expected, _ = run(ConvHead(), rows, batch_size=20)
-    monkeypatch.setattr(training, "HELD_BYTES", 0)
-    monkeypatch.setattr(training, "CHUNK_BYTES", 40 * 4 * 48)
+    monkeypatch.setattr(reading, "HELD_BYTES", 0)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 40 * 4 * 48)
     found, _ = run(ConvHead(), mapped, batch_size=20)
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(found, expected, strict=True))
 

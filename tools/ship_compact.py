@@ -33,47 +33,69 @@ def main() -> None:
     parser.add_argument("data_dir", type=Path, help="folder of UTKFace pictures")
     parser.add_argument("--work", type=Path, default=Path("compact_work"), help="what the training wrote")
     options = parser.parse_args()
-    export_network(options.work / "checkpoint.pt")
+    student = best_student(options.work / "checkpoint.pt")
+    export_network(student)
     shutil.copyfile(options.work / "kept_out.txt", PRETRAINED / "compact_kept_out.txt")
     write_trained_on(options.data_dir)
-    train_head(options.data_dir)
+    write_head(student, options.data_dir)
     write_card(options.data_dir, options.work / "log.csv")
 
 
-def export_network(checkpoint: Path) -> None:
-    """Write the averaged network as ONNX, and its sha256 and size into the package's record of it."""
+def best_student(checkpoint: Path) -> Any:
+    """Return the averaged network of a checkpoint, with its heads."""
     import torch
-    from compact.export import as_onnx
     from compact.network import Student
 
-    student = Student()
-    student.load_state_dict(torch.load(checkpoint)["average"])
-    content = as_onnx(student.net.eval()).SerializeToString()
+    state = torch.load(checkpoint)
+    student = Student([(torch.zeros(shape), stride) for shape, stride in state["layers"]])
+    student.load_state_dict(state["average"])
+    return student.eval()
+
+
+def export_network(student: Any) -> None:
+    """Write the network as ONNX, and its sha256 and size into the package's record of it."""
+    from compact.export import as_onnx
+
+    content = as_onnx(student.net).SerializeToString()
     (PRETRAINED / "compact.onnx").write_bytes(content)
     text = RECORD.read_text(encoding="utf-8")
     text = re.sub(r'sha256="[0-9a-f]*"', f'sha256="{hashlib.sha256(content).hexdigest()}"', text)
     RECORD.write_text(re.sub(r"size=[0-9_]+", f"size={len(content):_}", text), encoding="utf-8")
 
 
-def train_head(data_dir: Path) -> None:
-    """Train the dense head on what the network learnt from, and calibrate it on what only watched; save it."""
+def write_head(student: Any, data_dir: Path) -> None:
+    """Save the student's own heads as a dense head, calibrated on what only watched the training."""
     from compact.data import split
 
     from agegender import AgeGenderClassifier, DenseHead, save_model
+    from agegender._fitting.onnx_head import to_keras_bytes, to_onnx
     from agegender.calibration import UNCALIBRATED, calibrate
     from agegender.datasets import load_utkface
 
     faces = load_utkface(data_dir)
-    parts = split(faces.target, faces.groups)
-    features = penultimate(faces.data[parts.learnt])
-    target, groups = faces.target[parts.learnt], faces.groups[parts.learnt]
-    head = AgeGenderClassifier(DenseHead(), epochs=60, random_state=0, calibration_fraction=0.0)
-    head.fit(features, np.tile(target, (2, 1)), groups=np.tile(groups, 2))
-    head.set_params(calibration_fraction=0.1).calibration_ = UNCALIBRATED
-    ages, genders = head.predict_proba(penultimate(faces.data[parts.watched]))
-    watched = np.tile(faces.target[parts.watched], (2, 1))
-    head.calibration_ = calibrate(ages, genders, watched[:, 0], watched[:, 1])
+    watched = split(faces.target, faces.groups).watched
+    rows, target = penultimate(faces.data[watched], seed=0), faces.target[watched]
+    head = AgeGenderClassifier(DenseHead(), epochs=1, random_state=0, calibration_fraction=0.0)
+    head.fit(rows[: len(watched)], target)  # for its form: its weights are replaced
+    model = head.keras_model_
+    set_weights(model, student)
+    head.set_params(epochs=200, calibration_fraction=0.1)
+    head._keras, head._onnx = to_keras_bytes(model), to_onnx(model, rows[:64])
+    head.calibration_ = UNCALIBRATED
+    views = np.tile(target, (len(rows) // len(watched), 1))
+    head.calibration_ = calibrate(*head.predict_proba(rows), views[:, 0], views[:, 1])
     save_model(head, PRETRAINED / "compact.agegender")
+
+
+def set_weights(model: Any, student: Any) -> None:
+    """Put the student's heads into the Keras model of a dense head; its rows are standardised by the network."""
+    layers = {layer.name: layer for layer in model._flatten_layers() if layer.weights}
+    width = student.net.norm.num_features
+    layers["standardize"].set_weights([np.zeros(width), np.ones(width)])
+    for name in ("age", "gender"):
+        linear = student.heads[name]
+        weights = linear.weight.detach().numpy().T, linear.bias.detach().numpy()
+        layers[name].set_weights(list(weights))
 
 
 def write_trained_on(data_dir: Path) -> None:
@@ -91,12 +113,17 @@ def write_trained_on(data_dir: Path) -> None:
     (PRETRAINED / "compact_trained_on.bin").write_bytes(digests.astype("<u8").tobytes())
 
 
-def penultimate(paths: Any) -> Any:
-    """Return the network's answers to pictures in both framings, one below the other."""
-    from agegender import EmbeddingExtractor
+def penultimate(paths: Any, seed: int) -> Any:
+    """Return the network's answers to pictures as they are, aligned, and twice spoilt, one below the other."""
+    from compact.augment import wild
+    from compact.network import SIDE
+
+    from agegender import EmbeddingExtractor, images
 
     extractor = EmbeddingExtractor("compact", layer="penultimate", cache=None)
-    return np.concatenate([extractor.transform(pictures) for pictures in framings(paths)])
+    stored = np.stack([images.load(path) for path in paths])
+    views = [*framings(paths), *(wild(stored, SIDE, seed + again) for again in range(2))]
+    return np.concatenate([extractor.transform(pictures) for pictures in views])
 
 
 def write_card(data_dir: Path, log: Path) -> None:

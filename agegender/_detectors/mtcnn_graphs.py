@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._detectors.arrays import read_arrays
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 
 __all__ = ["WEIGHTS", "build", "check_weights", "read_weights"]
@@ -63,7 +63,7 @@ def _weights_file(name: str) -> Path:
 
 
 def read_weights(name: str) -> list[NDArray[np.float32]]:
-    """Read a network's arrays: a joblib file, which is loaded only if its sha256 is known.
+    """Read a network's arrays: a file of joblib, which is read only if its sha256 is known.
 
     Raises
     ------
@@ -78,10 +78,7 @@ def read_weights(name: str) -> list[NDArray[np.float32]]:
         raise WeightsError(
             f"{path} is not the file of mtcnn 1.0.0: pip install --force-reinstall mtcnn==1.0.0"
         )
-    import joblib
-
-    arrays: list[NDArray[np.float32]] = joblib.load(io.BytesIO(content))
-    return arrays
+    return read_arrays(content)
 
 
 def build(name: str, weights: list[NDArray[np.float32]]) -> bytes:

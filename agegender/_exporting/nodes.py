@@ -126,6 +126,9 @@ class Nodes:
 
         read = {name for node in self._nodes for name in node.input}
         weights = [weight for key, weight in self._weights.items() if key in read]
+        for number, node in enumerate(self._nodes):
+            # ONNX Runtime 1.21 names what it fuses after the nodes, and refuses a graph with equal names.
+            node.name = node.name or f"node_{number}"
         graph = helper.make_graph(self._nodes, name, inputs, outputs, weights)
         opset = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)

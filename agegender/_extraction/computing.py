@@ -16,7 +16,6 @@ from agegender import images
 from agegender._extraction.chunks import Answer, Chunk
 from agegender._extraction.contents import in_order
 from agegender._extraction.fill import Fill
-from agegender._extraction.spread import Spread
 from agegender._extraction.task import Run, Wish
 from agegender._utils.rows import release
 from agegender.exceptions import PictureError
@@ -109,6 +108,8 @@ class OnWorkers:
 
     def compute(self, missing: Mapping[int, list[int]], size: int) -> Iterator[int]:
         """Fill the missing parts of each row; yield the number of finished rows repeatedly."""
+        from agegender._extraction.spread import Spread  # imports joblib, which one machine does not need
+
         fill, order = self.fill, list(missing)
         self._missing = missing
         self._spread = Spread(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,11 +11,12 @@ from numpy.typing import NDArray
 
 from agegender import images
 from agegender._extraction.framing import FaceFinder
-from agegender._pixels.alignment import usual_framing
+from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender._safe.declaration import SafeState
+from agegender._utils.callers import warn_user
 from agegender.exceptions import FramingWarning, ModelFileError, PictureError, WeightsError
 
-__all__ = ["SeenCrops", "measure_crops", "warn_of_other_pictures"]
+__all__ = ["SeenCrops", "measure_crops", "shipped_crops", "warn_of_other_pictures"]
 
 # Number of crops searched to find out how a collection is framed. The error of their medians is less than one
 # pixel in 200.
@@ -86,9 +86,9 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
     finder : FaceFinder or None
         None if there is no detector; then only sizes and shapes are measured.
     """
-    sample = np.unique(np.linspace(0, len(pictures) - 1, _SAMPLE).round().astype(int))
+    sample = _spread_out(len(pictures), _SAMPLE)
     found, shapes = [], []
-    for index in sample.tolist():
+    for index in sample:
         try:
             content = images.read(pictures[index])
             pixels = images.decode(content)
@@ -109,6 +109,12 @@ def measure_crops(pictures: Sequence[Any], finder: FaceFinder | None) -> SeenCro
     )
 
 
+def shipped_crops() -> SeenCrops:
+    """Return how the crops are framed that the model in the package was trained on: as measured on UTKFace."""
+    side, points = TEMPLATES["utkface"]
+    return SeenCrops(np.array(points) / side, (side, side), (1.0, 1.0))
+
+
 def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of: Any) -> None:
     """Warn if pictures that are used as face crops are framed differently from the training crops.
 
@@ -124,7 +130,7 @@ def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of:
     """
     if crops.landmarks is None:
         return
-    sample = np.unique(np.linspace(0, len(pictures) - 1, _LOOKED_AT).round().astype(int)).tolist()
+    sample = _spread_out(len(pictures), _LOOKED_AT)
     looked = [looked for index in sample if (looked := _look(pictures[index])) is not None]
     suspicious = [crops.is_suspicious(pixels.shape) for pixels, _ in looked]
     if not looked or (len(pictures) < _MANY and 2 * sum(suspicious) < len(looked)):
@@ -142,14 +148,18 @@ def warn_of_other_pictures(pictures: Sequence[Any], crops: SeenCrops, finder_of:
     if scales and 2 * len(other) > len(scales):
         times = float(np.median(other))
         told = f"{1 / times:.1f} times smaller" if times < 1 else f"{times:.1f} times larger"
-        warnings.warn(
+        warn_user(
             f"This model was trained on face crops, and {len(other)} of {len(scales)} checked pictures show a face "
             f'{told} than those: ages and genders would be wrong. For photographs pass faces="auto", which '
             "detects each face and aligns it as in training; faces=None uses every picture unchanged, without this "
             "check.",
             FramingWarning,
-            stacklevel=5,
         )
+
+
+def _spread_out(n_pictures: int, n_wanted: int) -> list[int]:
+    """Return the indices of some pictures, evenly spread."""
+    return sorted(set(np.linspace(0, n_pictures - 1, n_wanted).round().astype(int).tolist()))
 
 
 def _look(picture: Any) -> tuple[NDArray[np.uint8], bytes] | None:

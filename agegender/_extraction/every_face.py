@@ -120,7 +120,8 @@ class EveryFace:
             part = origins[start : start + max_rows]
             firsts: dict[bytes, int] = {}
             first_of = [firsts.setdefault(origin.key, row) for row, origin in enumerate(part)]
-            rows = np.full((len(part), *shape), np.nan, dtype)
+            empty = np.nan if np.dtype(dtype).kind == "f" else 0  # pixels have no NaN
+            rows = np.full((len(part), *shape), empty, dtype)
             unique = {row: part[row] for row in firsts.values()}
             for _ in self._embedder.fill(rows, unique, pool, held):
                 pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -12,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from agegender._extraction.crops import SeenCrops
 from agegender._safe.declaration import SafeState
+from agegender._utils.callers import warn_user
 from agegender.backbones import Backbone, known_backbones
 from agegender.exceptions import FramingWarning, ModelFileError, WeightsError
 from agegender.faces import (
@@ -23,7 +23,6 @@ from agegender.faces import (
     load_detector,
     open_detector,
 )
-from agegender.heads import DenseHead, head_layer
 from agegender.views import View, resolve_views, view_axis
 
 __all__ = ["Asked", "FacesParameter", "Resolved", "Source", "carried_names", "resolve"]
@@ -33,18 +32,18 @@ FacesParameter: TypeAlias = str | os.PathLike[str] | Detector | None
 
 @dataclass(frozen=True)
 class Asked:
-    """The parameters of an extractor that determine its output, as the user set them."""
+    """The parameters of an extractor that determine its output, as the user set them, with its defaults."""
 
-    backbone: Any
-    weights: Any
-    engine: Literal["auto", "onnx", "keras"]
-    layer: Any
-    faces: FacesParameter
-    framing: str | None
-    crop: float
-    views: Any
-    dtype: str
-    draft: float | None
+    backbone: Any = "arcface"
+    weights: Any = None
+    engine: Literal["auto", "onnx", "keras"] = "auto"
+    layer: Any = "auto"
+    faces: FacesParameter = None
+    framing: str | None = None
+    crop: float = 0.0
+    views: Any = 1
+    dtype: str = "float32"
+    draft: float | None = None
 
     @classmethod
     def of(cls, extractor: Any) -> Asked:
@@ -164,12 +163,11 @@ class Resolved:
         if self.framing is not None or self.crops is None:
             return "arcface"
         if self.crops.landmarks is None:
-            warnings.warn(
+            warn_user(
                 "The framing of the faces that this model was trained on is unknown: hardly any were detected, or "
                 "their positions differ. Faces are aligned as for face recognition, and ages may be wrong; train "
                 'with faces="auto", or framing="utkface" on crops framed like that.',
                 FramingWarning,
-                stacklevel=6,
             )
             return "arcface"
         return self.crops.landmarks
@@ -191,6 +189,21 @@ class Resolved:
     def with_crops(self, crops: SeenCrops) -> Resolved:
         """Return a copy with the framing of the training crops."""
         return replace(self, crops=crops)
+
+    def reading(self, layer: str) -> Resolved:
+        """Return a copy that reads another layer of each network, without views.
+
+        Raises
+        ------
+        ValueError
+            If a network has no such layer, or the layers of several networks cannot be concatenated.
+        """
+        sources = tuple(replace(source, layer=layer) for source in self.sources)
+        for source in sources:
+            source.backbone.resolve_layer(layer)
+        if len(sources) > 1:
+            _check_side_by_side(sources)
+        return replace(self, sources=sources, views=resolve_views(1), has_view_axis=False)
 
     def carried(self) -> Resolved:
         """Return a copy that contains the files of small networks, for use on another machine."""
@@ -312,6 +325,10 @@ def _layers(layer: Any, networks: Sequence[Backbone]) -> list[str]:
         asked = list(layer)
     else:
         asked = [layer] * len(networks)
+    if "auto" not in asked:
+        return asked
+    from agegender.heads import DenseHead, head_layer  # imports scikit-learn
+
     return [
         head_layer(DenseHead(), network) if name == "auto" else name
         for name, network in zip(asked, networks, strict=True)

@@ -30,6 +30,11 @@ class Adam:
         self._powers = [tf.Variable(1.0), tf.Variable(1.0)]
         self._moments = [[tf.Variable(tf.zeros(v.shape)) for v in variables] for _ in (BETA_1, BETA_2)]
 
+    @property
+    def variables(self) -> list[Any]:
+        """All variables of the state: powers of the decay rates, first and second moments."""
+        return [*self._powers, *self._moments[0], *self._moments[1]]
+
     def reset(self) -> None:
         """Reset the state of all steps made so far."""
         for power in self._powers:

@@ -87,7 +87,7 @@ def from_keras_bytes(content: bytes) -> Any:
     """Return the Keras model that `to_keras_bytes` stored."""
     import keras
 
-    from agegender._tails import layers  # noqa: F401 (registers its layers with Keras)
+    from agegender._tails import degradation, layers  # noqa: F401 (register their layers with Keras)
 
     with single_precision(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.keras"

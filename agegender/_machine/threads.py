@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
-import joblib
-from joblib.parallel import get_active_backend
+from agegender._machine.cores import count_cores
 
 __all__ = ["is_spread", "limit_tensorflow", "resolve_threads"]
 
@@ -39,9 +39,9 @@ def resolve_threads(n_jobs: int | None = None) -> int:
         raise ValueError("n_jobs=0 is not a number of threads; None and -1 use all cores.")
     share = _share()
     if n_jobs is None:
-        backend, allowed = get_active_backend()
+        backend, allowed = _active_backend()
         if allowed is None:
-            beside_others = backend.nesting_level and not _told_share()
+            beside_others = backend is not None and backend.nesting_level and not _told_share()
             return 1 if beside_others else share
         return min(share, _count(allowed, share))
     return _count(n_jobs, share)
@@ -54,8 +54,10 @@ def is_spread() -> bool:
     threads are as fast as processes, and the network is loaded only once. Within a worker, work is not
     distributed again.
     """
-    backend, n_jobs = get_active_backend()
+    backend, n_jobs = _active_backend()
     kind = type(backend)
+    if backend is None:
+        return False
     if kind.__module__.partition(".")[0] == "joblib" and kind.__name__ in _THIS_MACHINE:
         return False
     return n_jobs != 1 and not backend.nesting_level and not _dask_tasks()
@@ -77,9 +79,19 @@ def limit_tensorflow() -> None:
                 getattr(threading, f"set_{kind}_op_parallelism_threads")(share)
 
 
+def _active_backend() -> tuple[Any, int | None]:
+    """Return joblib's active backend and its n_jobs; two times None in a process that has not imported joblib."""
+    if "joblib" not in sys.modules:
+        return None, None
+    from joblib.parallel import get_active_backend
+
+    backend, n_jobs = get_active_backend()
+    return backend, n_jobs
+
+
 def _share() -> int:
     """Return the number of cores for this process, by affinity, control group, OMP_NUM_THREADS and Dask."""
-    cores = int(joblib.cpu_count())
+    cores = count_cores()
     return max(1, min(cores, _told_share() or cores // max(1, _dask_tasks())))
 
 

@@ -101,7 +101,7 @@ def _parse(content: bytes, source: str) -> Any:
             f"{source} keeps its weights in other files, which its sha256 does not cover; "
             "onnx.save(onnx.load(path), new_path) puts everything into one file."
         )
-    return _with_constants_as_weights(_inlined(model))
+    return _with_stored_weights_widened(_with_constants_as_weights(_inlined(model)))
 
 
 def _inlined(model: Any) -> Any:
@@ -126,6 +126,33 @@ def _with_constants_as_weights(model: Any) -> Any:
     if len(nodes) < len(model.graph.node):
         del model.graph.node[:]
         model.graph.node.extend(nodes)
+    return model
+
+
+def _with_stored_weights_widened(model: Any) -> Any:
+    """Put float32 weights in the place of weights that are stored in half precision and cast by the graph."""
+    from onnx import TensorProto, numpy_helper
+
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    half = TensorProto.FLOAT16
+    casts = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Cast" and attribute(node, "to", 0) == TensorProto.FLOAT
+        if node.input[0] in weights and weights[node.input[0]].data_type == half
+    }
+    if not casts:
+        return model
+    nodes = [node for node in model.graph.node if node.output[0] not in casts]
+    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
+    kept = [weight for name, weight in weights.items() if name in read]
+    kept += [
+        numpy_helper.from_array(numpy_helper.to_array(weights[stored]).astype(np.float32), name)
+        for name, stored in casts.items()
+    ]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(kept)
     return model
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "forget_network",
     "keep_network",
     "layers_of",
+    "needs_keras",
     "onnx_form",
     "pictures_of_training",
     "read_network",
@@ -160,6 +161,11 @@ def onnx_form(backbone: Description, tensor: str) -> tuple[OnnxGraph, str] | Non
         if found is None or tensor not in found.tensors:
             return None
         return found.graph, found.tensors[tensor]
+
+
+def needs_keras(backbone: Description) -> bool:
+    """Tell whether TensorFlow is needed to run a network: it is in Keras form, and no ONNX form was kept."""
+    return backbone.suffix != ".onnx" and _kept_conversion(backbone) is None
 
 
 def _kept_conversion(backbone: Description) -> Converted | None:

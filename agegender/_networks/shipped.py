@@ -38,6 +38,8 @@ class Shipped:
         The length of its embedding.
     worth : str
         Measured accuracy of a head on one of its layers.
+    layer : str
+        The layer that the head in the package reads.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Shipped:
     licence: str
     n_numbers: int
     worth: str
+    layer: str = "penultimate"
 
     @property
     def path(self) -> Path:

@@ -38,7 +38,9 @@ _OPERATIONS = ("keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.math", 
 _DATA = ("keras.initializers", "keras.regularizers", "keras.constraints")
 _VALUES = frozenset(["__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__"])
 # Layers of this package, as Keras registers them.
-_OWN = frozenset(["agegender>FixedBatchNormalization", "agegender>FusedPReLU", "agegender>RandomView"])
+_OWN = frozenset(
+    f"agegender>{name}" for name in ("Degradation", "FixedBatchNormalization", "FusedPReLU", "RandomView")
+)
 
 
 def check_keras_file(content: bytes, source: str) -> None:

@@ -13,11 +13,12 @@ from sklearn.utils import Bunch
 from agegender._shards.files import ShardFolder
 from agegender._shards.labels import Joined, join_labels
 from agegender._utils.files import write_whole
+from agegender._utils.genders import GENDERS
 from agegender._utils.progress import progress_bar
 from agegender._utils.rows import release
 from agegender._utils.spill import reserve
 from agegender._utils.urls import public
-from agegender.datasets._common import GENDERS, excluded_frame
+from agegender.datasets._common import excluded_frame
 
 __all__ = ["read_rows"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 import os
 import re
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 __all__ = [
     "check_bytes",
@@ -33,6 +31,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     >>> did_you_mean("vgg", ["arcface", "facenet"])
     ''
     """
+    import difflib  # only when something is wrong
+
     folded = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.6)
     return f" Did you mean {folded[close[0]]!r}?" if close else ""
@@ -63,7 +63,7 @@ def check_bytes(name: str, value: object, owner: str) -> float:
     """
     if value is None:
         return math.inf
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0:
         return float(value)
     read = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(i?)b", str(value).strip().lower())
     if not isinstance(value, str) or read is None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agegender._utils.files import write_whole
 from agegender.exceptions import AgeGenderError, ModelFileError
+
+if TYPE_CHECKING:
+    from agegender.inference import Predictor
 
 SAFE = ".agegender"
 PICKLED = (".joblib", ".pkl")
@@ -45,17 +48,21 @@ def load(path: Path) -> Any:
     ModelFileError
         If it does not contain a fitted pipeline, or cannot be read.
     """
+    _check_file(path)
+    if path.suffix in (SAFE, _EXPORTED):
+        from agegender.persistence import load_model
+
+        return _checked(load_model(path), path)
+    return _checked(_unpickled(path), path)
+
+
+def _check_file(path: Path) -> None:
     if path.suffix != _EXPORTED:  # load_model explains what such a file is
         check_ending(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no model {str(path)!r}; `agegender train … --out {path}` makes one."
         )
-    if path.suffix in (SAFE, _EXPORTED):
-        from agegender.persistence import load_model
-
-        return _checked(load_model(path), path)
-    return _checked(_unpickled(path), path)
 
 
 def _unpickled(path: Path) -> Any:
@@ -89,13 +96,39 @@ def _checked(model: Any, path: Path) -> Any:
             else "`agegender train` or save_model(pipeline, path) writes one."
         )
         raise ModelFileError(
-            f"{path} holds an object of class {found}; commands take a fitted AgeGenderPipeline. {remedy}"
+            f"{path} holds an object of class {found}; a fitted AgeGenderPipeline is needed. {remedy}"
         )
     try:
         check_is_fitted(model)
     except NotFittedError:
         raise ModelFileError(f"{path} holds an unfitted {found}; fit it, then save it again.") from None
     return model
+
+
+def load_predictor(path: Path | None, **options: Any) -> Predictor:
+    """Load what predicts, without the code that trains, unless the file is one of joblib.
+
+    Parameters
+    ----------
+    path : Path or None
+        If None, the model in the package.
+    **options
+        As in :meth:`agegender.inference.Predictor.with_options`.
+
+    Raises
+    ------
+    FileNotFoundError, ModelFileError
+        As in `load`.
+    """
+    from agegender import inference
+
+    if path is None:
+        return inference.load_pretrained(**options)
+    _check_file(path)
+    if path.suffix in PICKLED:
+        found: Predictor = _checked(_unpickled(path), path).to_predictor().with_options(**options)
+        return found
+    return inference.load(path, keras=True, **options)
 
 
 def load_or_pretrained(path: Path | None) -> Any:

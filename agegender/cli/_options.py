@@ -6,23 +6,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agegender._utils.stores import find
 from agegender._utils.urls import is_url, join, public, suffix_of
-from agegender._utils.validation import check_choice
+from agegender.cli._networks import networks_of
 
 if TYPE_CHECKING:
-    from agegender.backbones import Backbone
     from agegender.extractor import EmbeddingExtractor
 
 BackboneOption = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        help="A network by name (arcface, vggface, insightface/buffalo_l, compact; see `agegender networks`) "
-        "or an .onnx file."
+        help="A network by name (arcface, vggface, insightface/buffalo_l, compact; see `agegender networks`) or an "
+        ".onnx file. Repeat the option for several networks side by side. Options of one network stand behind "
+        "commas: facenet,layer=pooled or file.onnx,color=bgr,mean=0,scale=1.",
+        show_default="arcface",
     ),
 ]
 ColorOption = Annotated[
@@ -32,18 +33,21 @@ ColorOption = Annotated[
     ),
 ]
 MeanOption = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="The input of an .onnx file is (pixel − mean) · scale; by default from its metadata, or 127.5 and 1/128."
+        help="The input of an .onnx file is (pixel − mean) · scale; by default from its metadata, or 127.5 and "
+        "1/128. A number, or three for the network's colours: 103.9:116.8:123.7."
     ),
 ]
-ScaleOption = Annotated[str | None, typer.Option(help="A number or a fraction such as 1/128.")]
-LayerOption = Annotated[
-    str,
-    typer.Option(
-        help="embedding, penultimate, pooled, feature_map, a tensor's name, or auto: the layer of the head."
-    ),
+ScaleOption = Annotated[
+    str | None, typer.Option(help="A number or a fraction such as 1/128, or three for the network's colours.")
 ]
+_LAYER = (
+    "embedding, penultimate, pooled, feature_map, a tensor's name, or auto: the layer of the head. It is for all "
+    "networks without a layer= of their own."
+)
+LayerOption = Annotated[str | None, typer.Option(help=_LAYER, show_default="auto")]
+EmbeddingLayerOption = Annotated[str | None, typer.Option(help=_LAYER, show_default="embedding")]
 CropOption = Annotated[float, typer.Option(help="Fraction trimmed from every side of the pictures.")]
 CacheOption = Annotated[str, typer.Option(help="Folder of the cache, 'auto' or 'none'.")]
 BatchOption = Annotated[int, typer.Option(help="Pictures per batch of the network.")]
@@ -71,50 +75,26 @@ def parse_units(text: str) -> tuple[int, ...]:
         raise ValueError(f"--units {text!r} is not a list of integers such as 256 or 256,128.") from error
 
 
-def _number(text: str, option: str) -> float:
-    top, slash, bottom = text.partition("/")
-    try:
-        return float(top) / float(bottom) if slash else float(top)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"{option} {text!r} is not a number or a fraction such as 1/128.") from error
-
-
-def backbone_of(name: str, color: str | None, mean: float | None, scale: str | None) -> str | Backbone:
-    """Return a network's name, or the backbone of an .onnx file."""
-    if not name.lower().endswith(".onnx"):
-        given = {"--color": color, "--mean": mean, "--scale": scale}
-        if ignored := [option for option, value in given.items() if value is not None]:
-            raise ValueError(
-                f"{' and '.join(ignored)} say what an .onnx file takes; the network {name!r} has its own colours and "
-                f"normalisation. Leave {'it' if len(ignored) == 1 else 'them'} out."
-            )
-        return name
-    from agegender.backbones import Backbone
-
-    if color is not None:
-        check_choice("--color", color, ("rgb", "bgr"), "agegender")
-    order = cast(Literal["rgb", "bgr"] | None, color)
-    factor = None if scale is None else _number(scale, "--scale")
-    return Backbone.from_onnx(name, color=order, mean=mean, scale=factor)
-
-
 def make_extractor(
-    backbone: str,
+    backbone: Sequence[str] | None,
     color: str | None,
-    mean: float | None,
+    mean: str | None,
     scale: str | None,
-    layer: str,
+    layer: str | None,
     crop: float,
     batch_size: int,
     cache: str,
     quiet: bool,
+    default_layer: str = "auto",
 ) -> EmbeddingExtractor:
     """Make an extractor from the options."""
     from agegender.extractor import EmbeddingExtractor
 
+    flags = {"color": color, "mean": mean, "scale": scale}
+    networks, layers = networks_of(backbone or ["arcface"], flags, layer, default_layer)
     return EmbeddingExtractor(
-        backbone_of(backbone, color, mean, scale),
-        layer=layer,
+        networks,
+        layer=layers,
         crop=crop,
         batch_size=batch_size,
         cache=cache,

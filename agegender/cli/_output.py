@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from agegender.extractor import ExtractionReport
 
 # The output contains names of files, layers and users' columns, which must not be read as markup.
@@ -73,16 +74,10 @@ def account(report: ExtractionReport) -> str:
     )
 
 
-def gender_word(label: Any) -> str:
-    """Return the word for a gender label."""
-    from agegender.datasets._common import GENDERS
-
-    return GENDERS[int(label)] if label in (0, 1) else str(label)
-
-
 def fold_table(figures: Sequence[Sequence[float]]) -> Table:
     """Return a table of age MAE, CS@5 and gender accuracy per fold, with means."""
     import numpy as np
+    from rich.table import Table
 
     table = Table("fold", "age MAE", "CS@5", "gender accuracy")
     for number, row in enumerate(figures, 1):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from agegender.cli._models import save
-from agegender.cli._options import backbone_of
+from agegender.cli._networks import networks_of
 from agegender.cli._output import fold_table, import_tensorflow, out_console, say
 
 if TYPE_CHECKING:
@@ -47,12 +46,23 @@ def train_on_shards(
         say(f"Saved {out}.", quiet)
 
 
-def network_named(name: str, color: str | None, mean: float | None, scale: str | None) -> Any:
-    """Return the network of --backbone if it is a file; otherwise None, because the footers name it."""
-    return backbone_of(name, color, mean, scale) if name.lower().endswith(".onnx") else None
+def networks_named(named: Sequence[str] | None, flags: Mapping[str, str | None], layer: str | None) -> Any:
+    """Return the networks of --backbone; None if it is not given, because the footers name them.
+
+    Raises
+    ------
+    ValueError
+        If a layer is given, which the footers contain.
+    """
+    networks, layers = networks_of(named or ["arcface"], flags, layer)
+    if layers != "auto":
+        given = " and ".join([layers] if isinstance(layers, str) else layers)
+        raise ValueError(f"The layer of --shards is in the files; leave {given} out.")
+    return None if named is None else networks
 
 
 def _cross_validate(classifier: AgeGenderClassifier, rows: Any, folds: int, seed: int, quiet: bool) -> None:
+    import numpy as np
     from sklearn.base import clone
 
     from agegender.metrics import age_cumulative_score, age_mae, gender_accuracy

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from agegender.cli._options import CacheOption
 from agegender.cli._output import out_console, tell
@@ -26,6 +25,8 @@ def info(cache: CacheOption = "auto") -> None:
     tell(f"{held.path}: {held.n_rows:,} rows, {held.n_bytes / 1e6:,.1f} MB")
     if not held.recipes:
         return
+    from rich.table import Table
+
     table = Table("network", "layer", "crop", "rows", "MB", "last used")
     for entry in held.recipes:
         recipe = entry.recipe

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agegender._utils.files import check_writable, write_whole
+from agegender._utils.genders import gender_word
 from agegender.cli._options import QuietOption
 from agegender.cli._output import (
     account,
     fold_table,
-    gender_word,
     import_tensorflow,
     out_console,
     say,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from agegender.cli._options import (
     CacheOption,
     ColorOption,
     CropOption,
-    LayerOption,
+    EmbeddingLayerOption,
     MeanOption,
     QuietOption,
     ScaleOption,
@@ -46,11 +47,11 @@ def embed(
             help="An .npz file with the arrays embeddings and paths; with --shard a folder, or its URL.",
         ),
     ],
-    backbone: BackboneOption = "arcface",
+    backbone: BackboneOption = None,
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
-    layer: LayerOption = "embedding",
+    layer: EmbeddingLayerOption = None,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     cache: CacheOption = "auto",
@@ -68,6 +69,8 @@ def embed(
 
     Example: `agegender embed photos/ --backbone facenet --layer pooled --out embeddings.npz`
 
+    Example: `agegender embed photos/ --backbone arcface --backbone facenet,layer=pooled --out embeddings.npz`
+
     Example: `agegender embed pictures.txt --shard 3/100 --out embeddings/`
     """
     import numpy as np
@@ -78,13 +81,15 @@ def embed(
         raise ValueError(
             f"--out {public(out)} is a URL, which goes with --shard alone; write to a file here."
         )
+    made = partial(make_extractor, default_layer="embedding")
+    given = (backbone, color, mean, scale, layer, crop, batch_size)
     if shard is not None:
-        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, "none", quiet)
+        extractor = made(*given, "none", quiet)
         _write_shard(source, out, extractor.set_params(cache=None), shard, column, quiet)
         return
     paths = find_pictures([source])
     with cache_folder(cache) as folder:
-        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
+        extractor = made(*given, folder, quiet)
         rows = extractor.set_params(on_error="nan").transform(paths)
     report = extractor.report_
     failed = {failure.index for failure in report.failures}

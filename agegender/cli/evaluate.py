@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from agegender._utils.files import check_writable
+from agegender._utils.genders import gender_word
 from agegender._utils.urls import name_of, public
 from agegender.cli._models import load
 from agegender.cli._options import QuietOption, is_folder, place
-from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
+from agegender.cli._output import end_with_failures, out_console, say, shown
 
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
 
@@ -50,6 +51,13 @@ def evaluate(
             help="What finds faces for a baseline: auto, yunet, mtcnn, scrfd; none: pictures are crops."
         ),
     ] = "none",
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Put another report beside this one, such as that of the training set: its report.json or "
+            "folder."
+        ),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Test a model on held-out labelled pictures; write a report by group and in comparison with baselines.
@@ -57,7 +65,9 @@ def evaluate(
     Example: `agegender evaluate model.agegender UTKFace/ --baseline deepface --out report/`
     """
     from agegender.reports import evaluation_report
+    from agegender.reports._reference import read_reference
 
+    other = None if reference is None else read_reference(reference)
     others = {name: _baseline(name, baseline_faces) for name in baseline or []}
     fitted = _fitted(model, baseline_faces)
     check_writable(out / "report.html")
@@ -71,6 +81,7 @@ def evaluate(
         faces.target,
         groups=groups,
         baselines=others,
+        reference=other,
         gender_names={label: gender_word(label) for label in (0, 1)},
         coverage=coverage,
         title=title or f"{model.name} on {_name(data)}",

@@ -51,11 +51,11 @@ def inspect(
     detector: Annotated[
         str, typer.Option(help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file, or none.")
     ] = "auto",
-    backbone: BackboneOption = "arcface",
+    backbone: BackboneOption = None,
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
-    layer: LayerOption = "auto",
+    layer: LayerOption = None,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     folds: Annotated[int, typer.Option(help="Folds; each is read by a model of the others.")] = 5,

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
-from rich import box
-from rich.table import Column, Table
 
 from agegender._utils.files import check_writable, write_whole
+from agegender._utils.genders import gender_word
 from agegender._utils.urls import is_url, name_of, public
-from agegender.cli._models import load_or_pretrained
+from agegender.cli._models import load_predictor
 from agegender.cli._options import FacesOption, ModelOption, QuietOption, find_pictures, place
-from agegender.cli._output import end_with_failures, gender_word, out_console, say, shown
+from agegender.cli._output import end_with_failures, out_console, say, shown
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from agegender.inference import Predictor
 
+Columns: TypeAlias = dict[str, list[Any]]
+
+# The digits after the point in JSON.
+_DECIMALS = 10
 # The smallest number of characters of a picture's path, however narrow the screen is.
 _LEAST_NAME = 14
 
@@ -43,8 +47,7 @@ def predict(
 ) -> None:
     """Predict age and gender of every face in photographs.
 
-    The interval contains the true age in 90 of 100 cases. A face with a quality below 0.5 shows too little, for the
-    named reason: do not rely on its answer. If a picture cannot be read or contains no face, it
+    The interval contains the true age in 90 of 100 cases. If a picture cannot be read or contains no face, it
     is named and the exit code is 1.
 
     Examples: `agegender predict holiday.jpg --annotate seen/` ·
@@ -54,37 +57,49 @@ def predict(
     paths = find_pictures(pictures)
     for made in [*([csv] if csv else []), *([annotate / "picture.jpg"] if annotate else [])]:
         check_writable(made)
-    fitted = load_or_pretrained(model)
-    fitted.extractor_.set_params(on_error="nan", verbose=0 if quiet or len(paths) < 100 else 1)
-    if faces == "none":
-        frame = fitted.predict_frame(paths, faces=None).assign(picture=range(len(paths)))
-        failures = {failure.index: failure.reason for failure in fitted.report_.failures}
-    else:
-        wanted = faces if min_face_size is None else _detector(fitted, faces, min_face_size)
-        frame = fitted.predict_faces(paths, faces=wanted)
-        failures = {failure.index: failure.reason for failure in fitted.report_.failures}
-        faceless = sorted(set(range(len(paths))) - set(frame["picture"]) - set(failures))
-        failures |= dict.fromkeys(faceless, "no face found; a face crop can be read with --faces none")
-    known = frame[frame["age"].notna()]
+    verbose = 0 if quiet or len(paths) < 100 else 1
+    predictor = load_predictor(model, on_error="nan", verbose=verbose)
+    wanted: Any = faces
+    if min_face_size is not None and faces != "none":
+        from agegender.faces import load_detector
+
+        own = predictor.detector() if faces == "auto" else faces
+        wanted = load_detector(own, min_face_size=min_face_size)
+    columns, failures = _predicted(predictor, paths, wanted)
+    known = [record for record in _records(columns) if record["age"] == record["age"]]  # NaN is not
     sources, paths = paths, [public(path) for path in paths]
     if csv is not None:
-        named = known.assign(picture=[paths[index] for index in known["picture"]])
-        write_whole(csv, lambda arriving: named.to_csv(arriving, index=False))
+        write_whole(csv, functools.partial(_write_csv, list(columns), known, paths))
     if annotate is not None:
         _annotate(sources, known, annotate, quiet)
     if as_json:
         _print_json(known, paths, failures)
     else:
-        _print_table(known, paths, failures)
+        _print_table("x" in columns, known, paths, failures)
     end_with_failures([_Failed(paths[index], reason) for index, reason in sorted(failures.items())])
 
 
-def _detector(fitted: Any, faces: str, min_face_size: float) -> Any:
-    """Return the detector that the model uses for `faces`, looking for faces of this size and larger."""
-    from agegender.faces import load_detector
+def _predicted(predictor: Predictor, paths: list[str], faces: Any) -> tuple[Columns, dict[int, str]]:
+    """Return the predictions of all faces, and the reasons why some pictures have none."""
+    if isinstance(faces, str) and faces == "none":
+        crops = predictor.predict_columns(paths, faces=None)
+        columns = {name: column.tolist() for name, column in crops.items()} | {
+            "picture": list(range(len(paths)))
+        }
+    else:
+        columns = {
+            name: column.tolist() for name, column in predictor.predict_faces(paths, faces=faces).items()
+        }
+    report = predictor.report_
+    failures = {failure.index: failure.reason for failure in report.failures} if report else {}
+    faceless = sorted(set(range(len(paths))) - set(columns["picture"]) - set(failures))
+    return columns, failures | dict.fromkeys(
+        faceless, "no face found; a face crop can be read with --faces none"
+    )
 
-    own = getattr(fitted.extractor_, "detector_", None) if faces == "auto" else None
-    return load_detector(own or faces, min_face_size=min_face_size)
+
+def _records(columns: Columns) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 class _Failed:
@@ -95,23 +110,40 @@ class _Failed:
         self.reason = reason
 
 
-def _rows(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]) -> list[dict[str, Any]]:
+def _write_csv(names: list[str], known: list[dict[str, Any]], paths: list[str], arriving: Path) -> None:
+    import csv
+
+    with arriving.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator=os.linesep)
+        writer.writeheader()
+        writer.writerows(record | {"picture": paths[record["picture"]]} for record in known)
+
+
+def _rows(known: list[dict[str, Any]], paths: list[str], failures: dict[int, str]) -> list[dict[str, Any]]:
     """Return one record per face, and one per picture without faces, in the order of the pictures."""
-    records = [*json.loads(frame.to_json(orient="records"))]
+    records = [{name: _rounded(value) for name, value in record.items()} for record in known]
     records += [{"picture": index, "error": reason} for index, reason in failures.items()]
     records.sort(key=lambda record: record["picture"])
     return [record | {"picture": paths[record["picture"]]} for record in records]
 
 
-def _print_json(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]) -> None:
-    typer.echo(json.dumps(_rows(frame, paths, failures), indent=2, ensure_ascii=False))
+def _rounded(value: Any) -> Any:
+    return round(value, _DECIMALS) if isinstance(value, float) else value
 
 
-def _print_table(frame: pd.DataFrame, paths: list[str], failures: dict[int, str]) -> None:
-    boxed = "x" in frame
+def _print_json(known: list[dict[str, Any]], paths: list[str], failures: dict[int, str]) -> None:
+    typer.echo(json.dumps(_rows(known, paths, failures), indent=2, ensure_ascii=False))
+
+
+def _print_table(
+    boxed: bool, known: list[dict[str, Any]], paths: list[str], failures: dict[int, str]
+) -> None:
+    from rich import box
+    from rich.table import Column, Table
+
     measured = ["quality"] if boxed else []
     titles = [*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability", *measured]
-    rows = [(row["picture"], _cells(row, boxed)) for row in _rows(frame, paths, failures)]
+    rows = [(row["picture"], _cells(row, boxed)) for row in _rows(known, paths, failures)]
     widths = [max(map(len, column)) for column in zip(titles, *(cells for _, cells in rows), strict=True)]
     room = max(_LEAST_NAME, out_console.width - sum(widths) - 2 * (len(widths) + 1))
     name = Column("picture", no_wrap=True, overflow="ignore")
@@ -138,7 +170,7 @@ def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
     ]
 
 
-def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) -> None:
+def _annotate(paths: list[str], known: list[dict[str, Any]], folder: Path, quiet: bool) -> None:
     """Write a copy, with boxes and labels, of every picture that contains faces."""
     from PIL import Image
 
@@ -146,7 +178,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
     from agegender._utils.progress import progress_bar
     from agegender.cli._drawing import COLORS, Marked, annotate
 
-    indices = sorted(set(frame["picture"].tolist()))
+    indices = sorted({record["picture"] for record in known})
     with progress_bar(len(indices), "annotate", 0 if quiet else 1) as bar:
         for index, name in zip(indices, _names([paths[index] for index in indices]), strict=True):
             pixels = images.load(paths[index])
@@ -157,7 +189,7 @@ def _annotate(paths: list[str], frame: pd.DataFrame, folder: Path, quiet: bool) 
                     f"{row['age']:.0f} ({row['age_low']:.0f}-{row['age_high']:.0f}) {gender_word(row['gender'])}",
                     COLORS[number % len(COLORS)],
                 )
-                for number, row in enumerate(frame[frame["picture"] == index].to_dict("records"))
+                for number, row in enumerate(record for record in known if record["picture"] == index)
             ]
             drawn = Image.fromarray(annotate(pixels, marked))
             write_whole(folder / name, functools.partial(drawn.save, format="JPEG", quality=90))

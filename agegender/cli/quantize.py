@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from agegender._utils.files import check_writable
+from agegender.cli._networks import network_of
 from agegender.cli._options import (
     ColorOption,
     MeanOption,
     QuietOption,
     ScaleOption,
-    backbone_of,
     find_pictures,
     place,
 )
@@ -51,7 +51,7 @@ def quantize(
     check_writable(out)
     paths = find_pictures(pictures)
     sample = paths[:: max(1, len(paths) // n_pictures)][:n_pictures]
-    network = backbone_of(backbone, color, mean, scale)
+    network = network_of(backbone, {"color": color, "mean": mean, "scale": scale})
     network = Backbone.load(network) if isinstance(network, str) else network
     made = network.quantize(sample, max_error=max_error, verbose=0 if quiet else 1)
     made.save(out)

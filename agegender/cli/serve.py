@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from agegender.cli._models import load_or_pretrained
+from agegender.cli._models import load_predictor
 from agegender.cli._options import ModelOption, QuietOption
 from agegender.cli._output import complain, say, shown
 
@@ -46,12 +47,13 @@ def serve(
     `agegender serve --model model.agegender --host 0.0.0.0 --api-key-file keys.txt --allow-host faces.example.org` ·
     `curl -F pictures=@holiday.jpg "http://127.0.0.1:8000/v1/predict?coverage=0.8"`
     """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         from agegender.serve import _server
     except ImportError as error:
         raise ValueError(str(error)) from error
     settings = _server.Settings(
-        load=load_or_pretrained,
+        load=load_predictor,
         model=model,
         faces=faces,
         host=host,
@@ -71,3 +73,8 @@ def serve(
             typer.launch(address)
 
     _server.run(settings, announce)
+
+
+def _stop(*_: Any) -> None:
+    # The first process of a container ignores a SIGTERM without a handler, also while it still loads.
+    raise SystemExit(0)

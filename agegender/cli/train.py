@@ -25,7 +25,7 @@ from agegender.cli._options import (
     place,
 )
 from agegender.cli._output import account, fold_table, import_tensorflow, out_console, say, shown
-from agegender.cli._shards import network_named, train_on_shards
+from agegender.cli._shards import networks_named, train_on_shards
 
 if TYPE_CHECKING:
     from agegender.pipeline import AgeGenderPipeline
@@ -38,11 +38,11 @@ def train(
             parser=place, help="Folder of pictures named as in UTKFace: age_gender_….jpg; none with --shards."
         ),
     ] = None,
-    backbone: BackboneOption = "arcface",
+    backbone: BackboneOption = None,
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
-    layer: LayerOption = "auto",
+    layer: LayerOption = None,
     head: Annotated[str, typer.Option(help="dense or conv.")] = "dense",
     units: Annotated[str, typer.Option(help="Hidden units of a dense head: 256 or 256,128.")] = "",
     age_loss: Annotated[str, typer.Option(help="Loss of the age output.")] = "label_distribution",
@@ -51,7 +51,21 @@ def train(
         int, typer.Option(help="Maximum number of epochs; early stopping usually ends training sooner.")
     ] = 200,
     rounds: Annotated[int, typer.Option(help="Number of trainings, each with a new inner split.")] = 1,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the state of each training after every epoch; the same command goes on from there."
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation; 0: no cross-validation.")] = 5,
+    calibration_views: Annotated[
+        str | None,
+        typer.Option(
+            help="Calibrate the intervals on other views of the pictures: degraded, for pictures unlike those of the "
+            "training, or names such as grey.",
+            show_default="the pictures as they are",
+        ),
+    ] = None,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
     cache: CacheOption = "auto",
@@ -81,28 +95,42 @@ def train(
 
     Example: `agegender train UTKFace/ --backbone arcface --head dense --units 256 --folds 5 --out model.agegender`
 
+    Example: `agegender train UTKFace/ --backbone arcface --backbone facenet --out model.agegender`
+
     Example: `agegender train --shards embeddings/ --labels table.csv --units 256 --out model.agegender`
     """
     from agegender.classifier import AgeGenderClassifier
     from agegender.datasets import load_utkface
     from agegender.pipeline import AgeGenderPipeline
+    from agegender.views import resolve_calibration_views
 
     if out is not None:
         check_ending(out)
         check_writable(out)
     _check_sources(directory, shards, labels)
     classifier = AgeGenderClassifier(
-        head, age_loss=age_loss, learning_rate=learning_rate, epochs=epochs, rounds=rounds, random_state=seed
+        head,
+        age_loss=age_loss,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        rounds=rounds,
+        checkpoint=checkpoint,
+        random_state=seed,
     )
     if units:
         classifier.set_params(head__units=parse_units(units))
+    resolve_calibration_views(calibration_views)
     if shards is not None and labels is not None:
-        network = network_named(backbone, color, mean, scale)
+        if calibration_views is not None:
+            raise ValueError(
+                "--calibration-views needs the pictures, and --shards has rows only. Leave it out."
+            )
+        networks = networks_named(backbone, {"color": color, "mean": mean, "scale": scale}, layer)
         train_on_shards(
             shards,
             labels,
             classifier.set_params(verbose=0 if quiet else 1),
-            backbone=network,
+            backbone=networks,
             group=group,
             folds=folds,
             seed=seed,
@@ -117,7 +145,7 @@ def train(
         for path, reason in faces.excluded.head(5).itertuples(index=False):
             say(f"  {shown(path)}: {reason}", quiet)
         extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
-        model = AgeGenderPipeline(extractor, classifier)
+        model = AgeGenderPipeline(extractor, classifier, calibration_views=calibration_views)
         _warm(model, faces.data, quiet)
         import_tensorflow()
         if folds:

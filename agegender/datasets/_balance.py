@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from agegender.datasets._common import GENDERS
+from agegender._utils.genders import GENDERS
 
 if TYPE_CHECKING:
     import pandas as pd

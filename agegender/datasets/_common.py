@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
 from agegender._machine.threads import resolve_threads
+from agegender._utils.genders import GENDERS
 from agegender._utils.stores import find
 from agegender._utils.urls import is_url, join, parent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GENDERS = ("male", "female")
 CORRECTED = ("path", "age", "gender", "given_age", "given_gender", "reason")
 
 

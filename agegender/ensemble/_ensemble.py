@@ -13,6 +13,7 @@ from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from agegender._safe.declaration import SafeState
+from agegender._safe.declared import ENSEMBLE
 from agegender._utils.pictures import check_pictures, table_index
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.target import check_target
@@ -90,9 +91,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
     models_: tuple[AgeGenderPipeline, ...]
     weights_: NDArray[np.float64]
     calibration_: Calibration
-    _safe: ClassVar[SafeState] = SafeState(
-        fitted=("models_", "weights_", "calibration_"), dropped=("_metadata_request",)
-    )
+    _safe: ClassVar[SafeState] = ENSEMBLE
 
     def __init__(
         self,
@@ -411,6 +410,11 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
                 raise ValueError(
                     "AgeGenderEnsemble(prefit=True) needs fitted models, and one is not fitted. Fit it, or use "
                     "prefit=False; clone and cross-validation remove what was fitted."
+                )
+            if model.calibration_views is not None:
+                raise ValueError(
+                    f"A model has calibration_views={model.calibration_views!r}, but the ensemble calibrates its "
+                    "average on plain pictures. Set calibration_views=None."
                 )
         self._limit()
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
-from agegender._extraction.crops import SeenCrops
+from agegender._extraction.crops import shipped_crops
 from agegender._networks.shipped import SHIPPED
-from agegender._pixels.alignment import TEMPLATES
 from agegender._utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -68,10 +65,7 @@ def load_pretrained(name: str = "compact") -> AgeGenderPipeline:
         classifier = cast("AgeGenderClassifier", load_model(file))
     model = AgeGenderPipeline(EmbeddingExtractor(name), clone(classifier))
     model.extractor_, model.classifier_ = model.resolve_extractor().fit(), classifier
-    side, points = TEMPLATES["utkface"]
-    # The result of measure_framing on its training pictures.
-    crops = SeenCrops(np.array(points) / side, (side, side), (1.0, 1.0))
-    model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(crops)
+    model.extractor_.resolved_ = model.extractor_.resolved_.with_crops(shipped_crops())
     model.trained_on_ = SHIPPED[name].trained_on()
     return model
 

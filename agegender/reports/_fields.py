@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agegender.reports._beside import no_baselines
+from agegender.reports._reference import no_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,5 +35,7 @@ class ReportTables:
     worst: pd.DataFrame
     predictions: pd.DataFrame
     baselines: pd.DataFrame = field(default_factory=no_baselines)
+    reference: pd.DataFrame = field(default_factory=no_reference)
+    reference_title: str = ""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     worst_pictures: Sequence[Any] = field(default=(), repr=False)

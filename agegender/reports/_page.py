@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agegender._version import __version__
 from agegender.reports._charts import charts
 from agegender.reports._parts import environment, style, thumbnail
-from agegender.reports._words import figure_text, figure_title, figure_unit, interval_text
+from agegender.reports._words import difference_text, figure_text, figure_title, figure_unit, interval_text
 
 if TYPE_CHECKING:
     from agegender.reports._fields import ReportTables
@@ -23,6 +23,7 @@ def render(report: ReportTables) -> str:
     """Return the page."""
     page = environment("reports")
     page.globals |= {"text": figure_text, "interval": interval_text}
+    page.globals |= {"difference": difference_text}
     page.globals |= {"title_of": figure_title, "unit_of": figure_unit}
     template = page.from_string(files(__package__).joinpath("page.html.jinja").read_text("utf-8"))
     text: str = template.render(
@@ -36,6 +37,7 @@ def render(report: ReportTables) -> str:
         gaps=_clear_gaps(report),
         genders=report.genders.to_dict("records"),
         baselines=report.baselines.to_dict("records"),
+        reference=_reference(report),
         worst=_worst(report),
         isnan=lambda value: isinstance(value, float) and math.isnan(value),
     )
@@ -44,6 +46,18 @@ def render(report: ReportTables) -> str:
 
 def _groupings(report: ReportTables) -> Any:
     return report.by_group.groupby("grouping", sort=False)
+
+
+def _reference(report: ReportTables) -> list[tuple[str, list[str], list[tuple[str, list[dict[Any, Any]]]]]]:
+    """Return the groupings of the reference: their figures, and the values of each group."""
+    found = []
+    for grouping, part in report.reference.groupby("grouping", sort=False):
+        known = part[part["value"].notna() | part["reference"].notna()]
+        figures = known["figure"].unique().tolist()
+        shown = part[part["figure"].isin(figures)]
+        groups = [(str(name), rows.to_dict("records")) for name, rows in shown.groupby("group", sort=False)]
+        found.append((str(grouping), figures, groups))
+    return found
 
 
 def _clear_gaps(report: ReportTables) -> list[dict[Any, Any]]:

@@ -28,6 +28,7 @@ from agegender.reports import _tables
 from agegender.reports._beside import beside, predicted
 from agegender.reports._fields import ReportTables
 from agegender.reports._inputs import complete_frame, gender_labels, group_labels, years
+from agegender.reports._reference import beside_reference, read_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ def evaluation_report(
     *,
     groups: Any = None,
     baselines: Mapping[str, Any] | None = None,
+    reference: EvaluationReport | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     gender_names: Mapping[Any, str] | None = None,
     coverage: float = 0.9,
     n_worst: int = 24,
@@ -67,6 +69,9 @@ def evaluation_report(
     baselines : dict of str to estimator, default=None
         Predictors that others trained (`agegender.baselines`), by the name that the report gives them: each is
         compared with the model picture by picture. They predict the genders 0 male and 1 female.
+    reference : EvaluationReport, dict or path, default=None
+        The report of another set, usually of the training set out of fold, or the path of its ``report.json``:
+        see :meth:`EvaluationReport.beside`.
     gender_names : dict, default=None
         Names of the genders, such as ``{0: "male", 1: "female"}`` for the labels of the loaders.
     coverage : float, default=0.9
@@ -87,7 +92,7 @@ def evaluation_report(
     Raises
     ------
     ValueError
-        If lengths differ, a grouping has more than 50 labels, or nothing was predicted.
+        If lengths differ, a grouping has more than 50 labels, nothing was predicted, or the reference does not fit.
 
     See Also
     --------
@@ -111,6 +116,7 @@ def evaluation_report(
     import pandas as pd
 
     check_coverage(coverage)
+    reference = None if reference is None else read_reference(reference)
     check_row_order(X, y=y, **({"groups": groups} if hasattr(groups, "iloc") else {}))
     if hasattr(getattr(model, "best_estimator_", model), "seen_in_training"):
         X = check_pictures(X)
@@ -134,6 +140,8 @@ def evaluation_report(
         random_state=random_state,
         title=title,
     )
+    if reference is not None:
+        report = report.beside(reference)
     if not baselines:
         return report
     options = {"n_resamples": n_resamples, "seed": random_state}
@@ -181,6 +189,14 @@ class EvaluationReport(ReportTables):
         One row per baseline and figure: ``value`` is the baseline's and ``model`` the model's, on the ``n`` pictures
         that both predict; ``difference`` is the model's minus the baseline's, with its paired interval; ``clear``
         if that does not contain 0. Empty if there were no baselines.
+    reference : DataFrame
+        One row per group and figure, for all pictures and for each grouping that the reference has too:
+        ``value`` is this report's and ``reference`` the other's, each with ``…n``, ``…low`` and ``…high``;
+        ``difference`` is the first minus the second, with an interval that holds for different pictures;
+        ``clear`` if that does not contain 0. The figure ``share`` is the group's share of the pictures. Empty if
+        there is no reference.
+    reference_title : str
+        The title of the reference.
     predictions : DataFrame
         The predictions, one row per picture, with the groups as last columns.
 
@@ -276,6 +292,58 @@ class EvaluationReport(ReportTables):
             worst_pictures=() if pictures is None else _picked(pictures, furthest),
         )
 
+    def beside(
+        self, reference: EvaluationReport | Mapping[str, Any] | str | os.PathLike[str]
+    ) -> EvaluationReport:
+        """Return this report with another one beside it, such as that of the training set.
+
+        Both values of every metric, and how the pictures are distributed over ages, genders and your groups, are
+        compared: overall, and for each grouping that both have.
+
+        Parameters
+        ----------
+        reference : EvaluationReport, dict or path
+            A report of other pictures, what its `to_dict` returns, or the path of its ``report.json`` or folder. For
+            the training set, make it from out-of-fold predictions
+            (:func:`~agegender.model_selection.cross_val_predict_frame`): a model's predictions of its own training
+            pictures are too good.
+
+        Returns
+        -------
+        EvaluationReport
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a report, if its intervals have another nominal coverage, or if a grouping of both has no
+            label in common.
+
+        Notes
+        -----
+        The interval of a difference is computed from both confidence intervals [1]_; it holds if the two sets have no
+        picture in common.
+
+        References
+        ----------
+        .. [1] G. Y. Zou, A. Donner, Construction of confidence limits about effect measures, Statistics in Medicine
+           27(10), 2008.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from agegender.reports import EvaluationReport
+        >>> young = pd.DataFrame({"true_age": [8, 9], "age": [9, 9], "true_gender": [0, 1], "gender": [0, 1]})
+        >>> old = pd.DataFrame({"true_age": [61, 72], "age": [59, 66], "true_gender": [0, 1], "gender": [0, 0]})
+        >>> compared = EvaluationReport.from_predictions(old).beside(EvaluationReport.from_predictions(young))
+        >>> compared.reference.set_index(["group", "figure"]).difference["all pictures", "age_mae"]
+        np.float64(3.5)
+        """
+        other = read_reference(reference)
+        table = beside_reference(self.to_dict(), other)
+        return replace(self, reference=table, reference_title=str(other.get("title", "")))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the single predictions as numbers, text, lists and dicts.
 
@@ -289,7 +357,7 @@ class EvaluationReport(ReportTables):
             name: _records(getattr(self, name))
             for name in (
                 *("by_group", "gaps", "cumulative_score", "genders", "gender_calibration"),
-                *("age_calibration", "age_positions", "worst", "baselines"),
+                *("age_calibration", "age_positions", "worst", "baselines", "reference"),
             )
         }
         overall = dict(zip(self.overall.index, _records(self.overall), strict=True))
@@ -302,6 +370,7 @@ class EvaluationReport(ReportTables):
             "counts": self.counts,
             "overall": overall,
             "unseen": unseen,
+            "reference_title": self.reference_title,
             **tables,
         }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIGURES",
+    "SHARE",
     "band_labels",
     "coverage_by_level",
     "cumulative_scores",
@@ -42,6 +43,9 @@ FIGURES = {
     "age_coverage": ("covered", True),
     "gender_accuracy": ("right", True),
 }
+
+SHARE = "share"
+"""The share of a group among all pictures whose group is known."""
 
 
 def row_figures(predictions: pd.DataFrame) -> pd.DataFrame:

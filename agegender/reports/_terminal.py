@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agegender.reports._reference import ALL
 from agegender.reports._tables import FIGURES
-from agegender.reports._words import figure_text, figure_title, interval_text
+from agegender.reports._words import difference_text, figure_text, figure_title, interval_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,8 @@ def overview(report: ReportTables) -> Any:
     names = [name for name in report.by_group["grouping"].unique() if " × " not in name]
     compared = [_beside(report)] if len(report.baselines) else []
     by_group = (_by_group(report, name) for name in names)
-    return Group(heading, _overall(report.overall), *_unseen(report), *compared, *by_group)
+    parts = (*_unseen(report), *compared, *_reference(report), *by_group)
+    return Group(heading, _overall(report.overall), *parts)
 
 
 def _unseen(report: ReportTables) -> list[Any]:
@@ -60,6 +62,36 @@ def _beside(report: ReportTables) -> Any:
         interval = interval_text(name, record["low"], record["high"])
         title = figure_title(name)
         table.add_row(Text(record["baseline"]), title, *values, interval, f"{record['n']:,}")
+    return table
+
+
+def _reference(report: ReportTables) -> list[Any]:
+    """Return both reports side by side, if there is a reference."""
+    from rich.text import Text
+
+    if not len(report.reference):
+        return []
+    told = f"Beside the reference: {report.reference_title}. A star: the difference is more than chance."
+    parts = report.reference.groupby("grouping", sort=False)
+    return [Text(told), *(_both(str(grouping), part) for grouping, part in parts)]
+
+
+def _both(grouping: str, part: pd.DataFrame) -> Any:
+    """Return a table with three columns per row: this report's value, the reference's, their difference."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(Column(Text(grouping)), "figure", "here", "reference", "difference", "")
+    for group, rows in part.groupby("group", sort=False):
+        named = Text("" if grouping == ALL else str(group))
+        for record in rows.to_dict("records"):
+            if not record["n"] and not record["reference_n"]:
+                continue
+            name = record["figure"]
+            values = [figure_text(name, record[column]) for column in ("value", "reference")]
+            difference = difference_text(name, record["difference"])
+            table.add_row(named, figure_title(name), *values, difference, "*" if record["clear"] else "")
+            named = Text("")
     return table
 
 

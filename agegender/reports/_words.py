@@ -6,9 +6,10 @@ import math
 
 from agegender.reports._tables import FIGURES
 
-__all__ = ["figure_text", "figure_title", "figure_unit", "interval_text"]
+__all__ = ["difference_text", "figure_text", "figure_title", "figure_unit", "interval_text"]
 
 TITLES = {
+    "share": "Share of pictures",
     "age_mae": "Mean absolute error",
     "age_bias": "Bias",
     "age_cs5": "Within 5 years",
@@ -42,6 +43,23 @@ def figure_text(figure: str, value: float, *, unit: bool = True) -> str:
         return f"{100 * value:.1f}{ending}"
     sign = "+" if figure == "age_bias" else ""
     return f"{value:{sign}.2f}{ending}".replace("-", "−")
+
+
+def difference_text(figure: str, value: float, *, unit: bool = True) -> str:
+    """Return a difference with its sign; of shares in percentage points.
+
+    Examples
+    --------
+    >>> difference_text("age_mae", 0.5), difference_text("gender_accuracy", -0.031)
+    ('+0.50 years', '−3.1 points')
+    """
+    if math.isnan(value):
+        return "–"
+    if figure_unit(figure) == "%":
+        text = f"{100 * value:+.1f}{' points' if unit else ''}"
+    else:
+        text = f"{value:+.2f}{' years' if unit else ''}"
+    return text.replace("-", "−")
 
 
 def interval_text(figure: str, low: float, high: float) -> str:

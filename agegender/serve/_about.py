@@ -8,8 +8,8 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
+from agegender._utils.genders import gender_word
 from agegender.backbones import Backbone
-from agegender.datasets._common import GENDERS
 from agegender.faces import Detector
 from agegender.serve._limits import Limits
 from agegender.serve._parameters import LAYERS
@@ -39,7 +39,7 @@ def about(
 
     Parameters
     ----------
-    model : AgeGenderPipeline
+    model : agegender.inference.Predictor
     detectors : mapping of str to Detector
     name, sha256 : str
         Of the model's file.
@@ -47,19 +47,19 @@ def about(
         None if the file does not state it.
     limits : Limits
     """
-    classifier = model.classifier_
+    training = model.training
     ages, genders = model.classes_
     return {
         "name": name,
         "sha256": sha256,
         "trained_on": trained_on or "not recorded in the model's file",
-        "n_training_pictures": len(getattr(model, "trained_on_", ())) or None,
-        "networks": [_network(backbone) for backbone in model.extractor_.resolve_backbones()],
-        "head": type(classifier.head).__name__ if not isinstance(classifier.head, str) else classifier.head,
-        "n_epochs": plain(getattr(classifier, "n_epochs_", None)),
-        "n_calibration_pictures": plain(classifier.calibration_.n_pictures),
+        "n_training_pictures": training and training.n_pictures,
+        "networks": [_network(backbone) for backbone in model.resolved_.backbones],
+        "head": training and training.head,
+        "n_epochs": training and plain(training.n_epochs),
+        "n_calibration_pictures": plain(model.calibration_.n_pictures),
         "ages": [plain(ages[0]), plain(ages[-1])],
-        "genders": [{"label": plain(label), "word": _word(label)} for label in genders],
+        "genders": [{"label": plain(label), "word": gender_word(label)} for label in genders],
         "faces": {asked: _detector(found) for asked, found in detectors.items()} | {"none": None},
         "layers": list(LAYERS),
         "versions": {package: _version(package) for package in _PACKAGES}
@@ -80,10 +80,6 @@ def _network(backbone: Backbone) -> dict[str, Any]:
 
 def _detector(detector: Detector) -> dict[str, Any]:
     return {"name": detector.name, "sha256": detector.sha256, "min_score": detector.min_score}
-
-
-def _word(label: Any) -> str:
-    return GENDERS[int(label)] if label in (0, 1) else str(label)
 
 
 def _version(package: str) -> str | None:

@@ -62,8 +62,8 @@ def create_app(
 
     Parameters
     ----------
-    model : AgeGenderPipeline
-        A fitted pipeline. It is copied, and the copy has no cache: nothing of a picture is stored.
+    model : AgeGenderPipeline or agegender.inference.Predictor
+        A fitted model. It is not changed, and the service has no cache: nothing of a picture is stored.
     faces : {"auto", "yunet", "mtcnn"}, path or Detector, default="auto"
         The meaning of "auto" in requests; by default, the detector that is stored in the model.
     name : str, default="model"

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from agegender import inference
+from agegender._extraction.report import ExtractionReport
 from agegender.faces import FACE_COLUMNS, Detector, load_detector
 from agegender.serve._parameters import Embed, Predict
 
@@ -32,8 +34,8 @@ class Predictor:
 
     Parameters
     ----------
-    model : AgeGenderPipeline
-        A fitted pipeline. It is copied; the copy has no cache and stores no pictures.
+    model : AgeGenderPipeline or agegender.inference.Predictor
+        A fitted pipeline, or what predicts of it. It is not changed; here it has no cache and stores no pictures.
     faces : str, path or Detector, default="auto"
         The detector that is used for "auto" in requests.
     n_jobs : int, default=None
@@ -41,17 +43,17 @@ class Predictor:
 
     Attributes
     ----------
-    model : AgeGenderPipeline
-        The copy.
+    model : agegender.inference.Predictor
     detectors : dict of str to Detector
         The detectors that requests may name.
     """
 
     def __init__(self, model: Any, faces: Any = "auto", n_jobs: int | None = None) -> None:
-        self.model = copy.copy(model)
-        extractor = model.extractor_.with_parameters(cache=None, on_error="nan", verbose=0, n_jobs=n_jobs)
-        self.model.extractor_ = extractor
-        auto = _own_detector(extractor) if faces == "auto" else load_detector(faces)
+        fitted = model.to_predictor() if hasattr(model, "to_predictor") else model
+        self.model: inference.Predictor = fitted.with_options(
+            cache=None, on_error="nan", verbose=0, n_jobs=n_jobs
+        )
+        auto = self.model.detector() if faces == "auto" else load_detector(faces)
         self.detectors = {"auto": auto, auto.name: auto}
         for other in ("auto", "mtcnn"):
             found = load_detector(other)
@@ -67,16 +69,17 @@ class Predictor:
         """Run an empty prediction, so that the first request does not wait for opening networks."""
         blank = np.zeros((64, 64, 3), np.uint8)
         self.model.predict_faces([blank], faces=self.detectors["auto"])
-        self.model.predict_frame([blank], faces=None)
+        self.model.predict_columns([blank], faces=None)
 
     def __call__(self, task: Predict | Embed, contents: Sequence[bytes]) -> list[Answer]:
         """Return one answer per picture, in the same order."""
         if isinstance(task, Embed):
             return self._embed(task, contents)
-        table = self._table(task, contents)
-        reasons = {failure.index: failure.reason for failure in self.model.report_.failures}
+        columns = self._columns(task, contents)
+        reasons = _reasons(self.model.report_)
         faces: list[list[dict[str, Any]]] = [[] for _ in contents]
-        for record in table.to_dict("records"):
+        for values in zip(*columns.values(), strict=True):
+            record = dict(zip(columns, values, strict=True))
             index = int(record.pop("picture"))
             if index not in reasons:
                 faces[index].append({name: plain(value) for name, value in record.items()})
@@ -85,16 +88,16 @@ class Predictor:
                 record["gender"] = self._label(record["gender"])
         return [Answer(found, reasons.get(index)) for index, found in enumerate(faces)]
 
-    def _table(self, task: Predict, contents: Sequence[bytes]) -> Any:
-        wanted = {
+    def _columns(self, task: Predict, contents: Sequence[bytes]) -> dict[str, Any]:
+        wanted: dict[str, Any] = {
             "coverage": task.coverage,
             "max_age_range": task.max_age_range,
             "min_gender_proba": task.min_gender_proba,
             "distribution": task.distribution,
         }
         if task.faces == "none":
-            frame = self.model.predict_frame(list(contents), faces=None, **wanted)
-            return frame.assign(picture=range(len(contents)))
+            columns = self.model.predict_columns(list(contents), faces=None, **wanted)
+            return {**columns, "picture": range(len(contents))}
         detectors = self._live if task.live else self.detectors
         return self.model.predict_faces(list(contents), faces=detectors[task.faces], **wanted)
 
@@ -103,17 +106,19 @@ class Predictor:
         return next((plain(label) for label in self.model.classes_[1] if label == value), None)
 
     def _embed(self, task: Embed, contents: Sequence[bytes]) -> list[Answer]:
-        extractor = self.model.extractor_.with_parameters(layer=task.layer, views=1)
+        extraction = self.model.extraction(task.layer)
+        names = ("x", "y", "width", "height", "score", *FACE_COLUMNS)
+        found: list[list[dict[str, Any]]] = [[] for _ in contents]
         if task.faces == "none":
-            rows = extractor.transform(list(contents), faces=None)
-            found: list[list[dict[str, Any]]] = [[{}] for _ in contents]
+            rows = extraction.embed(list(contents), faces=None).rows
+            found = [[{}] for _ in contents]
         else:
-            faces, rows = extractor.transform_faces(list(contents), faces=self.detectors[task.faces])
-            names = ("x", "y", "width", "height", "score", *FACE_COLUMNS)
-            found = [
-                [{name: plain(getattr(face, name)) for name in names} for face in some] for some in faces
-            ]
-        reasons = {failure.index: failure.reason for failure in extractor.report_.failures}
+            blocks = list(extraction.faces_blocks(list(contents), math.inf, faces=self.detectors[task.faces]))
+            for index, face in (place for places, _ in blocks for place in places):
+                found[index].append({name: plain(getattr(face, name)) for name in names})
+            none = np.empty((0, *extraction.resolved.row_shape), extraction.row_dtypes[0])
+            rows = np.concatenate([none, *(rows for _, rows in blocks)])
+        reasons = _reasons(extraction.report)
         left = iter(rows.reshape(len(rows), -1))
         for records in found:
             for record in records:
@@ -133,13 +138,9 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _own_detector(extractor: Any) -> Detector:
-    """Return the detector stored in a model or, if it has none, the default for "auto"."""
-    try:
-        found: Detector = extractor.detector_
-    except AttributeError:
-        found = load_detector("auto")
-    return found
+def _reasons(report: ExtractionReport | None) -> dict[int, str]:
+    """Return why pictures could not be used, by their index."""
+    return {failure.index: failure.reason for failure in report.failures} if report else {}
 
 
 def _smaller(detector: Detector) -> Detector:

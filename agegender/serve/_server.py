@@ -15,10 +15,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import joblib
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from agegender._machine.cores import count_cores
 from agegender.images import pixel_cap
 from agegender.serve._app import create_app
 from agegender.serve._connections import Connection, LiveConnection, raise_file_limit
@@ -85,7 +85,7 @@ def build(settings: Settings) -> Any:
         limits=limits,
         keys=() if settings.key_file is None else read_keys(settings.key_file),
         hosts=settings.hosts,
-        n_jobs=None if settings.workers == 1 else max(1, joblib.cpu_count() // settings.workers),
+        n_jobs=None if settings.workers == 1 else max(1, count_cores() // settings.workers),
     )
 
 

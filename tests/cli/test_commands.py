@@ -39,6 +39,8 @@ def trained(tmp_path_factory, tiny_onnx: Path, drawn_faces: Path):
         3,
         "--epochs",
         5,
+        "--checkpoint",
+        folder / "checkpoints",
         "--out",
         folder / "model.agegender",
     ]
@@ -57,6 +59,8 @@ def test_train_prints_a_row_a_fold_and_saves_a_model(trained) -> None:
     assert "60 through the network" in done.stderr
     assert (folder / "model.agegender").stat().st_size > 1000
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    assert {path.suffix for path in (folder / "checkpoints").iterdir()} == {".checkpoint"}
+    assert len(list((folder / "checkpoints").iterdir())) == 4  # three folds and the model of all pictures
 
 
 @pytest.mark.slow

@@ -244,3 +244,31 @@ def test_a_file_cut_off_is_refused(mat_file, tmp_path):
 def test_a_file_with_nothing_left_lists_the_reasons(mat_file):
     with pytest.raises(ValueError, match=r"None of the 15 pictures .* was kept: .*age outside range"):
         load_imdb_wiki(mat_file, "faces", min_age=99, max_age=99)
+
+
+def test_corrections_relabel_and_drop_by_the_paths_of_the_file(mat_file, tmp_path):
+    before = by_file(load_imdb_wiki(mat_file, tmp_path / "imdb", which="imdb"))
+    table = pd.DataFrame(
+        [
+            {"path": "01/b.jpg", "action": "relabel", "new_age": 31, "reason": "read as 31"},
+            {
+                "path": before.loc["c.jpg", "path"],
+                "action": "relabel",
+                "new_gender": "male",
+                "reason": "a beard",
+            },
+            {"path": "02/d.jpg", "action": "drop", "reason": "no face"},
+        ]
+    )
+    table.to_csv(tmp_path / "corrections.csv", index=False)
+    faces = load_imdb_wiki(
+        mat_file, tmp_path / "imdb", which="imdb", corrections=tmp_path / "corrections.csv"
+    )
+    frame = by_file(faces)
+    assert frame[["age", "gender"]].to_numpy().tolist() == [[20, 0], [31, 1], [19, 0]]
+    assert faces.corrected[["given_age", "given_gender"]].to_numpy().tolist() in (
+        [[20, 1], [19, 1]],
+        [[19, 1], [20, 1]],
+    )
+    dropped = faces.excluded[faces.excluded["reason"] == "dropped by a correction: no face"]
+    assert [Path(path).name for path in dropped["path"]] == ["d.jpg"]

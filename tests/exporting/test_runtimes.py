@@ -158,3 +158,32 @@ def test_the_javascript_of_the_documentation(
     # Another decoder of JPEG files gives a few other pixels.
     np.testing.assert_allclose(numbers[:3], frame[["age", "age_low", "age_high"]].iloc[0], atol=1.0)
     assert max(numbers[3:]) == pytest.approx(frame["gender_proba"][0], abs=0.02)
+
+
+OPENCV = ["-lopencv_imgcodecs", "-lopencv_imgproc", "-lopencv_core"]
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the documentation is not beside the tests")
+def test_the_cpp_of_the_documentation(model: AgeGenderPipeline, shared: Path, tmp_path: Path) -> None:
+    if not (shutil.which("g++") and shutil.which("pkg-config")):
+        pytest.skip("g++ and pkg-config are not installed")
+    asked = ["pkg-config", "--cflags", "--libs", "libonnxruntime"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if found.returncode or not Path("/usr/include/opencv4/opencv2/imgcodecs.hpp").is_file():
+        pytest.skip(
+            "ONNX Runtime or OpenCV for C++ is not installed (libonnxruntime-dev, libopencv-imgcodecs-dev)"
+        )
+    (code,) = re.findall(r"^```cpp\n(.*?)^```", PAGE.read_text("utf-8"), re.S | re.M)
+    face = sorted((shared / "data" / "utkface_mini").glob("3*_*_*_*.jpg"))[0]
+    shutil.copy(face, tmp_path / "face.jpg")
+    (tmp_path / "face.cpp").write_text(code)
+    export_onnx(model, tmp_path / "model.onnx", resize=True)
+    options = [*found.stdout.split(), "-I/usr/include/opencv4", *OPENCV]
+    subprocess.run(["g++", "-std=c++17", "face.cpp", "-o", "face", *options], check=True, cwd=tmp_path)
+    done = subprocess.run(["./face"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    frame = model.predict_frame([face], faces=None)
+    np.testing.assert_allclose(
+        [float(word) for word in done.stdout.split()],
+        frame[["age", "age_low", "age_high", "gender_proba"]].iloc[0],
+        atol=0.1,
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_tiny_onnx
+from one_face import OneFace
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion
@@ -17,8 +19,10 @@ from agegender import (
     AgeGenderPipeline,
     Backbone,
     ConvHead,
+    DenseHead,
     EmbeddingExtractor,
     FineTuneHead,
+    images,
     load_model,
     save_model,
 )
@@ -126,11 +130,45 @@ def test_a_fitted_model_travels_with_all_its_networks(both, faces, tmp_path) -> 
         )
 
 
-@pytest.mark.parametrize("head", [ConvHead(), FineTuneHead("relu1")])
-def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head) -> None:
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (ConvHead(), "needs one network"),
+        (FineTuneHead("relu1"), r"trains one network further, and the extractor has 2.*to_backbone\(\)"),
+        (FineTuneHead("of_neither"), "trains one network further"),
+    ],
+)
+def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head, message) -> None:
     model = AgeGenderPipeline(both, AgeGenderClassifier(head, epochs=1))
-    with pytest.raises(ValueError, match="needs one network"):
+    with pytest.raises(ValueError, match=message):
         model.fit(faces.data, faces.target)
+
+
+def test_a_dense_head_drops_whole_networks_in_training(both, faces) -> None:
+    import keras
+
+    head = DenseHead(network_dropout=0.5)
+    classifier = AgeGenderClassifier(head, epochs=2, random_state=0, validation_fraction=0.0)
+    model = AgeGenderPipeline(both, classifier).fit(faces.data, faces.target)
+    fitted = model.classifier_.head
+    assert fitted.network_widths == (12, 12)
+    assert head.network_widths is None
+    inner = fitted((24,), 101, 2)
+    dropped = keras.Model(
+        inner.inputs[0], next(one for one in inner.layers if one.name.startswith("concat")).output
+    )
+    rows = np.asarray(dropped(np.ones((200, 24), np.float32), training=True))
+    np.testing.assert_array_equal(np.asarray(dropped(np.ones((2, 24)), training=False)), np.ones((2, 24)))
+    for part in (rows[:, :12], rows[:, 12:]):
+        assert set(part[:, 0]) == {0.0, 2.0}
+        assert np.ptp(part, axis=1).max() == 0
+    assert 0.3 < (rows[:, 0] != rows[:, 12]).mean() < 0.7
+    plain = clone(model).set_params(classifier__head=DenseHead()).fit(faces.data, faces.target)
+    assert plain.classifier_.history_[-1]["loss"] != model.classifier_.history_[-1]["loss"]
+    alone = clone(model).set_params(extractor__backbone=both.backbone[0]).fit(faces.data, faces.target)
+    assert alone.classifier_.head.network_widths == (12,)
+    with pytest.raises(ValueError, match=r"network_widths=\(4, 4\) are 8 features in all, and X has 24"):
+        DenseHead(network_dropout=0.5, network_widths=(4, 4))((24,), 101, 2)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +183,62 @@ def test_a_head_that_needs_one_network_says_what_would_do(both, faces, head) -> 
 def test_what_does_not_fit_together_is_an_error(both, paths, change, message) -> None:
     with pytest.raises(ValueError, match=message):
         both.set_params(**change).transform(paths[:1])
+
+
+def test_each_network_and_view_has_a_recipe_of_its_own(both, backbone, other) -> None:
+    both.set_params(layer=("embedding", "pooled"), views=("plain", "mirror"), dtype="float16")
+    found = both.recipes()
+    assert [recipe.network for recipe in found] == [backbone.sha256] * 2 + [other.sha256] * 2
+    assert [recipe.view for recipe in found] == ["plain", "mirror"] * 2
+    assert [recipe.layer for recipe in found] == ["embedding"] * 2 + [other.resolve_layer("pooled")] * 2
+    alone = clone(both).set_params(backbone=(other,), layer=("pooled",))
+    assert alone.recipes() == found[2:]
+
+
+def test_a_picture_is_decoded_and_its_face_found_once_for_all_networks(
+    both, backbone, paths, tmp_path, monkeypatch
+) -> None:
+    calls = {"found": 0, "decoded": 0}
+    decode = images.decode
+
+    class Counting(OneFace):
+        def __call__(self, pixels, min_score):
+            calls["found"] += 1
+            return super().__call__(pixels, min_score)
+
+    def counted(content, **options):
+        calls["decoded"] += isinstance(content, bytes)  # an array is decoded already
+        return decode(content, **options)
+
+    monkeypatch.setattr(images, "decode", counted)
+    both.set_params(faces=Counting(), layer="embedding")
+    both.transform(paths)
+    assert calls == {"found": len(paths), "decoded": len(paths)}
+    one_more = clone(both).set_params(cache=tmp_path / "other", backbone=backbone)
+    one_more.transform(paths)
+    clone(both).set_params(cache=tmp_path / "other").transform(paths)
+    assert calls == {"found": 2 * len(paths), "decoded": 3 * len(paths)}
+
+
+def test_a_network_in_integers_stands_beside_others(both, backbone, other, faces, tmp_path) -> None:
+    integers = other.quantize(list(faces.data[:20]), max_error=1.0)
+    both.set_params(backbone=(backbone, integers), layer="embedding")
+    alone = [
+        EmbeddingExtractor(one, layer="embedding", cache=None).transform(faces.data)
+        for one in (backbone, integers)
+    ]
+    np.testing.assert_array_equal(both.transform(faces.data), np.hstack(alone))
+    assert set(both.report_.n_computed_by) == {"tiny", integers.name}
+    model = AgeGenderPipeline(both, AgeGenderClassifier(epochs=1, random_state=0)).fit(
+        faces.data, faces.target
+    )
+    loaded = load_model(save_model(model, tmp_path / "m.agegender"))
+    np.testing.assert_allclose(loaded.predict(faces.data), model.predict(faces.data), atol=1e-4)
+
+
+def test_threads_may_share_an_extractor_of_two_networks(both, paths) -> None:
+    both.set_params(cache=None).fit()
+    expected = both.transform(paths)
+    with ThreadPoolExecutor(4) as pool:
+        for rows in pool.map(lambda _: both.with_parameters().transform(paths), range(8)):
+            np.testing.assert_allclose(rows, expected, atol=1e-6)

@@ -12,6 +12,8 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
+from agegender._machine import threads
+from agegender._machine.cores import count_cores
 from agegender._machine.threads import resolve_threads
 from agegender.backbones import Backbone
 from agegender.datasets import load_utkface
@@ -20,10 +22,10 @@ from agegender.model_selection import AgeGenderKFold
 
 @pytest.fixture(autouse=True)
 def sixteen_cores(monkeypatch, request) -> None:
-    """Let joblib count as on a machine of sixteen cores, with nothing said about how many to use."""
+    """Count as on a machine of sixteen cores, with nothing said about how many to use."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if "real_cores" not in request.keywords:
-        monkeypatch.setattr(joblib, "cpu_count", lambda: 16)
+        monkeypatch.setattr(threads, "count_cores", lambda: 16)
 
 
 @pytest.mark.parametrize(("n_jobs", "threads"), [(None, 16), (-1, 16), (-2, 15), (-40, 1), (1, 1), (20, 20)])
@@ -76,6 +78,42 @@ def test_the_cores_of_a_control_group_are_counted_not_those_of_the_machine() -> 
         env={"LOKY_MAX_CPU_COUNT": "1", "PATH": "/usr/bin"},
     )
     assert ran.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.real_cores
+def test_cores_are_counted_as_joblib_counts_them(monkeypatch) -> None:
+    assert count_cores() == joblib.cpu_count()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert count_cores() == joblib.cpu_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({}, 64),
+    ],
+)
+def test_a_control_group_limits_the_cores(files, cores, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert count_cores(tmp_path) == cores
+
+
+def test_a_process_without_joblib_has_no_context_of_it() -> None:
+    script = (
+        "import sys; from agegender._machine.threads import is_spread, resolve_threads\n"
+        "print(resolve_threads(2), is_spread(), 'joblib' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["2", "False", "False"]
 
 
 @pytest.mark.slow

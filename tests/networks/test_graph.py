@@ -66,6 +66,31 @@ def test_layers_are_found_from_the_structure_alone(name, penultimate, feature_ma
         assert layers.shapes[penultimate[0]] == penultimate[1]
 
 
+def test_weights_stored_in_half_precision_are_float32_once_read() -> None:
+    plain = read(NETWORKS["plain"]())
+    model = plain.model
+    casts = []
+    for weight in list(model.graph.initializer):
+        if weight.data_type == TensorProto.FLOAT and len(weight.dims) > 1:
+            half = onnx.numpy_helper.to_array(weight).astype(np.float16)
+            casts.append(
+                helper.make_node("Cast", [f"{weight.name}.half"], [weight.name], to=TensorProto.FLOAT)
+            )
+            weight.CopyFrom(onnx.numpy_helper.from_array(half, f"{weight.name}.half"))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    stored = model.SerializeToString()
+    found = read_graph(stored, "network.onnx")
+    assert casts
+    assert not any(node.op_type == "Cast" for node in found.nodes)
+    assert {weight.data_type for weight in found.weights.values()} <= {TensorProto.FLOAT, TensorProto.INT64}
+    pictures = drawn_pictures()
+    fed = as_input(found, pictures)
+    expected = plain_run(onnx.load_from_string(stored), fed, "out")
+    assert difference(plain_run(found.model, fed, "out"), expected) < 1e-6
+
+
 def test_the_layers_of_a_real_network_are_found(shared) -> None:
     content = (shared / "weights/mobilefacenet_arcface.onnx").read_bytes()
     layers = read_graph(content, "mobilefacenet_arcface.onnx").layers()

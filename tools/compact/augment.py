@@ -1,4 +1,4 @@
-"""Photographs as they come: not cut like UTKFace, blurred, compressed, badly lit, grey."""
+"""Photographs as they come: not cut like UTKFace, turned, blurred, compressed, badly lit, grey, half hidden."""
 
 from __future__ import annotations
 
@@ -18,41 +18,43 @@ TIGHT, TEMPLATE = 1.0, 0.79
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a crop: similarity, mirror, border."""
+    """One way to look at a crop: a linear map (2, 2) about the middle, a shift, mirror, border."""
 
-    scale: float
-    degrees: float
+    linear: NDArray[np.float64]
     shift: tuple[float, float]
     mirrored: bool
     border: int
 
 
 def random_view(rng: np.random.Generator) -> View:
-    """Draw a view: half of them framed about as UTKFace, a third about as ArcFace's template, the rest anyhow."""
+    """Draw a view: half of them framed about as UTKFace, a fifth about as ArcFace's template, the rest anyhow."""
     kind = rng.random()
     if kind < 0.5:
-        scale, degrees, shift = rng.normal(TIGHT, 0.06), rng.normal(0, 6), 0.03
-    elif kind < 0.85:
-        scale, degrees, shift = rng.normal(TEMPLATE, 0.06), rng.normal(0, 6), 0.03
+        scale, degrees, shift, bent = rng.normal(TIGHT, 0.05), rng.normal(0, 5), 0.025, 0.02
+    elif kind < 0.7:
+        scale, degrees, shift, bent = rng.normal(TEMPLATE, 0.05), rng.normal(0, 6), 0.03, 0.03
     else:
-        scale, degrees, shift = rng.uniform(0.65, 1.2), rng.normal(0, 15), 0.07
-    borders = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
+        scale, degrees, shift, bent = rng.uniform(0.5, 1.3), rng.normal(0, 15), 0.06, 0.1
+    angle, stretch, shear = np.deg2rad(degrees), np.exp(rng.normal(0, bent)), rng.normal(0, bent)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    bend = np.array([[stretch, shear], [0.0, 1 / stretch]])
     offset = rng.normal(0, shift, 2).clip(-0.15, 0.15)
+    borders = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
     return View(
-        float(np.clip(scale, 0.6, 1.3)),
-        float(degrees),
+        float(np.clip(scale, 0.45, 1.4)) * turn @ bend,
         (float(offset[0]), float(offset[1])),
         bool(rng.random() < 0.5),
-        borders[rng.choice(3, p=(0.5, 0.25, 0.25))],
+        borders[rng.choice(3, p=(0.5, 0.2, 0.3))],
     )
 
 
 def warp(picture: Pixels, view: View, side: int) -> Pixels:
     """Return the view of a square crop, `side` pixels wide."""
     stored = picture.shape[0]
-    zoom = view.scale * side / stored
-    matrix = cv2.getRotationMatrix2D((stored / 2 - 0.5, stored / 2 - 0.5), view.degrees, zoom)
-    matrix[:, 2] += side / 2 - stored / 2 + np.array(view.shift) * side
+    linear = view.linear * side / stored
+    middle = np.full(2, stored / 2 - 0.5)
+    moved = np.full(2, side / 2 - 0.5) + np.array(view.shift) * side - linear @ middle
+    matrix = np.column_stack([linear, moved])
     warped = cv2.warpAffine(
         picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=view.border, borderValue=(0, 0, 0)
     )
@@ -60,51 +62,112 @@ def warp(picture: Pixels, view: View, side: int) -> Pixels:
 
 
 def spoil(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """Treat a picture as cameras, programs and lamps do; each of them now and then."""
+    """Treat a picture as people, lamps, cameras and programs do; each of them now and then."""
     out = picture
+    if rng.random() < 0.3:
+        out = _hide(out, rng)
     if rng.random() < 0.6:
         out = _light(out, rng)
+    if rng.random() < 0.15:
+        out = _without_colours(out, rng)
+    if rng.random() < 0.06:
+        out = _night(out, rng)
+    if rng.random() < 0.15:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 2.0))
+    if rng.random() < 0.05:
+        out = _shaken(out, rng)
+    if rng.random() < 0.2:
+        out = _coarser(out, rng)
     if rng.random() < 0.12:
-        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
-    if rng.random() < 0.15:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.4))
-    if rng.random() < 0.1:
-        out = _coarser(out, rng.uniform(0.35, 0.8))
-    if rng.random() < 0.1:
-        noise = rng.normal(0, rng.uniform(3, 14), out.shape).astype(np.float32)
+        noise = rng.normal(0, rng.uniform(3, 16), out.shape).astype(np.float32)
         out = (out + noise).clip(0, 255).astype(np.uint8)
-    if rng.random() < 0.15:
-        quality = int(rng.integers(20, 80))
+    if rng.random() < 0.25:
+        quality = int(rng.integers(12, 85))
         out = cv2.imdecode(
             cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
         )
-    if rng.random() < 0.25:
-        out = _hide(out, rng)
+    if rng.random() < 0.06:
+        out = _bars(out, rng)
     return np.ascontiguousarray(out)
 
 
 def _light(picture: Pixels, rng: np.random.Generator) -> Pixels:
     """Change brightness, contrast and gamma, and each colour a little, by one table."""
-    levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(0.7, 1.4)
-    gain = rng.uniform(0.75, 1.25) * rng.normal(1, 0.05, 3)
-    table = ((levels - 0.5) * gain + 0.5 + rng.uniform(-0.15, 0.15)) * 255
+    levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(0.65, 1.5)
+    gain = rng.uniform(0.7, 1.3) * rng.normal(1, 0.06, 3)
+    table = ((levels - 0.5) * gain + 0.5 + rng.uniform(-0.17, 0.17)) * 255
     return np.asarray(cv2.LUT(picture, table.clip(0, 255).astype(np.uint8)[:, None, :]))
 
 
-def _coarser(picture: Pixels, factor: float) -> Pixels:
+def _without_colours(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """Return it grey; one in four from the red alone and bright, as an infrared camera sees skin; some toned."""
+    kind = rng.random()
+    grey = picture[:, :, 0] if kind < 0.25 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    if kind < 0.25:
+        grey = (255 * (grey / 255.0) ** 0.7).astype(np.uint8)
+    out = np.repeat(grey[:, :, None], 3, axis=2)
+    if kind > 0.8:
+        out = (out * np.array([1.0, 0.92, 0.75])).astype(np.uint8)
+    return out
+
+
+def _night(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    dark = picture.astype(np.float32) * rng.uniform(0.15, 0.5)
+    return (dark + rng.normal(0, rng.uniform(2, 8), dark.shape)).clip(0, 255).astype(np.uint8)
+
+
+def _shaken(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """Blur along a line, as a moving camera does."""
+    length = int(rng.integers(3, 10))
+    kernel = np.zeros((length, length), np.float32)
+    if rng.random() < 0.5:
+        kernel[length // 2] = 1 / length
+    else:
+        kernel[:, length // 2] = 1 / length
+    return np.asarray(cv2.filter2D(picture, -1, kernel))
+
+
+def _coarser(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """Return it as it was when it had a fifth to four fifths of the pixels along a side."""
     side = picture.shape[0]
-    small = cv2.resize(picture, (round(side * factor),) * 2, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR))
+    small = cv2.resize(picture, (round(side * rng.uniform(0.2, 0.8)),) * 2, interpolation=cv2.INTER_AREA)
+    way = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)[rng.choice(3, p=(0.6, 0.3, 0.1))]
+    return np.asarray(cv2.resize(small, (side, side), interpolation=way))
+
+
+def _bars(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """Blacken a strip at one edge, as where a photograph ends."""
+    out, width = picture.copy(), int(picture.shape[0] * rng.uniform(0.05, 0.3))
+    strip = np.rot90(out, rng.integers(4))
+    strip[:width] = 0
+    return out
 
 
 def _hide(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """Cover a rectangle with its own mean: a hand, a scarf, the picture's edge."""
+    """Cover a rectangle, an ellipse in the colour of skin, the eyes, or mouth and chin, with one colour."""
     side = picture.shape[0]
-    height, width = rng.integers(side // 8, side // 3, 2)
-    top, left = rng.integers(0, side - height), rng.integers(0, side - width)
     out = picture.copy()
-    patch = out[top : top + height, left : left + width]
-    patch[:] = patch.mean(axis=(0, 1))
+    kind = rng.random()
+    if kind < 0.5:
+        height, width = rng.integers(side // 8, int(side / 2.5), 2)
+        top, left = rng.integers(0, side - height), rng.integers(0, side - width)
+        patch = out[top : top + height, left : left + width]
+        patch[:] = patch.mean(axis=(0, 1)) if rng.random() < 0.6 else rng.integers(0, 256, 3)
+        return out
+    colour = tuple(int(c) for c in rng.integers(0, 256, 3))
+    if kind < 0.75:
+        skin = picture[side // 2 : side * 3 // 4, side // 3 : side * 2 // 3].mean(axis=(0, 1))
+        colour = tuple(int(c) for c in (skin * rng.uniform(0.8, 1.15)).clip(0, 255))
+        middle, axes = rng.integers(0, side, 2), rng.integers(side // 12, side // 4, 2)
+    elif kind < 0.85:
+        middle = (side // 2, int(side * rng.uniform(0.27, 0.36)))
+        axes = (int(side * rng.uniform(0.25, 0.4)), int(side * rng.uniform(0.04, 0.1)))
+        colour = tuple(int(c) for c in rng.integers(0, 60, 3))
+    else:
+        middle = (side // 2, int(side * rng.uniform(0.7, 0.8)))
+        axes = (int(side * rng.uniform(0.22, 0.35)), int(side * rng.uniform(0.15, 0.25)))
+    angle = float(rng.uniform(-20, 20)) if kind > 0.75 else float(rng.uniform(0, 180))
+    cv2.ellipse(out, tuple(map(int, middle)), tuple(map(int, axes)), angle, 0, 360, colour, -1)
     return out
 
 
@@ -113,3 +176,12 @@ def plain(pictures: Pixels, side: int, *, framing: str) -> Pixels:
     if framing == "arcface":
         return np.stack([reframe(picture, (side, side), "utkface") for picture in pictures])
     return np.stack([cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for picture in pictures])
+
+
+def wild(pictures: Pixels, side: int, seed: int) -> Pixels:
+    """Return a random spoilt view of each picture, the same at every call."""
+    views = []
+    for row, picture in enumerate(pictures):
+        rng = np.random.default_rng((seed, row))
+        views.append(spoil(warp(picture, random_view(rng), side), rng))
+    return np.stack(views)

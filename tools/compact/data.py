@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender.model_selection import AgeGenderKFold, similar_face_groups
 
-STORED = 128
+STORED = 144
 """Side in pixels of the crops held in memory: what the network sees is warped out of them."""
 
-KEPT_OUT_FOLDS, WATCHED_FOLDS = 10, 25
+KEPT_OUT_FOLDS, WATCHED_FOLDS = 10, 16
 """One in so many is kept out of everything; one in so many of the others only watches the training."""
 
 NEAR_COPY = 0.95

@@ -1,4 +1,8 @@
-"""The trained network as an ONNX graph of a few plain operators, with every batch normalisation folded in."""
+"""The trained network as an ONNX graph of a few plain operators, with every batch normalisation folded in.
+
+Its weights are stored in half precision, which halves the file; a runtime turns them into float32 once, when it opens
+the graph.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compact.network import EMBEDDING, PENULTIMATE, SIDE, Block, CompactNet
+from compact.network import EMBEDDING, PENULTIMATE, SIDE, CompactNet, Layer
 
 OPSET, IR_VERSION = 17, 8
 Weights = NDArray[np.float32]
 
 
 def as_onnx(net: CompactNet) -> Any:
-    """Return the network as a model: ``pictures`` (n, 3, 80, 80) to ``embedding`` (n, 128)."""
+    """Return the network as a model: ``pictures`` (n, 3, 112, 112) to ``embedding`` (n, 128)."""
     import onnx
     from onnx import TensorProto, helper
 
     graph = _Graph()
     name = "pictures"
-    blocks = 0
-    for layer in net.maps:
-        if isinstance(layer, Block):
-            blocks += 1
-            name = _block(graph, layer, name, f"block_{blocks}")
-        elif isinstance(layer, nn.ReLU):
-            name = graph.add("Relu", [name], name.removesuffix("_linear"))
-        else:
-            name = graph.convolution(layer, name, ("last_map" if blocks else "stem") + "_linear")
+    for number, layer in enumerate(net.maps):
+        name = graph.layer(layer, name, f"conv_{number}")
     name = _gather(graph, net, name)
     weight, bias = _array(net.embed.weight), _array(net.embed.bias)
     graph.add(
@@ -40,7 +37,7 @@ def as_onnx(net: CompactNet) -> Any:
     )
     model = helper.make_model(
         helper.make_graph(
-            graph.nodes,
+            [*graph.casts, *graph.nodes],
             "agegender compact",
             [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
             [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", EMBEDDING])],
@@ -59,6 +56,7 @@ class _Graph:
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
+        self.casts: list[Any] = []
         self.weights: list[Any] = []
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -68,33 +66,36 @@ class _Graph:
         return output
 
     def keep(self, name: str, weights: Weights) -> str:
-        from onnx import numpy_helper
+        """Store weights: matrices in half precision with a cast to float32, vectors and numbers as they are."""
+        from onnx import TensorProto, helper, numpy_helper
 
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(weights), name))
+        if weights.ndim < 2:
+            self.weights.append(numpy_helper.from_array(np.ascontiguousarray(weights), name))
+            return name
+        half = np.ascontiguousarray(weights, np.float16)
+        self.weights.append(numpy_helper.from_array(half, f"{name}.half"))
+        self.casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=name, to=TensorProto.FLOAT))
         return name
 
-    def convolution(self, layer: nn.Sequential, name: str, output: str) -> str:
-        """Add a convolution with its normalisation folded in."""
-        convolution, norm = layer
-        factor, offset = _affine(norm)
+    def layer(self, layer: Layer, name: str, output: str) -> str:
+        """Add a convolution with its normalisation folded in, and its bounds."""
+        factor, offset = _affine(layer.norm)
         inputs = [
             name,
-            self.keep(f"{output}.weight", _array(convolution.weight) * factor[:, None, None, None]),
+            self.keep(f"{output}.weight", _array(layer.conv.weight) * factor[:, None, None, None]),
             self.keep(f"{output}.bias", offset),
         ]
-        kernel, stride, pad = convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
-        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4}
-        return self.add("Conv", inputs, output, **shape)
+        kernel, stride, group = layer.conv.kernel_size[0], layer.conv.stride[0], layer.conv.groups
+        pads = [layer.near] * 2 + [layer.far] * 2
+        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads, "group": group}
+        linear = self.add("Conv", inputs, f"{output}_linear", **shape)
+        bounds = [self._bound("zero", 0.0), self._bound("six", 6.0)]
+        return self.add("Clip", [linear, *bounds], output)
 
-
-def _block(graph: _Graph, block: Block, name: str, output: str) -> str:
-    inner = graph.convolution(block.first, name, f"{output}_first_linear")
-    inner = graph.add("Relu", [inner], f"{output}_first")
-    inner = graph.convolution(block.second, inner, f"{output}_second")
-    shortcut = name
-    if not isinstance(block.shortcut, nn.Identity):
-        shortcut = graph.convolution(block.shortcut, name, f"{output}_shortcut")
-    return graph.add("Relu", [graph.add("Add", [inner, shortcut], f"{output}_linear")], output)
+    def _bound(self, name: str, value: float) -> str:
+        if name not in {weights.name for weights in self.weights}:
+            self.keep(name, np.array(value, np.float32))
+        return name
 
 
 def _gather(graph: _Graph, net: CompactNet, name: str) -> str:

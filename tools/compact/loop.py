@@ -6,7 +6,6 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,43 +15,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compact.augment import plain, random_view, spoil, warp
-from compact.network import MEAN, N_AGES, SCALE, SIDE, Student
+from compact.augment import plain, random_view, spoil, warp, wild
+from compact.network import N_AGES, SIDE, Student, as_input, layers_of, put_norms_in
 from compact.soft import age_distributions
 
-BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP, AVERAGING = 128, 2e-3, 0.05, 0.03, 0.998
-WEIGHTS = {"age": 1.0, "years": 0.5, "gender": 2.0, "penultimate": 3.0, "embedding": 2.0}
+BATCH, WEIGHT_DECAY, WARM_UP, AVERAGING = 128, 0.05, 0.04, 0.998
+NETWORK_RATE, HEADS_RATE = 6e-4, 2e-3
+"""Learning rates at their highest: of what FaceRes has learnt already, and of what is new."""
+
+WEIGHTS = {
+    "age": 1.0,
+    "years": 0.5,
+    "gender": 2.0,
+    "imdb_ages": 0.15,
+    "imdb_male": 0.15,
+    "penultimate": 1.0,
+    "pooled": 1.0,
+    "embedding": 1.0,
+}
 """What each part of the loss counts."""
 
-SOFT_AGE, SOFT_GENDER = 0.5, 0.6
-"""How much of a target is the teacher's word; the rest is the label's."""
+SOFT_AGE, SOFT_GENDER = 0.5, 0.5
+"""How much of a target is the teachers' word; the rest is the label's."""
+
+RARE_AGES = 0.35
+"""Pictures are drawn as often as the number of pictures of about their age to the power of minus this says."""
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """Pictures in memory and what is to be learnt of them, row by row; the labels alone where there is no teacher."""
+    """Pictures in memory and what is to be learnt of them, row by row."""
 
     pictures: NDArray[np.uint8]
     target: Tensor
-    taught: Taught | None
+    taught: Taught
 
 
 @dataclass(frozen=True)
 class Taught:
-    """What the teacher says: soft ages (n, 101) and genders (n, 2), its penultimate layer and its embedding."""
+    """What the teachers say: soft ages (n, 101) and genders (n, 2), their layers, FaceRes' own ages and genders."""
 
     ages: Tensor
     genders: Tensor
     penultimate: Tensor
+    pooled: Tensor
     embedding: Tensor
+    imdb_ages: Tensor
+    imdb_male: Tensor
 
 
 @dataclass
 class Plan:
-    """How long it goes on: a number of epochs, or minutes, over which the learning rate falls like a cosine."""
+    """How long it goes on: a number of epochs, over which the learning rate falls like a cosine."""
 
-    epochs: int | None
-    minutes: float | None
+    epochs: int
     steps_an_epoch: int
     step: int = 0
     spent: float = 0.0
@@ -62,19 +78,21 @@ class Plan:
         """Start the clock: what came before is in `spent`."""
         self._since = time.monotonic() - 60 * self.spent
 
+    @property
+    def minutes(self) -> float:
+        """Minutes of training so far, those before an interruption included."""
+        return (time.monotonic() - self._since) / 60
+
     def progress(self) -> float:
-        """Return how much of the time is over, from 0 to 1."""
-        self.spent = (time.monotonic() - self._since) / 60
-        if self.epochs is not None:
-            return min(1.0, self.step / (self.epochs * self.steps_an_epoch))
-        return min(1.0, self.spent / (self.minutes or 60.0))
+        """Return how much of the work is over, from 0 to 1."""
+        return self.step / (self.epochs * self.steps_an_epoch)
 
     def learning_rate(self) -> float:
-        """Rise for a moment, then fall to nothing."""
+        """Rise for a moment, then fall to nothing: what the rates are multiplied with."""
         done = self.progress()
         if done < WARM_UP:
-            return LEARNING_RATE * max(0.02, done / WARM_UP)
-        return LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+            return max(0.02, done / WARM_UP)
+        return 0.5 + 0.5 * math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))
 
 
 class Training:
@@ -85,46 +103,55 @@ class Training:
     """
 
     def __init__(
-        self, lessons: Lessons, learnt: NDArray[np.intp], plan: Plan, n_threads: int, seed: int
+        self,
+        lessons: Lessons,
+        learnt: NDArray[np.intp],
+        plan: Plan,
+        n_threads: int,
+        seed: int,
+        faceres: Path,
     ) -> None:
         torch.manual_seed(seed)
         self.lessons, self.learnt, self.plan, self.seed = lessons, learnt, plan, seed
-        self.student = Student().to(memory_format=torch.channels_last)
+        layers, biases = layers_of(faceres)
+        self.student = Student(layers)
+        some = lessons.pictures[np.random.default_rng(seed).choice(learnt, 256, replace=False)]
+        put_norms_in(self.student, biases, as_input(plain(some, SIDE, framing="utkface")))
+        self.student = self.student.to(memory_format=torch.channels_last)
+        self.chances = chances(lessons.target[learnt, 0].numpy())
         self.average = copy.deepcopy(self.student).requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(_decayed(self.student), lr=LEARNING_RATE)
+        self.optimiser = torch.optim.AdamW(_groups(self.student))
         self.epoch = 0
         self.pool = ThreadPoolExecutor(n_threads)
         self.replicas = [self.student, *(self._replica() for _ in range(n_threads - 1))]
 
     def run_epoch(self) -> dict[str, float]:
-        """Go once over the pictures, or as far as the time reaches; return the mean losses."""
+        """Look at as many pictures as there are, rare ages more often than others; return the mean losses."""
         self.student.train()
         rng = np.random.default_rng((self.seed, self.epoch))
         sums: dict[str, float] = {}
-        n_steps = 0
-        for rows in _batches(rng.permutation(self.learnt)):
-            rate = self.plan.learning_rate()
+        drawn = rng.choice(self.learnt, (self.plan.steps_an_epoch, BATCH), p=self.chances)
+        for rows in drawn:
+            factor = self.plan.learning_rate()
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = factor * group["highest"]
             for name, value in self._step(rows).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.plan.step += 1
-            n_steps += 1
-            if self.plan.progress() >= 1:
-                break
         self.epoch += 1
-        return {name: value / n_steps for name, value in sums.items()} | {"learning_rate": rate}
+        return {name: value / len(drawn) for name, value in sums.items()} | {"learning_rate": factor}
 
     def save(self, path: Path) -> None:
         """Write everything that going on needs; the file is whole or not there."""
         state = {
+            "layers": self.student.net.layers(),
             "student": self.student.state_dict(),
             "buffers": [dict(replica.named_buffers()) for replica in self.replicas],
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "step": self.plan.step,
-            "spent": self.plan.spent,
+            "spent": self.plan.minutes,
         }
         torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
@@ -184,48 +211,54 @@ class Training:
 
 
 def losses(answers: dict[str, Tensor], lessons: Lessons, rows: NDArray[np.intp]) -> dict[str, Tensor]:
-    """Return the parts of the loss: labels and the teacher's soft targets, and the teacher's own layers."""
+    """Return the parts of the loss: labels and the teachers' soft targets, and the teachers' own layers."""
     target, taught = lessons.target[rows], lessons.taught
-    ages = age_distributions(target[:, 0])
+    ages = SOFT_AGE * taught.ages[rows] + (1 - SOFT_AGE) * age_distributions(target[:, 0])
     genders = nn.functional.one_hot(target[:, 1].long(), 2).float()
-    if taught is not None:
-        ages = SOFT_AGE * taught.ages[rows] + (1 - SOFT_AGE) * ages
-        genders = SOFT_GENDER * taught.genders[rows] + (1 - SOFT_GENDER) * genders
+    genders = SOFT_GENDER * taught.genders[rows] + (1 - SOFT_GENDER) * genders
     years = torch.arange(N_AGES, dtype=torch.float32)
     error = answers["age"].softmax(1) @ years - ages @ years
+    male = taught.imdb_male[rows].clamp(0, 1)
     parts = {
         "age": nn.functional.cross_entropy(answers["age"], ages),
         "years": nn.functional.huber_loss(error / 5, torch.zeros_like(error)),
         "gender": nn.functional.cross_entropy(answers["gender"], genders),
+        "imdb_ages": nn.functional.cross_entropy(answers["imdb_ages"], taught.imdb_ages[rows]),
+        "imdb_male": nn.functional.binary_cross_entropy_with_logits(answers["imdb_male"], male),
     }
-    for name in ("penultimate", "embedding"):
-        wanted = answers[name].detach() if taught is None else getattr(taught, name)[rows]
+    for name in ("penultimate", "pooled", "embedding"):
+        wanted = getattr(taught, name)[rows]
         parts[name] = 1 - nn.functional.cosine_similarity(answers[name], wanted).mean()
     return parts
 
 
-def as_input(pictures: NDArray[np.uint8]) -> Tensor:
-    """Return pictures of shape (n, h, w, 3) as the network takes them."""
-    return ((torch.from_numpy(pictures).float() - MEAN) * SCALE).permute(0, 3, 1, 2)
+def chances(ages: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return how likely each picture is drawn: rarer ages more often (`RARE_AGES`)."""
+    counts = np.bincount(ages.astype(int), minlength=N_AGES).astype(float)
+    bell = np.exp(-0.5 * (np.arange(-9, 10) / 3) ** 2)
+    density = np.convolve(counts, bell, "same") / np.convolve(np.ones(N_AGES), bell, "same")
+    weights = np.maximum(density, 1.0)[ages.astype(int)] ** -RARE_AGES
+    return np.asarray(weights / weights.sum())
 
 
 @torch.no_grad()
 def watch(student: Student, lessons: Lessons, rows: NDArray[np.intp]) -> dict[str, float]:
-    """Return the figures of pictures that are not learnt from, in both framings that users have."""
+    """Return the figures of pictures that are not learnt from, in both framings that users have and spoilt."""
     student.eval()
     found = {}
     years, target = torch.arange(N_AGES, dtype=torch.float32), lessons.target[rows]
-    for framing in ("utkface", "arcface"):
-        inputs = as_input(plain(lessons.pictures[rows], SIDE, framing=framing))
-        parts = [student(part.contiguous(memory_format=torch.channels_last)) for part in inputs.split(64)]
-        answers = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    pictures = lessons.pictures[rows]
+    for framing in ("utkface", "arcface", "wild"):
+        views = wild(pictures, SIDE, seed=0) if framing == "wild" else plain(pictures, SIDE, framing=framing)
+        parts = [
+            student(part.contiguous(memory_format=torch.channels_last)) for part in as_input(views).split(64)
+        ]
+        answers = {name: torch.cat([part[name] for part in parts]) for name in ("age", "gender", "embedding")}
         expected = answers["age"].softmax(1) @ years
+        cosine = nn.functional.cosine_similarity(answers["embedding"], lessons.taught.embedding[rows])
         found[f"{framing}_mae"] = (expected - target[:, 0]).abs().mean().item()
         found[f"{framing}_gender"] = (answers["gender"].argmax(1) == target[:, 1]).float().mean().item()
-        found[f"{framing}_cosine"] = float("nan")
-        if lessons.taught is not None:
-            cosine = nn.functional.cosine_similarity(answers["embedding"], lessons.taught.embedding[rows])
-            found[f"{framing}_cosine"] = cosine.mean().item()
+        found[f"{framing}_cosine"] = cosine.mean().item()
     return found
 
 
@@ -239,12 +272,14 @@ def write_row(path: Path, row: dict[str, float]) -> None:
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
 
 
-def _batches(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    return (rows[start : start + BATCH] for start in range(0, len(rows) - BATCH + 1, BATCH))
-
-
-def _decayed(student: nn.Module) -> list[dict[str, object]]:
-    """Let weights decay, and neither biases nor normalisations."""
-    matrices = [p for p in student.parameters() if p.ndim > 1]
-    others = [p for p in student.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+def _groups(student: Student) -> list[dict[str, object]]:
+    """Let weights decay, and neither biases nor normalisations; move what is new faster than what has been learnt."""
+    groups: list[dict[str, object]] = []
+    trained = {id(parameter) for parameter in student.net.maps.parameters()}
+    for known, highest in ((True, NETWORK_RATE), (False, HEADS_RATE)):
+        mine = [p for p in student.parameters() if (id(p) in trained) == known]
+        for decays in (True, False):
+            parameters = [p for p in mine if (p.ndim > 1) == decays]
+            decay = WEIGHT_DECAY if decays else 0.0
+            groups.append({"params": parameters, "weight_decay": decay, "lr": highest, "highest": highest})
+    return groups

@@ -1,4 +1,4 @@
-"""Soft targets: what heads on the teacher's features say of pictures that they did not learn from."""
+"""Soft targets: what heads on the teachers' features say of pictures that they did not learn from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from agegender.model_selection import AgeGenderKFold
 from compact.network import N_AGES
 
-FOLDS, EPOCHS, BATCH = 5, 15, 256
+FOLDS, HEADS, EPOCHS, BATCH = 5, 3, 15, 256
 
 
 def age_distributions(ages: Tensor, spread: float = 2.0) -> Tensor:
@@ -20,7 +20,7 @@ def age_distributions(ages: Tensor, spread: float = 2.0) -> Tensor:
 
 
 def soft_targets(
-    penultimate: NDArray[np.float32],
+    features: NDArray[np.float32],
     target: NDArray[np.float64],
     groups: NDArray[np.intp],
     rows: NDArray[np.intp],
@@ -28,16 +28,19 @@ def soft_targets(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return ages (n_pictures, 101) and genders (n_pictures, 2) as probabilities; zeros outside of `rows`.
 
-    Five heads, each trained on four fifths of `rows`, speak of the last fifth: what is learnt by heart is not passed
-    on. Each looks at a picture and at its mirror image.
+    `features` are those of both teachers side by side, (2, n_pictures, d): of a picture and of its mirror image.
+    Heads trained on four fifths of `rows` speak of the last fifth: what is learnt by heart is not passed on. The
+    answers of three heads to both are averaged.
     """
-    views = torch.from_numpy(penultimate)
+    views = torch.from_numpy(features)
     ages, genders = np.zeros((len(target), N_AGES), np.float32), np.zeros((len(target), 2), np.float32)
     torch.manual_seed(seed)
     for fit, hold in AgeGenderKFold(FOLDS, random_state=seed).split(None, target[rows], groups[rows]):
-        head = _train_head(views[:, rows[fit]], torch.from_numpy(target[rows[fit]]))
-        with torch.no_grad():
-            found = [head(view) for view in views[:, rows[hold]]]
+        found = []
+        for _ in range(HEADS):
+            head = _train_head(views[:, rows[fit]], torch.from_numpy(target[rows[fit]]))
+            with torch.no_grad():
+                found += [head(view) for view in views[:, rows[hold]]]
         ages[rows[hold]] = torch.stack([age.softmax(1) for age, _ in found]).mean(0).numpy()
         genders[rows[hold]] = torch.stack([gender.softmax(1) for _, gender in found]).mean(0).numpy()
     return ages, genders

@@ -1,0 +1,401 @@
+"""From pictures to ages and genders, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agegender._extraction.extraction import Embedded, Extraction, Running, is_own
+from agegender._extraction.report import ExtractionReport
+from agegender._extraction.resolved import FacesParameter, Resolved
+from agegender._fitting.fitted_head import FittedHead
+from agegender._machine.installation import check_opencv
+from agegender._utils.callers import refuse_recoded_labels
+from agegender._utils.pictures import check_pictures
+from agegender._utils.validation import check_bytes, did_you_mean
+from agegender.calibration import Calibration, check_coverage, prediction_columns
+from agegender.faces import Detector, Face, face_columns
+
+__all__ = ["Predictor", "Training"]
+
+Faces: TypeAlias = FacesParameter | Literal["own"]
+Columns: TypeAlias = dict[str, NDArray[Any]]
+_BOX = ("x", "y", "width", "height", "score")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of the training of a model, for its description; nothing of it changes a prediction.
+
+    Parameters
+    ----------
+    head : str
+        The name of the head.
+    n_epochs : int or None
+    n_pictures : int or None
+        None if it is not recorded.
+    """
+
+    head: str
+    n_epochs: int | None
+    n_pictures: int | None
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Self:
+        """Read it from a fitted pipeline, or from what a safe file holds of one."""
+        head = pipeline.classifier_.head
+        return cls(
+            head if isinstance(head, str) else type(head).__name__,
+            getattr(pipeline.classifier_, "n_epochs_", None),
+            len(getattr(pipeline, "trained_on_", ())) or None,
+        )
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """What a table of predictions is asked for."""
+
+    coverage: float
+    max_age_range: float | None
+    min_gender_proba: float | None
+
+
+class Predictor:
+    """A fitted model that only predicts.
+
+    Made by :func:`load`, :func:`load_pretrained` or :meth:`agegender.AgeGenderPipeline.to_predictor`. Training the
+    pipeline again does not change it.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        From pictures to rows.
+    head : FittedHead
+        From rows to distributions.
+    memory_limit : int, str or None, default="2GB"
+        Bytes that the rows of a block of pictures may take, as in :class:`agegender.AgeGenderPipeline`.
+    training : Training, default=None
+        What is known of the training.
+
+    Attributes
+    ----------
+    classes_ : list of ndarray
+        The ages 0 … ``max_age`` and the two gender labels.
+    calibration_ : agegender.calibration.Calibration
+        The calibration of intervals and probabilities.
+    report_ : ExtractionReport or None
+        The report of the last call; its failures are pictures that could not be read.
+
+    See Also
+    --------
+    agegender.inference.load : Load a predictor from a safe file.
+    agegender.AgeGenderPipeline : A model that can also be trained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from agegender.inference import load_pretrained
+    >>> predictor = load_pretrained(cache=None)
+    >>> predictor.predict([np.zeros((80, 80, 3), np.uint8)]).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        extraction: Extraction,
+        head: FittedHead,
+        *,
+        memory_limit: int | str | None = "2GB",
+        training: Training | None = None,
+    ) -> None:
+        check_opencv()
+        self._extraction = extraction
+        self._head = head
+        self._memory_limit = memory_limit
+        self.training = training
+
+    def predict(self, X: Any, *, faces: Faces = "own") -> NDArray[Any]:
+        """Return age and gender of each picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+            See :meth:`agegender.EmbeddingExtractor.transform`.
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path, Detector or None, default="own"
+            As in :meth:`agegender.AgeGenderPipeline.predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            The age in years (the mean of its distribution) and the more probable gender.
+
+        Raises
+        ------
+        PictureError
+            If a picture cannot be read, unless ``on_error`` is ``"nan"``.
+        """
+        return np.concatenate([self._head.read_off(block.rows) for block in self._blocks(X, faces)])
+
+    def predict_and_identify(self, X: Any) -> tuple[NDArray[Any], list[bytes | None]]:
+        """Return the result of `predict`, and the digest of each picture's content; None if it could not be read.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+
+        Returns
+        -------
+        tuple of ndarray of shape (n_samples, 2) and list of bytes or None
+        """
+        predicted, digests = [], []
+        for block in self._blocks(X, "own"):
+            predicted.append(self._head.read_off(block.rows))
+            digests += block.digests
+        return np.concatenate(predicted), digests
+
+    def predict_proba(self, X: Any, *, faces: Faces = "own") -> list[NDArray[np.float32]]:
+        """Return the distributions over ages and genders.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : default="own"
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
+        """
+        refuse_recoded_labels()
+        found = [self._head.distributions(block.rows) for block in self._blocks(X, faces)]
+        ages, genders = zip(*found, strict=True)
+        return [np.concatenate(ages), np.concatenate(genders)]
+
+    def predict_columns(
+        self,
+        X: Any,
+        *,
+        faces: Faces = "own",
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+        distribution: bool = False,
+    ) -> Columns:
+        """Return age, age_low, age_high (years), gender and gender_proba of each picture, as arrays.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : default="own"
+            As in :meth:`predict`.
+        coverage, max_age_range, min_gender_proba
+            As in :meth:`agegender.AgeGenderPipeline.predict_frame`.
+        distribution : bool, default=False
+            Whether to add age_proba, of shape (n_samples, max_age + 1).
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples,)
+            The columns of :meth:`agegender.AgeGenderPipeline.predict_frame`; ``pandas.DataFrame(columns)`` is that
+            table.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from agegender.inference import load_pretrained
+        >>> columns = load_pretrained(cache=None).predict_columns([np.zeros((80, 80, 3), np.uint8)])
+        >>> list(columns)
+        ['age', 'age_low', 'age_high', 'gender', 'gender_proba']
+        """
+        check_coverage(coverage)
+        limits = _Thresholds(coverage, max_age_range, min_gender_proba)
+        found: list[Columns] = []
+        for block in self._blocks(X, faces, with_faces=True):
+            shown = {} if block.faces is None else face_columns(block.faces)
+            found.append(self._columns(block.rows, limits, distribution) | shown)
+        return _joined(found)
+
+    def predict_faces(
+        self,
+        X: Any,
+        *,
+        faces: Faces = "own",
+        coverage: float = 0.9,
+        max_age_range: float | None = None,
+        min_gender_proba: float | None = None,
+        distribution: bool = False,
+    ) -> Columns:
+        """Return the same of every face in the pictures, with its picture and its box.
+
+        Parameters
+        ----------
+        X : sequence of pictures
+        faces : {"own", "auto", "yunet", "mtcnn", "scrfd"}, path or Detector, default="own"
+            The detector; "own" is the one of the training, or "auto" if there was none.
+        coverage, max_age_range, min_gender_proba, distribution
+            As in :meth:`predict_columns`.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_faces,)
+            picture (the row in X), x, y, width, height (pixels), score, and the columns of :meth:`predict_columns`,
+            in the order of the pictures, the largest face first. A picture without a face has no row.
+
+        Raises
+        ------
+        PictureError
+            If a picture cannot be read, unless ``on_error`` is ``"nan"``.
+        """
+        check_coverage(coverage)
+        limits = _Thresholds(coverage, max_age_range, min_gender_proba)
+        pictures: list[int] = []
+        boxes: list[tuple[float, ...]] = []
+        faces_found: list[Face] = []
+        found: list[Columns] = []
+        for places, rows in self._extraction.faces_blocks(X, self._limit(), faces=faces):
+            pictures += [picture for picture, _ in places]
+            boxes += [tuple(getattr(face, side) for side in _BOX) for _, face in places]
+            faces_found += [face for _, face in places]
+            found.append(self._columns(rows, limits, distribution))
+        sides = np.array(boxes, np.float64).reshape(-1, len(_BOX)).T
+        where = {"picture": np.array(pictures, np.int64), **dict(zip(_BOX, sides, strict=True))}
+        predicted = _joined(found) if found else self._no_columns(limits, distribution)
+        return where | predicted | face_columns(faces_found)
+
+    def with_options(self, **options: Any) -> Predictor:
+        """Return a predictor that runs otherwise and gives the same numbers.
+
+        Parameters
+        ----------
+        **options
+            device, batch_size, cache, trust_mtime, on_cache_error, n_jobs, on_error, verbose: as in
+            :class:`agegender.EmbeddingExtractor`.
+
+        Returns
+        -------
+        Predictor
+
+        Raises
+        ------
+        ValueError
+            If there is no such option, or its value is not one of those that it may have.
+
+        Examples
+        --------
+        >>> from agegender.inference import load_pretrained
+        >>> load_pretrained().with_options(cache=None, on_error="nan").options["on_error"]
+        'nan'
+        """
+        known = [field.name for field in fields(Running)]
+        for name in options:
+            if name not in known:
+                raise ValueError(
+                    f"A predictor has no option {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}"
+                )
+        running = replace(self._extraction.running, **options)
+        running.check(type(self).__name__)
+        extraction = Extraction(self._extraction.resolved, running, self._extraction.faces)
+        return Predictor(extraction, self._head, memory_limit=self._memory_limit, training=self.training)
+
+    def extraction(self, layer: str | None = None) -> Extraction:
+        """Return what computes the rows that the head reads, or those of another layer, plain and without views.
+
+        Parameters
+        ----------
+        layer : str, default=None
+            As in :class:`agegender.EmbeddingExtractor`.
+
+        Returns
+        -------
+        agegender._extraction.extraction.Extraction
+        """
+        own = self._extraction
+        resolved = own.resolved if layer is None else own.resolved.reading(layer)
+        return Extraction(resolved, own.running, own.faces)
+
+    def detector(self) -> Detector:
+        """Return the detector of the training, or the default for "auto" if there was none.
+
+        Returns
+        -------
+        agegender.faces.Detector
+        """
+        return self._extraction.resolved.detector_for("auto", self._extraction.faces)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How calls run; see :meth:`with_options`."""
+        return {field.name: getattr(self._extraction.running, field.name) for field in fields(Running)}
+
+    @property
+    def classes_(self) -> list[NDArray[Any]]:
+        """The ages and the gender labels, in the order of the columns of ``predict_proba``."""
+        return self._head.classes
+
+    @property
+    def calibration_(self) -> Calibration:
+        """The calibration of intervals and probabilities."""
+        return self._head.calibration
+
+    @property
+    def resolved_(self) -> Resolved:
+        """What ``fit`` decided: networks, layers, detector, views, crop."""
+        return self._extraction.resolved
+
+    @property
+    def report_(self) -> ExtractionReport | None:
+        """The report of the last call, or None before the first."""
+        return self._extraction.report
+
+    def __repr__(self) -> str:
+        networks = " + ".join(backbone.name for backbone in self.resolved_.backbones)
+        return f"<Predictor on {networks}, genders {', '.join(map(str, self.classes_[1]))}>"
+
+    def _blocks(self, X: Any, faces: Faces, *, with_faces: bool = False) -> Iterator[Embedded]:
+        """Yield rows in blocks of at most memory_limit."""
+        pictures = check_pictures(X)
+        if is_own(faces):
+            self._extraction.check_pictures_are_crops(pictures)
+        return self._extraction.embed_blocks(pictures, self._limit(), faces=faces, with_faces=with_faces)
+
+    def _limit(self) -> float:
+        return check_bytes("memory_limit", self._memory_limit, type(self).__name__)
+
+    def _columns(self, rows: NDArray[Any], limits: _Thresholds, distribution: bool) -> Columns:
+        ages, genders = self._head.distributions(rows)
+        return self._read_columns(ages, genders, limits, distribution)
+
+    def _no_columns(self, limits: _Thresholds, distribution: bool) -> Columns:
+        """Return the columns of no faces, with their types."""
+        even = [np.full((1, len(labels)), 1 / len(labels), np.float32) for labels in self.classes_]
+        columns = self._read_columns(even[0], even[1], limits, distribution)
+        return {name: column[:0] for name, column in columns.items()}
+
+    def _read_columns(
+        self,
+        ages: NDArray[np.float32],
+        genders: NDArray[np.float32],
+        limits: _Thresholds,
+        distribution: bool,
+    ) -> Columns:
+        columns = prediction_columns(
+            ages,
+            genders,
+            self.classes_[1],
+            calibration=self.calibration_,
+            coverage=limits.coverage,
+            max_age_range=limits.max_age_range,
+            min_gender_proba=limits.min_gender_proba,
+        )
+        return columns | ({"age_proba": ages} if distribution else {})
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    """Return the columns of several blocks as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
