@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender import images
+from agegender._detectors.quality import RELIABLE, aspects, roll_of, yaw_of
+from agegender._detectors.search import Search, search
 from agegender._pixels.alignment import FRAMINGS, TEMPLATES, Template, cut_out, reframe, template_key
+from agegender._pixels.sharpness import sharpness_of
 from agegender._utils.validation import did_you_mean
 from agegender.exceptions import ModelFileError, NoFaceError, WeightsWarning
 
@@ -28,6 +33,7 @@ __all__ = [
     "align",
     "detect",
     "detector_key",
+    "face_columns",
     "largest_face",
     "load_detector",
     "reframe",
@@ -37,7 +43,7 @@ __all__ = [
 DETECTORS = ("auto", "yunet", "mtcnn", "scrfd")
 """The names of detectors; the path of a YuNet or SCRFD file can be passed too."""
 
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 """Part of every `detector_key`: increased whenever the same picture would give another face."""
 
 
@@ -59,11 +65,26 @@ class Face:
         mouth. They may be outside of the picture if it cuts off the face. Read-only.
     score : float
         Confidence of the detector, 0…1; not comparable between detectors.
+    rotation : int
+        By how many degrees, clockwise, the picture was turned to find the face: 0, 90, 180 or 270. The box and the
+        landmarks are in the picture as given.
+    sharpness : float
+        Variance of the Laplacian between brows and chin of the face, aligned to 112 × 112 pixels; NaN if it was not
+        measured.
+    visible : float
+        The share of the detector's box that is in the picture, 0…1.
 
     See Also
     --------
     agegender.faces.detect : Find all faces in a picture.
     agegender.faces.align : Align a face to a template.
+
+    Examples
+    --------
+    >>> eyes_nose_mouth = [[40, 50], [72, 50], [62, 68], [45, 88], [68, 88]]
+    >>> face = Face(30, 20, 60, 80, eyes_nose_mouth, 0.95, sharpness=600.0)
+    >>> round(face.yaw), face.roll, round(face.quality, 2), face.reliable
+    (23, 0.0, 0.75, True)
     """
 
     x: float
@@ -72,6 +93,9 @@ class Face:
     height: float
     landmarks: NDArray[np.float64]
     score: float
+    rotation: int = 0
+    sharpness: float = math.nan
+    visible: float = 1.0
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float64)
@@ -80,18 +104,52 @@ class Face:
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
 
+    @property
+    def yaw(self) -> float:
+        """How far the head is turned to the side, in degrees, estimated from eyes and nose; −90 … 90."""
+        return yaw_of(self.landmarks)
+
+    @property
+    def roll(self) -> float:
+        """How far the head leans, in degrees, clockwise in the picture as given; −180 … 180."""
+        return roll_of(self.landmarks)
+
+    @property
+    def quality(self) -> float:
+        """How much the face shows, 0…1: the worst of its size, sharpness, pose and how much of it is visible."""
+        return min(self._aspects.values())
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the quality is at least 0.5; an answer about another face should not be trusted."""
+        return self.quality >= RELIABLE
+
+    @property
+    def doubts(self) -> str:
+        """Why the face is not reliable: "small", "blurred", "turned away", "cut off", by commas; or empty."""
+        return ", ".join(name for name, value in self._aspects.items() if value < RELIABLE)
+
+    @property
+    def _aspects(self) -> dict[str, float]:
+        size = math.sqrt(max(self.width * self.height, 0.0))
+        return aspects(size, self.sharpness, self.yaw, self.visible)
+
     @classmethod
     def from_row(cls, row: Sequence[float] | NDArray[Any]) -> Face:
-        """Make a face from the 15 numbers of `to_row`."""
-        x, y, width, height, *points, score = (float(value) for value in row)
-        return cls(x, y, width, height, np.reshape(points, (5, 2)), score)
+        """Make a face from the numbers of `to_row`; the last three may be missing."""
+        x, y, width, height, *others = (float(value) for value in row)
+        points, (score, *rest) = np.reshape(others[:10], (5, 2)), others[10:]
+        rotation, sharpness, visible = rest or (0, math.nan, 1.0)
+        return cls(x, y, width, height, points, score, int(rotation), sharpness, visible)
 
     def to_row(self) -> NDArray[np.float64]:
-        """Return the face as 15 numbers: the box, the landmarks point by point, the score."""
-        return np.array([self.x, self.y, self.width, self.height, *self.landmarks.ravel(), self.score])
+        """Return the face as 18 numbers: box, landmarks point by point, score, rotation, sharpness, visible share."""
+        box = (self.x, self.y, self.width, self.height)
+        measured = (self.score, self.rotation, self.sharpness, self.visible)
+        return np.array([*box, *self.landmarks.ravel(), *measured])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Face) and np.array_equal(self.to_row(), other.to_row())
+        return isinstance(other, Face) and np.array_equal(self.to_row(), other.to_row(), equal_nan=True)
 
     def __hash__(self) -> int:
         return hash(self.to_row().tobytes())
@@ -109,7 +167,13 @@ class Detector(Protocol):
     min_score : float
         The default minimum score of a face.
     max_side : int
-        The default longest side of the copy that is searched, in pixels.
+        The default longest side of the first copy that is searched, in pixels.
+    min_face_size : float or None
+        The size of the smallest face to find, in pixels of the picture; None if `max_side` decides.
+    sure_score : float
+        A face with a lower score may be upside down or lie on its side, and is looked at in all four turns.
+    search_again : bool
+        Whether a finer copy and quarter turns are searched if no face or only small ones are found.
 
     See Also
     --------
@@ -120,9 +184,12 @@ class Detector(Protocol):
     sha256: str
     min_score: float
     max_side: int
+    min_face_size: float | None
+    sure_score: float
+    search_again: bool
 
     def __call__(self, pixels: NDArray[np.uint8], min_score: float) -> NDArray[np.float64]:
-        """Return the faces of an RGB picture as rows of 15 numbers, as in `Face.to_row`."""
+        """Return the faces of an RGB picture as rows: box, landmarks point by point, and score."""
         ...
 
 
@@ -136,21 +203,27 @@ class RecordedDetector:
         One of `DETECTORS`.
     sha256 : str or None
         The identity of its weights; None in models of agegender 0.1.
+    min_face_size : float, default=None
+        The smallest face that it was told to find.
     """
 
     name: str
     sha256: str | None
+    min_face_size: float | None = None
 
     @classmethod
     def of(cls, detector: Detector) -> RecordedDetector:
         """Record a detector."""
-        return cls(detector.name, detector.sha256)
+        return cls(detector.name, detector.sha256, getattr(detector, "min_face_size", None))
 
     def _check_safe(self) -> None:
         if self.name not in DETECTORS:
             raise ModelFileError(f"it finds faces with {str(self.name)[:80]!r}")
         if self.sha256 is not None and not isinstance(self.sha256, str):
             raise ModelFileError("its detector has no proper sha256")
+        size = self.min_face_size
+        if size is not None and (not isinstance(size, float | int) or not 10 <= size < math.inf):
+            raise ModelFileError("its detector has no proper size of the smallest face")
 
 
 def open_detector(detector: Detector | RecordedDetector) -> Detector:
@@ -163,7 +236,7 @@ def open_detector(detector: Detector | RecordedDetector) -> Detector:
     """
     if not isinstance(detector, RecordedDetector):
         return detector
-    found = load_detector(detector.name)
+    found = load_detector(detector.name, min_face_size=detector.min_face_size)
     if detector.sha256 not in (None, found.sha256):
         warnings.warn(
             f"This model was made with a {detector.name} detector of sha256 {str(detector.sha256)[:12]}…; the one "
@@ -181,6 +254,7 @@ def detect(
     detector: str | os.PathLike[str] | Detector = "auto",
     min_score: float | None = None,
     max_side: int | None = None,
+    min_face_size: float | None = None,
 ) -> list[Face]:
     """Find the faces in a picture.
 
@@ -193,9 +267,12 @@ def detect(
     min_score : float, default=None
         The minimum score, 0…1. If None, the detector's default: 0.7 for YuNet, 0.9 for MTCNN and 0.5 for SCRFD.
     max_side : int, default=None
-        Larger pictures are searched in a copy whose longer side has this many pixels; if None, 640. A larger
-        value finds smaller faces and takes longer. Faces are found from about 2 % of that side (YuNet) or 20
-        pixels (MTCNN).
+        Larger pictures are searched in a copy whose longer side has this many pixels. Faces are found from about 24
+        pixels of that copy. If None, 640, and where that copy shows no face or one of less than 40 pixels, a
+        copy of twice the size is searched too, up to 2560 pixels as long as it shows such small faces.
+    min_face_size : float, default=None
+        The size of the smallest face to find, in pixels of the picture, from 10 on; it decides the size of the copy.
+        Large pictures are searched in tiles. A large number saves time, a small one costs it.
 
     Returns
     -------
@@ -217,6 +294,13 @@ def detect(
     agegender.faces.load_detector : Load a face detector.
     agegender.faces.align : Align a face to a template.
 
+    Notes
+    -----
+    If no face is found, the picture is searched turned by 90, 180 and 270 degrees. The first turn that shows a face
+    is taken, and `Face.rotation` says which it was; boxes and landmarks are in the picture as given. A face with a
+    score below the detector's `sure_score` is looked at in all four turns as well, because YuNet takes faces that
+    are upside down for upright ones.
+
     Examples
     --------
     >>> from agegender.faces import detect
@@ -225,16 +309,30 @@ def detect(
     [(246, 80, 0.94), (543, 310, 0.91)]
     """
     finder = load_detector(detector)
-    least = finder.min_score if min_score is None else min_score
-    side = finder.max_side if max_side is None else max_side
+    wanted = _wanted(finder, min_score, max_side, min_face_size)
+    pixels = images.load(picture)
+    faces = [_face(row, pixels) for row in search(pixels, finder, wanted)]
+    return sorted((face for face in faces if face is not None), key=lambda face: -face.width * face.height)
+
+
+def _wanted(
+    detector: Detector, min_score: float | None, max_side: int | None, min_face_size: float | None
+) -> Search:
+    """Return what is searched, if these parameters are given and the others are the detector's own."""
+    least = detector.min_score if min_score is None else float(min_score)
+    side = detector.max_side if max_side is None else int(max_side)
+    size = getattr(detector, "min_face_size", None) if min_face_size is None else float(min_face_size)
     if not 0 <= least <= 1:
         raise ValueError(f"detect: min_score={min_score!r} is not from 0 to 1.")
     if side < 32:
         raise ValueError(f"detect: max_side={max_side!r} is below 32 pixels, too few to find a face.")
-    pixels = images.load(picture)
-    copy, scale = _bounded(pixels, side)
-    faces = [_face(row, scale, pixels.shape) for row in finder(copy, least)]
-    return sorted((face for face in faces if face is not None), key=lambda face: -face.width * face.height)
+    if size is not None and not 10 <= size < math.inf:
+        raise ValueError(
+            f"detect: min_face_size={size:g} should be at least 10 pixels; no smaller face is found."
+        )
+    again = getattr(detector, "search_again", True)
+    sure = getattr(detector, "sure_score", 0.0)
+    return Search(least, side, size, finer=again and max_side is None, turned=again, sure_score=sure)
 
 
 def largest_face(
@@ -243,12 +341,13 @@ def largest_face(
     detector: str | os.PathLike[str] | Detector = "auto",
     min_score: float | None = None,
     max_side: int | None = None,
+    min_face_size: float | None = None,
 ) -> Face:
     """Find the largest face in a picture.
 
     Parameters
     ----------
-    picture, detector, min_score, max_side
+    picture, detector, min_score, max_side, min_face_size
         As in `detect`.
 
     Returns
@@ -267,7 +366,9 @@ def largest_face(
     agegender.faces.detect : Find all faces in a picture.
     """
     finder = load_detector(detector)
-    faces = detect(picture, detector=finder, min_score=min_score, max_side=max_side)
+    faces = detect(
+        picture, detector=finder, min_score=min_score, max_side=max_side, min_face_size=min_face_size
+    )
     if not faces:
         raise no_face(picture, finder)
     return faces[0]
@@ -281,35 +382,70 @@ def no_face(picture: object, detector: Detector) -> NoFaceError:
     )
 
 
-def _bounded(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return a copy no longer than `side`, and its horizontal and vertical scale."""
-    height, width = pixels.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return pixels, (1.0, 1.0)
-    import cv2
-
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    copy = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    return copy, (size[0] / width, size[1] / height)
-
-
-def _face(row: NDArray[np.float64], scale: tuple[float, float], shape: tuple[int, ...]) -> Face | None:
-    """Scale a detector's row back to the picture, the box clipped at its edges; None if nothing is left."""
+def _face(row: NDArray[np.float64], pixels: NDArray[np.uint8]) -> Face | None:
+    """Make a face from a row of `search`, the box clipped at the picture's edges; None if nothing is left."""
     if not np.isfinite(row).all():
         return None
-    factors = np.array(scale)
-    corner, size = row[:2] / factors, row[2:4] / factors
-    edge = np.array([shape[1], shape[0]], dtype=np.float64)
-    low, high = np.clip(corner, 0, edge), np.clip(corner + size, 0, edge)
+    edge = np.array([pixels.shape[1], pixels.shape[0]], dtype=np.float64)
+    low, high = np.clip(row[:2], 0, edge), np.clip(row[:2] + row[2:4], 0, edge)
     if (high - low).min() < 1:
         return None
-    landmarks = row[4:14].reshape(5, 2) / factors
     (x, y), (width, height) = low.tolist(), (high - low).tolist()
-    return Face(x, y, width, height, landmarks, float(row[14]))
+    landmarks = row[4:14].reshape(5, 2)
+    visible = min(1.0, width * height / max(float(row[2] * row[3]), 1.0))
+    return Face(
+        x, y, width, height, landmarks, float(row[14]), int(row[15]), _sharpness(pixels, landmarks), visible
+    )
 
 
-def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detector:
+def _sharpness(pixels: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> float:
+    """Return the sharpness between brows and chin at the scale of face recognition; NaN if it cannot be aligned."""
+    try:
+        return sharpness_of(cut_out(pixels, landmarks, (112, 112), "arcface")[36:104, 24:88])
+    except ValueError:
+        return math.nan
+
+
+FACE_COLUMNS = {"rotation": "int64"} | dict.fromkeys(("sharpness", "yaw", "roll", "quality"), "float64")
+FACE_COLUMNS |= {"reliable": "bool", "doubts": "str"}
+"""The columns that tell how a face was found and how much it shows, with their dtypes."""
+
+
+def face_columns(faces: Sequence[Face | None]) -> dict[str, NDArray[Any]]:
+    """Return the columns of tables of predictions that tell how faces were found and how much they show.
+
+    Parameters
+    ----------
+    faces : sequence of Face or None
+        None where there is no face; its doubts are "no face".
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_faces,)
+        rotation, sharpness, yaw, roll, quality, reliable and doubts, as the attributes of `Face`.
+
+    See Also
+    --------
+    agegender.AgeGenderPipeline.predict_faces : The table with these columns.
+
+    Examples
+    --------
+    >>> face_columns([])["rotation"].dtype
+    dtype('int64')
+    """
+    lacking = {"rotation": 0, "reliable": False, "doubts": "no face"}
+    return {
+        name: np.array(
+            [lacking.get(name, math.nan) if face is None else getattr(face, name) for face in faces],
+            dtype=kind,
+        )
+        for name, kind in FACE_COLUMNS.items()
+    }
+
+
+def load_detector(
+    detector: str | os.PathLike[str] | Detector = "auto", *, min_face_size: float | None = None
+) -> Detector:
     """Load a face detector by its name or file.
 
     Parameters
@@ -322,11 +458,13 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
         UniFace's folder or by its path; its weights are for non-commercial research only, and it is never
         downloaded. "auto" is YuNet if its file exists, because it is faster and finds more faces, and MTCNN
         otherwise; nothing is downloaded.
+    min_face_size : float, default=None
+        The size of the smallest face to find, as in `detect`: ``faces=load_detector("auto", min_face_size=24)``.
 
     Returns
     -------
     Detector
-        If a detector is passed, it is returned unchanged.
+        If only a detector is passed, it is returned unchanged.
 
     Raises
     ------
@@ -341,13 +479,17 @@ def load_detector(detector: str | os.PathLike[str] | Detector = "auto") -> Detec
     --------
     agegender.faces.detect : Find all faces in a picture.
     """
+    if min_face_size is not None:
+        chosen = copy.copy(load_detector(detector))
+        chosen.min_face_size = _wanted(chosen, None, None, min_face_size).min_face_size
+        return chosen
     if not isinstance(detector, (str, os.PathLike)):
         return _check_detector(detector)
-    from agegender._detectors import mtcnn, scrfd, yunet
+    from agegender._detectors import mtcnn, mtcnn_graphs, scrfd, yunet
 
     name = os.fspath(detector)
     if name == "mtcnn" or (name == "auto" and yunet.find_yunet() is None):
-        mtcnn.check_weights()
+        mtcnn_graphs.check_weights()
         return mtcnn.Mtcnn()
     if name in ("auto", "yunet"):
         return _detector_from(yunet.locate_yunet())
@@ -393,6 +535,7 @@ def detector_key(
     *,
     min_score: float | None = None,
     max_side: int | None = None,
+    min_face_size: float | None = None,
 ) -> str:
     """Return everything that decides which faces are found, as a short text for cache keys.
 
@@ -400,7 +543,7 @@ def detector_key(
     ----------
     detector : Detector
         From `load_detector`.
-    min_score, max_side
+    min_score, max_side, min_face_size
         As in `detect`.
 
     Returns
@@ -415,11 +558,14 @@ def detector_key(
     Examples
     --------
     >>> detector_key(load_detector("mtcnn"))
-    'mtcnn-94f6ea2f4cf98527-0.9-640-1'
+    'mtcnn-94f6ea2f4cf98527-0.9-640-2'
     """
-    least = detector.min_score if min_score is None else float(min_score)
-    side = detector.max_side if max_side is None else int(max_side)
-    return f"{detector.name}-{detector.sha256[:16]}-{least:g}-{side}-{DETECTION_VERSION}"
+    wanted = _wanted(detector, min_score, max_side, min_face_size)
+    how = [f"{wanted.min_score:g}", f"{wanted.side}"]
+    how += [] if wanted.min_face_size is None else [f"from{wanted.min_face_size:g}"]
+    how += [] if wanted.finer or wanted.min_face_size is not None else ["one"]
+    how += [] if wanted.turned else ["upright"]
+    return f"{detector.name}-{detector.sha256[:16]}-{'-'.join(how)}-{DETECTION_VERSION}"
 
 
 def align(

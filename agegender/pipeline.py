@@ -340,7 +340,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
-            If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`.
+            If X is a Series or frame, its index is used. See :meth:`AgeGenderClassifier.predict_frame`. If faces
+            are detected, the columns rotation, sharpness, yaw, roll, quality, reliable and doubts tell how the face
+            was found and how much it shows: see :class:`agegender.faces.Face`.
         """
         with self._predicting() as predictor:
             frame = _frame(
@@ -380,9 +382,9 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         -------
         DataFrame
             picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and
-            the columns of :meth:`predict_frame`; in the order of the pictures, the largest face first. A
-            picture without a face has no row. If X is a Series or frame, each row has its picture's index
-            label.
+            the columns of :meth:`predict_frame` with those of the face; in the order of the pictures, the largest
+            face first. A picture without a face has no row. If X is a Series or frame, each row has its picture's
+            index label.
 
         Raises
         ------

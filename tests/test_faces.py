@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agegender import images
-from agegender._detectors import mtcnn
+from agegender._detectors import mtcnn, mtcnn_graphs
+from agegender._machine.sessions import open_session
 from agegender._networks import location
 from agegender._pixels.alignment import TEMPLATES
 from agegender.datasets import make_faces
@@ -141,12 +142,33 @@ def test_mtcnn_needs_neither_tensorflow_nor_its_own_package(drawn: list[Path]) -
 def test_missing_or_changed_mtcnn_weights_are_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mtcnn, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(mtcnn_graphs, "_folder", lambda: tmp_path)
     with pytest.raises(WeightsNotFoundError, match=r"pip install mtcnn==1\.0\.0"):
         load_detector("mtcnn")
     (tmp_path / "pnet.lz4").write_bytes(b"something else")
     with pytest.raises(WeightsError, match=r"is not the file of mtcnn 1\.0\.0"):
-        mtcnn._read_weights("pnet")
+        mtcnn_graphs.read_weights("pnet")
+
+
+@pytest.mark.parametrize(("name", "side"), [("pnet", 50), ("rnet", 24), ("onet", 48)])
+def test_the_fast_form_of_mtcnns_networks_gives_the_numbers_of_the_plain_one(
+    name: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = mtcnn_graphs.read_weights(name)
+    fast = mtcnn_graphs.build(name, weights)
+
+    def plain(graph: Any, tensor: str) -> str:
+        slope = next(graph.weights).ravel()
+        return graph.add("PRelu", tensor, slope.reshape(-1, 1, 1))
+
+    monkeypatch.setattr(mtcnn_graphs._Graph, "rectify", plain)
+    monkeypatch.setattr(mtcnn_graphs, "_BLOCK", 1)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    heads = [
+        open_session(model, n_threads=1).run(None, {"pictures": pictures})[0]
+        for model in (fast, mtcnn_graphs.build(name, weights))
+    ]
+    np.testing.assert_allclose(*heads, atol=2e-5)
 
 
 corners = st.tuples(st.floats(0, 80), st.floats(0, 80), st.floats(1, 60), st.floats(1, 60), st.floats(0, 1))
@@ -420,7 +442,7 @@ def test_real_crops_are_reframed_as_detection_would_align_them(shared: Material,
 
 def test_a_face_survives_as_a_row_of_numbers_and_cannot_be_changed() -> None:
     face = Face(1.5, 2, 30, 40, ARCFACE, 0.75)
-    assert face.to_row().shape == (15,)
+    assert face.to_row().shape == (18,)
     assert Face.from_row(face.to_row()) == face
     assert hash(Face.from_row(face.to_row().tolist())) == hash(face)
     assert Face(1.5, 2, 30, 40, ARCFACE + 1, 0.75) != face
@@ -439,4 +461,5 @@ def test_the_key_tells_apart_all_that_changes_a_crop(yunet: Path) -> None:
         detector_key(mtcnn, max_side=1000),
     ]
     assert len(set(keys)) == len(keys)
-    assert detector_key(mtcnn, min_score=mtcnn.min_score, max_side=mtcnn.max_side) == keys[0]
+    assert detector_key(mtcnn, min_score=mtcnn.min_score) == keys[0]
+    assert detector_key(mtcnn, max_side=mtcnn.max_side) != keys[0]  # a single copy, and no finer one

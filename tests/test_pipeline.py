@@ -96,7 +96,8 @@ def test_a_frame_holds_the_distribution_of_each_picture_if_it_is_asked_for(backb
     pd.testing.assert_frame_equal(frame.drop(columns="age_proba"), model.predict_frame(faces.data[:5]))
     with pytest.warns(FramingWarning):
         nobody = model.predict_faces(faces.data[:2], faces="mtcnn", distribution=True)
-    assert (len(nobody), nobody.columns[-1]) == (0, "age_proba")
+    assert len(nobody) == 0
+    assert "age_proba" in nobody.columns
 
 
 def test_the_same_random_state_gives_the_same_model(backbone, faces) -> None:
@@ -266,14 +267,14 @@ def temporary(tmp_path, monkeypatch) -> Path:
 
 def spy_on_fit(monkeypatch, then=lambda: None) -> list[type]:
     """Collect the type of array that each classifier is fitted on."""
-    types, fit = [], AgeGenderClassifier.fit
+    types, fit = [], AgeGenderClassifier._fit_whole
 
     def spied(self, X, *args, **kwargs):
         types.append(type(X))
         then()
         return fit(self, X, *args, **kwargs)
 
-    monkeypatch.setattr(AgeGenderClassifier, "fit", spied)
+    monkeypatch.setattr(AgeGenderClassifier, "_fit_whole", spied)
     return types
 
 

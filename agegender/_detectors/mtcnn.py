@@ -7,36 +7,33 @@ TensorFlow, whose import takes ten seconds.
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.util
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agegender._detectors.arrays import read_arrays
+from agegender._detectors.mtcnn_graphs import WEIGHTS, build, read_weights
 from agegender._machine.fork import after_fork
 from agegender._machine.sessions import open_session
 from agegender._machine.threads import resolve_threads
-from agegender.exceptions import WeightsError, WeightsNotFoundError
 
-__all__ = ["Mtcnn", "check_weights"]
+__all__ = ["Mtcnn"]
 
 Boxes = NDArray[np.float64]
 
-WEIGHTS = {
-    "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
-    "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
-    "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
-}
 # The proposal network takes windows of 12 × 12 pixels, with a step of 2.
 CELL, STRIDE = 12, 2
 SHRINK = 0.709
 SMALLEST = 20
 PASSES = {"pnet": 0.6, "rnet": 0.7}
 OVERLAP_IN_SCALE, OVERLAP = 0.5, 0.7
+# Number of boxes that are compared at once with all that follow, so that memory stays small in a crowd.
+_COMPARED = 256
+# Levels below this scale are computed from the picture's integral image, if it has at most so many values.
+_FEW, _MOST_SUMMED = 0.16, 8_000_000
 
 
 class Mtcnn:
@@ -53,6 +50,9 @@ class Mtcnn:
     name = "mtcnn"
     min_score = 0.9
     max_side = 640
+    min_face_size: float | None = None
+    sure_score = 0.99
+    search_again = True
     sha256 = WEIGHTS["onet"]
 
     def __repr__(self) -> str:
@@ -82,32 +82,79 @@ class Mtcnn:
         return _finish(pixels, boxes, min_score)
 
 
+class _Level(NamedTuple):
+    """A level of an image pyramid: its scale, its width and height, and what gives its pixels."""
+
+    scale: float
+    size: tuple[int, int]
+    scaled: Callable[[tuple[int, int]], NDArray[np.uint8]]
+
+
 def _propose(pixels: NDArray[np.uint8]) -> Boxes:
     """Run the proposal network on an image pyramid; return boxes (n, 5): left, top, right, bottom, score."""
-    found = [np.empty((0, 5))]
-    scale = CELL / SMALLEST
-    while min(pixels.shape[:2]) * scale >= CELL:
-        moves, scores = _run("pnet", [_resize(pixels, scale)])
-        found.append(_suppress(_cells(moves[0], scores[0, 1], scale), OVERLAP_IN_SCALE))
+    levels = _pyramid(pixels)
+    if len(levels) < 2 or resolve_threads() == 1:
+        found = [_proposals(level) for level in levels]
+    else:
+        # The first level takes as long as all others together.
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(_proposals, levels))
+    return _square(_suppress(np.concatenate([np.empty((0, 5)), *found]), OVERLAP))
+
+
+def _pyramid(pixels: NDArray[np.uint8]) -> list[_Level]:
+    """Return the levels of an image pyramid, the largest first."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    whole = functools.partial(cv2.resize, pixels, interpolation=cv2.INTER_AREA)
+    levels, sums, scale = list[_Level](), None, CELL / SMALLEST
+    while min(height, width) * scale >= CELL:
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        if scale < _FEW and sums is None and pixels.size <= _MOST_SUMMED:
+            sums = np.asarray(cv2.integral(pixels, sdepth=cv2.CV_64F))
+        scaled = whole if sums is None else functools.partial(_averaged, sums)
+        levels.append(_Level(scale, size, scaled))
         scale *= SHRINK
-    return _square(_suppress(np.concatenate(found), OVERLAP))
+    return levels
 
 
-def _cells(moves: NDArray[np.float32], scores: NDArray[np.float32], scale: float) -> Boxes:
+def _averaged(sums: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a picture down as INTER_AREA does, from its integral image, in a time that depends on the result."""
+    height, width = sums.shape[0] - 1, sums.shape[1] - 1
+    rows = np.diff(_between(sums, np.linspace(0, height, size[1] + 1)), axis=0).transpose(1, 0, 2)
+    cells = np.diff(_between(rows, np.linspace(0, width, size[0] + 1)), axis=0).transpose(1, 0, 2)
+    return np.asarray(np.rint(cells * (size[0] * size[1] / (height * width))), np.uint8)
+
+
+def _between(values: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate linearly along the first axis."""
+    low = np.minimum(places.astype(np.intp), len(values) - 2)
+    below = values[low]
+    return np.asarray(below + (values[low + 1] - below) * (places - low)[:, np.newaxis, np.newaxis])
+
+
+def _proposals(level: _Level) -> Boxes:
+    """Run the proposal network on one level of the pyramid; return boxes in pixels of the picture."""
+    copy = np.asarray(level.scaled(level.size))
+    return _suppress(_cells(_run("pnet", copy[np.newaxis])[0], level.scale), OVERLAP_IN_SCALE)
+
+
+def _cells(heads: NDArray[np.float32], scale: float) -> Boxes:
     """Return the cells that may contain a face, after the network's correction, in pixels of the picture."""
-    row, column = np.nonzero(scores > PASSES["pnet"])
+    logits = heads[5] - heads[4]
+    row, column = np.nonzero(logits > _logit(PASSES["pnet"]))
     corner = STRIDE * np.stack([column, row], axis=1) + 1.0
     boxes = np.concatenate([corner, corner + (CELL - 1)], axis=1)
-    boxes += (CELL - 1) * moves[:, row, column].T
-    return np.column_stack([boxes / scale, scores[row, column]])
+    boxes += (CELL - 1) * heads[:4, row, column].T
+    return np.column_stack([boxes / scale, _expit(logits[row, column])])
 
 
 def _refine(pixels: NDArray[np.uint8], boxes: Boxes) -> Boxes:
     """Run the refinement network on the proposals."""
     if not len(boxes):
         return boxes
-    moves, scores = _run("rnet", _patches(pixels, boxes, 24))
-    boxes = _moved(boxes, moves, scores)
+    boxes = _moved(boxes, _run("rnet", _patches(pixels, boxes, 24)))
     return _square(_suppress(boxes[boxes[:, 4] > PASSES["rnet"]], OVERLAP))
 
 
@@ -115,10 +162,10 @@ def _finish(pixels: NDArray[np.uint8], boxes: Boxes, min_score: float) -> NDArra
     """Run the output network on the remaining boxes; it also finds the landmarks."""
     if not len(boxes):
         return np.empty((0, 15))
-    moves, marks, scores = _run("onet", _patches(pixels, boxes, 48))
-    shares = marks.reshape(-1, 2, 5).transpose(0, 2, 1)
+    heads = _run("onet", _patches(pixels, boxes, 48))
+    shares = heads[:, 4:14].reshape(-1, 2, 5).transpose(0, 2, 1)
     points = shares * _sides(boxes)[:, np.newaxis] + boxes[:, np.newaxis, :2] - 1
-    rows = np.concatenate([_moved(boxes, moves, scores), points.reshape(-1, 10)], axis=1)
+    rows = np.concatenate([_moved(boxes, heads), points.reshape(-1, 10)], axis=1)
     rows = _suppress(rows[rows[:, 4] >= min_score], OVERLAP, of_smaller=True)
     return np.concatenate([rows[:, :2], rows[:, 2:4] - rows[:, :2], rows[:, 5:], rows[:, 4:5]], axis=1)
 
@@ -127,9 +174,10 @@ def _sides(boxes: Boxes) -> NDArray[np.float64]:
     return boxes[:, 2:4] - boxes[:, :2] + 1
 
 
-def _moved(boxes: Boxes, moves: NDArray[np.float32], scores: NDArray[np.float32]) -> Boxes:
+def _moved(boxes: Boxes, heads: NDArray[np.float32]) -> Boxes:
     """Move the sides of boxes by fractions of their lengths, and give them new scores."""
-    return np.column_stack([boxes[:, :4] + moves * np.tile(_sides(boxes), 2), scores[:, 1]])
+    scores = _expit(heads[:, -1] - heads[:, -2])
+    return np.column_stack([boxes[:, :4] + heads[:, :4] * np.tile(_sides(boxes), 2), scores])
 
 
 def _square(boxes: Boxes) -> Boxes:
@@ -144,180 +192,79 @@ def _suppress(boxes: Boxes, overlap: float, *, of_smaller: bool = False) -> Boxe
 
     The overlap is a fraction of the two boxes' union, or of the smaller box.
     """
-    boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
-    areas = np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1)
-    left, kept = np.arange(len(boxes)), []
+    left = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+    kept = [left[:0]]
     while len(left):
-        best, left = left[0], left[1:]
-        kept.append(best)
-        corner = np.maximum(boxes[best, :2], boxes[left, :2])
-        shared = np.prod(np.maximum(0, np.minimum(boxes[best, 2:4], boxes[left, 2:4]) - corner), axis=1)
-        whole = np.minimum(areas[best], areas[left]) if of_smaller else areas[best] + areas[left] - shared
-        left = left[shared <= overlap * whole]
-    return boxes[kept]
+        best = left[:_COMPARED]
+        covers = _overlaps(best, left, of_smaller) > overlap
+        chosen = _unsuppressed(np.triu(covers[:, : len(best)], 1))
+        kept.append(best[chosen])
+        left = left[_COMPARED:][~covers[chosen, _COMPARED:].any(axis=0)]
+    return np.concatenate(kept)
 
 
-def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    import cv2
+def _unsuppressed(covers: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the boxes that no better one of the result covers; ``covers[i, j]`` is False unless i is better than j.
 
-    height, width = pixels.shape[:2]
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    Step k is right about the first k boxes at least; a few steps suffice, because few boxes are in a chain.
+    """
+    chosen = np.ones(len(covers), dtype=bool)
+    while True:
+        now = np.logical_not(np.any(covers[chosen], axis=0))
+        if np.array_equal(now, chosen):
+            return chosen
+        chosen = now
 
 
-def _patches(pixels: NDArray[np.uint8], boxes: Boxes, side: int) -> list[NDArray[np.uint8]]:
+def _overlaps(boxes: Boxes, others: Boxes, of_smaller: bool) -> NDArray[np.float64]:
+    """Return what two boxes share, as a fraction of their union or of the smaller one, for all pairs."""
+    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
+    shared = (np.minimum(boxes[:, np.newaxis, 2:4], others[:, 2:4]) - low).clip(0).prod(axis=2)
+    areas, other_areas = (np.prod(some[:, 2:4] - some[:, :2], axis=1) for some in (boxes, others))
+    either = np.minimum if of_smaller else np.add
+    whole = either(areas[:, np.newaxis], other_areas) - (0 if of_smaller else shared)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+
+
+def _patches(pixels: NDArray[np.uint8], boxes: Boxes, side: int) -> NDArray[np.uint8]:
     """Crop boxes from a picture, with grey outside of it, and scale them to a network's input."""
     import cv2
 
     height, width = pixels.shape[:2]
-    patches = []
-    for left, top, right, bottom in np.rint(boxes[:, :4]).astype(int):
+    patches = np.empty((len(boxes), side, side, 3), np.uint8)
+    for patch, (left, top, right, bottom) in zip(
+        patches, np.rint(boxes[:, :4]).astype(int).tolist(), strict=True
+    ):
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         inside = pixels[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-        if min(left, top, width - right, height - bottom) < 0:
+        if left < 0 or top < 0 or right > width or bottom > height:
             whole = np.full((bottom - top, right - left, 3), 127, np.uint8)
             y, x = max(0, -top), max(0, -left)
             whole[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
             inside = whole
         kind = cv2.INTER_AREA if right - left > side else cv2.INTER_LINEAR
-        patches.append(cv2.resize(inside, (side, side), interpolation=kind))
+        cv2.resize(inside, (side, side), dst=patch, interpolation=kind)
     return patches
 
 
-def _run(name: str, pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    batch = (np.stack(pictures).astype(np.float32) - np.float32(127.5)) / np.float32(128)
-    outputs: list[NDArray[np.float32]] = _session(name).run(None, {"pictures": batch})
-    return outputs
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def _expit(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    # The hyperbolic tangent does not overflow.
+    return np.asarray(0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2))
+
+
+def _run(name: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    heads: NDArray[np.float32] = _session(name).run(None, {"pictures": pictures})[0]
+    return heads
 
 
 @functools.cache
 def _session(name: str) -> Any:
     """Return a network, which is opened once per process."""
-    return open_session(_BUILDERS[name](_read_weights(name)), n_threads=resolve_threads())
+    return open_session(build(name, read_weights(name)), n_threads=resolve_threads())
 
 
 after_fork(_session.cache_clear)
-
-
-def _folder() -> Path | None:
-    # find_spec does not run the package, which would import TensorFlow.
-    spec = importlib.util.find_spec("mtcnn")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]) / "assets" / "weights" if places else None
-
-
-def check_weights() -> None:
-    """Raise an error if the weights of the ``mtcnn`` wheel are not installed.
-
-    Raises
-    ------
-    WeightsNotFoundError
-    """
-    for name in WEIGHTS:
-        _weights_file(name)
-
-
-def _weights_file(name: str) -> Path:
-    folder = _folder()
-    path = folder / f"{name}.lz4" if folder else None
-    if path is None or not path.is_file():
-        raise WeightsNotFoundError(
-            "The face detector MTCNN takes its weights from the wheel mtcnn 1.0.0, which is not installed: "
-            "pip install mtcnn==1.0.0"
-        )
-    return path
-
-
-def _read_weights(name: str) -> list[NDArray[np.float32]]:
-    """Read a network's arrays: a file of joblib, which is read only if its sha256 is known."""
-    path = _weights_file(name)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != WEIGHTS[name]:
-        raise WeightsError(
-            f"{path} is not the file of mtcnn 1.0.0: pip install --force-reinstall mtcnn==1.0.0"
-        )
-    return read_arrays(content)
-
-
-class _Graph:
-    """An ONNX graph that is being built; its weights are taken in order from a list of Keras arrays."""
-
-    def __init__(self, weights: list[NDArray[np.float32]]) -> None:
-        self.weights = iter(weights)
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def add(self, operator: str, tensor: str, *constants: NDArray[Any], **attributes: Any) -> str:
-        """Append an operator on a tensor and constants; return the name of its result."""
-        from onnx import helper, numpy_helper
-
-        inputs = [tensor]
-        for constant in constants:
-            inputs.append(f"constant{len(self.constants)}")
-            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(constant), inputs[-1]))
-        result = f"tensor{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [result], **attributes))
-        return result
-
-    def convolve(self, tensor: str) -> str:
-        kernel, bias = next(self.weights), next(self.weights)
-        return self.add("Conv", tensor, kernel.transpose(3, 2, 0, 1), bias)
-
-    def rectify(self, tensor: str) -> str:
-        slope = next(self.weights)
-        return self.add("PRelu", tensor, slope.reshape(-1, 1, 1) if slope.ndim == 3 else slope)
-
-    def pool(self, tensor: str, side: int, padding: str = "SAME_UPPER") -> str:
-        return self.add("MaxPool", tensor, kernel_shape=[side, side], strides=[2, 2], auto_pad=padding)
-
-    def connect(self, tensor: str) -> str:
-        return self.add("Gemm", tensor, next(self.weights), next(self.weights))
-
-    def flatten(self, tensor: str) -> str:
-        """Flatten with columns first, as in the training of the networks."""
-        return self.add("Flatten", self.add("Transpose", tensor, perm=[0, 3, 2, 1]))
-
-    def build(self, outputs: Sequence[str]) -> bytes:
-        from onnx import TensorProto, helper
-
-        picture = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", "height", "width", 3])
-        results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        graph = helper.make_graph(self.nodes, "mtcnn", [picture], results, self.constants)
-        opsets = [helper.make_opsetid("", 13)]
-        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
-
-
-def _build_pnet(weights: list[NDArray[np.float32]]) -> bytes:
-    graph = _Graph(weights)
-    x = graph.add("Transpose", "pictures", perm=[0, 3, 1, 2])
-    x = graph.pool(graph.rectify(graph.convolve(x)), 2)
-    x = graph.rectify(graph.convolve(x))
-    x = graph.rectify(graph.convolve(x))
-    moves = graph.convolve(x)
-    return graph.build([moves, graph.add("Softmax", graph.convolve(x), axis=1)])
-
-
-def _build_rnet(weights: list[NDArray[np.float32]]) -> bytes:
-    graph = _Graph(weights)
-    x = graph.add("Transpose", "pictures", perm=[0, 3, 1, 2])
-    x = graph.pool(graph.rectify(graph.convolve(x)), 3)
-    x = graph.pool(graph.rectify(graph.convolve(x)), 3, "VALID")
-    x = graph.flatten(graph.rectify(graph.convolve(x)))
-    x = graph.rectify(graph.connect(x))
-    moves = graph.connect(x)
-    return graph.build([moves, graph.add("Softmax", graph.connect(x), axis=1)])
-
-
-def _build_onet(weights: list[NDArray[np.float32]]) -> bytes:
-    graph = _Graph(weights)
-    x = graph.add("Transpose", "pictures", perm=[0, 3, 1, 2])
-    x = graph.pool(graph.rectify(graph.convolve(x)), 3)
-    x = graph.pool(graph.rectify(graph.convolve(x)), 3, "VALID")
-    x = graph.pool(graph.rectify(graph.convolve(x)), 2)
-    x = graph.flatten(graph.rectify(graph.convolve(x)))
-    x = graph.rectify(graph.connect(x))
-    moves, marks = graph.connect(x), graph.connect(x)
-    return graph.build([moves, marks, graph.add("Softmax", graph.connect(x), axis=1)])
-
-
-_BUILDERS = {"pnet": _build_pnet, "rnet": _build_rnet, "onet": _build_onet}

@@ -67,6 +67,9 @@ class Scrfd:
     name = "scrfd"
     min_score = 0.5
     max_side = _SIDE
+    min_face_size: float | None = None
+    sure_score = 0.0
+    search_again = True
 
     def __init__(self, content: bytes) -> None:
         self.content = content

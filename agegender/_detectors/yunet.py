@@ -67,6 +67,9 @@ class YuNet:
     name = "yunet"
     min_score = 0.7
     max_side = 640
+    min_face_size: float | None = None
+    sure_score = 0.92
+    search_again = True
 
     def __init__(self, content: bytes) -> None:
         self.content = content

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ from agegender._utils.pictures import check_pictures
 from agegender._utils.stored import part_of
 from agegender._utils.validation import check_choice
 from agegender.cache import EmbeddingCache, Recipe, open_cache
+from agegender.faces import Face
 
 __all__ = ["Embedded", "Extraction", "Own", "Running", "is_own"]
 
@@ -31,10 +32,14 @@ Own = Literal["own"]
 
 
 class Embedded(NamedTuple):
-    """Rows, and the digest of each picture's content; None if it could not be read."""
+    """Rows, the digest of each picture's content (None if it could not be read), and the face of each row.
+
+    The faces are None if they were not asked for or not searched.
+    """
 
     rows: NDArray[Any]
     digests: list[bytes | None]
+    faces: list[Face | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,16 +105,24 @@ class Extraction:
         self.report: ExtractionReport | None = None
 
     def embed(
-        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
+        self,
+        X: Any,
+        *,
+        out: NDArray[Any] | None = None,
+        faces: FacesParameter | Own = "own",
+        with_faces: bool = False,
     ) -> Embedded:
         """Return one row per picture, and the pictures' digests; see `EmbeddingExtractor.embed`."""
         started = time.perf_counter()
         pictures = check_pictures(X)
         rows = self._output(out, len(pictures))
         cache = self.running.open_cache()
+        framing = self._framing(self.faces if is_own(faces) else faces, cache)
+        if with_faces and framing.finder is not None:
+            framing = replace(framing, finder=framing.finder.remembering())
         extract = OnePass(
             pictures,
-            self._task(self._framing(self.faces if is_own(faces) else faces, cache)),
+            self._task(framing),
             cache,
             self.resolved.kept_dtype,
             trust_mtime=self.running.trust_mtime,
@@ -120,17 +133,22 @@ class Extraction:
             extract(rows if self.resolved.has_view_axis else rows[:, np.newaxis])
         finally:
             self._finish(extract.report, started)
-        return Embedded(rows, extract.digests)
+        return Embedded(rows, extract.digests, extract.faces() if with_faces else None)
 
     def embed_blocks(
-        self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
+        self,
+        X: Any,
+        max_bytes: float,
+        *,
+        faces: FacesParameter | Own = "own",
+        with_faces: bool = False,
     ) -> Iterator[Embedded]:
         """Yield the result of `embed` in blocks; see `EmbeddingExtractor.embed_blocks`."""
         pictures = check_pictures(X)
         size = self._rows_within(max_bytes, len(pictures))
         before = ExtractionReport()
         for start in range(0, len(pictures), size):
-            embedded = self.embed(part_of(pictures, start, start + size), faces=faces)
+            embedded = self.embed(part_of(pictures, start, start + size), faces=faces, with_faces=with_faces)
             assert self.report is not None
             self.report = before = before.followed_by(self.report)
             yield embedded

@@ -22,6 +22,7 @@ FRAMING_VERSION = 1
 # Number of faces stored per picture, because all rows in the cache have the same length. A picture with more
 # faces is searched again each time.
 _MOST_KEPT = 32
+_NUMBERS = 18
 
 
 class KeptRows(Protocol):
@@ -54,6 +55,7 @@ class FaceFinder:
         self.detector = detector
         self.cache = cache
         self.drafts = drafts
+        self._largest: dict[bytes, NDArray[np.float32]] | None = None
         self.recipe = Recipe(
             network=detector.sha256,
             layer="faces",
@@ -88,11 +90,27 @@ class FaceFinder:
             return kept
         faces = [scaled(face, shrink) for face in detect(pixels, detector=self.detector)]
         found = [face.to_row().astype(np.float32) for face in faces]
+        if self._largest is not None and found:
+            self._largest[digest] = found[0]
         if self.cache is not None and len(found) <= _MOST_KEPT:
-            rows = np.full((1, _MOST_KEPT, 15), np.nan, np.float32)
-            rows[0, : len(found)] = np.reshape(found, (-1, 15))
+            rows = np.full((1, _MOST_KEPT, _NUMBERS), np.nan, np.float32)
+            rows[0, : len(found)] = np.reshape(found, (-1, _NUMBERS))
             self.cache.store(self.recipe, [digest], rows)
         return [Face.from_row(row) for row in found]
+
+    def remembering(self) -> FaceFinder:
+        """Return a finder that holds the largest face of each picture in memory, for `largest`."""
+        other = FaceFinder(self.detector, self.cache, drafts=self.drafts)
+        other._largest = {}
+        return other
+
+    def largest(self, digests: Sequence[bytes]) -> dict[bytes, Face]:
+        """Return the largest faces that were found in this call or earlier, by the hash of their picture."""
+        held = self._largest or {}
+        rows = {digest: held[digest] for digest in digests if digest in held}
+        kept = self.kept([digest for digest in digests if digest not in rows])
+        rows |= {digest: found[0] for digest, found in kept.items() if not np.isnan(found[0, 0])}
+        return {digest: Face.from_row(row) for digest, row in rows.items()}
 
     def known(self, digest: bytes) -> list[Face] | None:
         """Return the faces of a picture if they were found earlier."""
@@ -106,14 +124,16 @@ class FaceFinder:
 
     def kept(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """Return the faces found earlier, per picture, in the form in which they are stored."""
-        if self.cache is None:
+        if self.cache is None or not digests:
             return {}
-        rows = np.empty((len(digests), _MOST_KEPT, 15), np.float32)
+        rows = np.empty((len(digests), _MOST_KEPT, _NUMBERS), np.float32)
         known = np.flatnonzero(self.cache.load(self.recipe, digests, rows)).tolist()
         return {digests[place]: rows[place] for place in known}
 
     def keep(self, found: Mapping[bytes, NDArray[np.float32]]) -> None:
         """Store faces that were found elsewhere, in the form that `kept` returns."""
+        if self._largest is not None:
+            self._largest |= {digest: rows[0] for digest, rows in found.items() if not np.isnan(rows[0, 0])}
         if self.cache is not None and found:
             self.cache.store(self.recipe, list(found), np.stack(list(found.values())))
 

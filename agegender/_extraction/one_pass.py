@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from agegender._extraction.contents import Contents, in_order
 from agegender._extraction.embedder import Embedder
 from agegender._extraction.fill import Origin, Store
+from agegender._extraction.opened import OpenedPicture
 from agegender._extraction.report import ExtractionReport, Failure
 from agegender._extraction.task import Task
 from agegender._utils.progress import progress_bar
 from agegender.cache import EmbeddingCache
 from agegender.exceptions import PictureError
+from agegender.faces import Face
 
 __all__ = ["OnePass", "how_to_go_on"]
 
@@ -92,6 +94,19 @@ class OnePass:
                 error.add_note(how_to_go_on(self.report, embedder.store))
                 raise
         self._scatter(rows, first_of)
+
+    def faces(self) -> list[Face | None] | None:
+        """Return the face of each row, after the call; None for a row without one, or if faces are not searched."""
+        finder = self.task.framing.finder
+        if finder is None:
+            return None
+        known = finder.largest(list({digest for digest in self.digests if digest is not None}))
+        for index, digest in enumerate(self.digests):
+            if digest is not None and digest not in known:
+                # Its row was in the cache, but its faces were not.
+                content = self.contents.read(index, digest)
+                known[digest] = OpenedPicture(self.task.framing, content, digest).faces()[0]
+        return [None if digest is None else known[digest] for digest in self.digests]
 
     def _first_of_each(self, rows: NDArray[Any], pool: ThreadPoolExecutor) -> dict[int, int]:
         """Map each readable picture's index to that of the first picture with the same content."""

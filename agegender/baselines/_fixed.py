@@ -23,7 +23,7 @@ from agegender.backbones import Backbone
 from agegender.cache import open_cache
 from agegender.exceptions import PictureError
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter, Failure
-from agegender.faces import Face, load_detector, no_face
+from agegender.faces import Face, face_columns, load_detector, no_face
 from agegender.metrics import age_mae
 
 __all__ = ["FixedEstimator"]
@@ -126,7 +126,8 @@ class FixedEstimator(BaseEstimator, ABC):
             for face in of_picture
         ]
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
-        return table.join(self._frame(rows, coverage))
+        columns = face_columns([face for of_picture in found for face in of_picture])
+        return table.join(self._frame(rows, coverage)).assign(**columns)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).

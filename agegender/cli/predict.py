@@ -35,6 +35,10 @@ def predict(
     model: ModelOption = None,
     faces: FacesOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    min_face_size: Annotated[
+        float | None,
+        typer.Option(help="The smallest face to find, in pixels of the picture; small numbers take longer."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
     annotate: Annotated[
         Path | None, typer.Option(help="Folder for copies of the pictures with boxes and labels.")
@@ -55,7 +59,13 @@ def predict(
         check_writable(made)
     verbose = 0 if quiet or len(paths) < 100 else 1
     predictor = load_predictor(model, on_error="nan", verbose=verbose)
-    columns, failures = _predicted(predictor, paths, faces)
+    wanted: Any = faces
+    if min_face_size is not None and faces != "none":
+        from agegender.faces import load_detector
+
+        own = predictor.detector() if faces == "auto" else faces
+        wanted = load_detector(own, min_face_size=min_face_size)
+    columns, failures = _predicted(predictor, paths, wanted)
     known = [record for record in _records(columns) if record["age"] == record["age"]]  # NaN is not
     sources, paths = paths, [public(path) for path in paths]
     if csv is not None:
@@ -69,9 +79,9 @@ def predict(
     end_with_failures([_Failed(paths[index], reason) for index, reason in sorted(failures.items())])
 
 
-def _predicted(predictor: Predictor, paths: list[str], faces: str) -> tuple[Columns, dict[int, str]]:
+def _predicted(predictor: Predictor, paths: list[str], faces: Any) -> tuple[Columns, dict[int, str]]:
     """Return the predictions of all faces, and the reasons why some pictures have none."""
-    if faces == "none":
+    if isinstance(faces, str) and faces == "none":
         crops = predictor.predict_columns(paths, faces=None)
         columns = {name: column.tolist() for name, column in crops.items()} | {
             "picture": list(range(len(paths)))
@@ -131,7 +141,8 @@ def _print_table(
     from rich import box
     from rich.table import Column, Table
 
-    titles = [*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability"]
+    measured = ["quality"] if boxed else []
+    titles = [*(["face at"] if boxed else []), "age", "90 % interval", "gender", "probability", *measured]
     rows = [(row["picture"], _cells(row, boxed)) for row in _rows(known, paths, failures)]
     widths = [max(map(len, column)) for column in zip(titles, *(cells for _, cells in rows), strict=True)]
     room = max(_LEAST_NAME, out_console.width - sum(widths) - 2 * (len(widths) + 1))
@@ -147,7 +158,7 @@ def _print_table(
 def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
     """Return the values of a row of the table after the picture's name."""
     if "error" in row:
-        return ["–"] * (5 if boxed else 4)
+        return ["–"] * (6 if boxed else 4)
     where = [f"{row['x']:.0f},{row['y']:.0f} {row['width']:.0f}×{row['height']:.0f}"] if boxed else []
     return [
         *where,
@@ -155,6 +166,7 @@ def _cells(row: dict[str, Any], boxed: bool) -> list[str]:
         f"{row['age_low']:.0f}–{row['age_high']:.0f}",
         gender_word(row["gender"]),
         f"{row['gender_proba']:.2f}",
+        *([f"{row['quality']:.2f} {row['doubts']}".strip()] if boxed else []),
     ]
 
 

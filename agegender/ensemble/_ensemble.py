@@ -24,6 +24,7 @@ from agegender.ensemble._passes import Pass, faces_of, passes_of
 from agegender.ensemble._weights import mixture, mixture_weights
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.extractor import FacesParameter
+from agegender.faces import Face, face_columns
 from agegender.metrics import age_mae, expected_age
 from agegender.model_selection import connected_groups, duplicate_groups, grouped_split
 from agegender.pipeline import AgeGenderPipeline
@@ -293,15 +294,18 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         check_is_fitted(self, "calibration_")
         passes, n_models = passes_of(self.models_), len(self.models_)
         boxes: list[tuple[Any, ...]] = []
+        seen: list[Face] = []
         parts: list[list[NDArray[np.float32]]] = []
         for places, rows in faces_of(passes, check_pictures(X), self._limit(), faces):
             boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
+            seen += [face for _, face in places]
             parts.append(self._averaged(_read(self.models_, passes, rows, n_models)))
         table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
         empty = [np.full((1, len(labels)), 1 / len(labels), np.float32) for labels in self.classes_]
         found = [np.concatenate(each) for each in zip(*parts, strict=True)] if parts else empty
         frame = self._frame(found, coverage, max_age_range, min_gender_proba, distribution)
-        joined, index = table.join(frame if parts else frame.iloc[:0]), table_index(X)
+        joined = table.join(frame if parts else frame.iloc[:0]).assign(**face_columns(seen))
+        index = table_index(X)
         return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:

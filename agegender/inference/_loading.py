@@ -68,10 +68,8 @@ def load(path: str | os.PathLike[str], *, keras: bool = False, **options: Any) -
     head, extraction = _parts(model, str(path))
     if not keras:
         _check_onnx(extraction, head, str(path))
-    training = Training.of(model)
-    return Predictor(extraction, head, memory_limit=model.memory_limit, training=training).with_options(
-        **options
-    )
+    limit, training = vars(model).get("memory_limit", "2GB"), Training.of(model)
+    return Predictor(extraction, head, memory_limit=limit, training=training).with_options(**options)
 
 
 def _check_onnx(extraction: Extraction, head: FittedHead, path: str) -> None:

@@ -18,7 +18,7 @@ from agegender._utils.callers import refuse_recoded_labels
 from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_bytes, did_you_mean
 from agegender.calibration import Calibration, check_coverage, prediction_columns
-from agegender.faces import Detector
+from agegender.faces import Detector, Face, face_columns
 
 __all__ = ["Predictor", "Training"]
 
@@ -213,8 +213,11 @@ class Predictor:
         """
         check_coverage(coverage)
         limits = _Thresholds(coverage, max_age_range, min_gender_proba)
-        blocks = (block.rows for block in self._blocks(X, faces))
-        return _joined([self._columns(rows, limits, distribution) for rows in blocks])
+        found: list[Columns] = []
+        for block in self._blocks(X, faces, with_faces=True):
+            shown = {} if block.faces is None else face_columns(block.faces)
+            found.append(self._columns(block.rows, limits, distribution) | shown)
+        return _joined(found)
 
     def predict_faces(
         self,
@@ -251,14 +254,17 @@ class Predictor:
         limits = _Thresholds(coverage, max_age_range, min_gender_proba)
         pictures: list[int] = []
         boxes: list[tuple[float, ...]] = []
+        faces_found: list[Face] = []
         found: list[Columns] = []
         for places, rows in self._extraction.faces_blocks(X, self._limit(), faces=faces):
             pictures += [picture for picture, _ in places]
             boxes += [tuple(getattr(face, side) for side in _BOX) for _, face in places]
+            faces_found += [face for _, face in places]
             found.append(self._columns(rows, limits, distribution))
         sides = np.array(boxes, np.float64).reshape(-1, len(_BOX)).T
         where = {"picture": np.array(pictures, np.int64), **dict(zip(_BOX, sides, strict=True))}
-        return where | (_joined(found) if found else self._no_columns(limits, distribution))
+        predicted = _joined(found) if found else self._no_columns(limits, distribution)
+        return where | predicted | face_columns(faces_found)
 
     def with_options(self, **options: Any) -> Predictor:
         """Return a predictor that runs otherwise and gives the same numbers.
@@ -349,12 +355,12 @@ class Predictor:
         networks = " + ".join(backbone.name for backbone in self.resolved_.backbones)
         return f"<Predictor on {networks}, genders {', '.join(map(str, self.classes_[1]))}>"
 
-    def _blocks(self, X: Any, faces: Faces) -> Iterator[Embedded]:
+    def _blocks(self, X: Any, faces: Faces, *, with_faces: bool = False) -> Iterator[Embedded]:
         """Yield rows in blocks of at most memory_limit."""
         pictures = check_pictures(X)
         if is_own(faces):
             self._extraction.check_pictures_are_crops(pictures)
-        return self._extraction.embed_blocks(pictures, self._limit(), faces=faces)
+        return self._extraction.embed_blocks(pictures, self._limit(), faces=faces, with_faces=with_faces)
 
     def _limit(self) -> float:
         return check_bytes("memory_limit", self._memory_limit, type(self).__name__)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agegender import images
 from agegender._extraction.framing import FaceFinder
 from agegender._machine.threads import resolve_threads
+from agegender._pixels.sharpness import sharpness_of
 from agegender._utils.progress import progress_bar
 from agegender.cache import EmbeddingCache, Recipe
 from agegender.exceptions import PictureError
@@ -225,14 +226,12 @@ class _Measure:
 
 def _of_face(face: Face, shape: tuple[int, ...]) -> dict[str, float]:
     height, width = shape[:2]
-    right, left = face.landmarks[:2]
-    turn = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))
     return {
         "face_score": face.score,
         "face_share": min(face.width * face.height / (width * height), 1.0),
         "face_x": (face.x + face.width / 2) / width,
         "face_y": (face.y + face.height / 2) / height,
-        "face_roll": float(turn),
+        "face_roll": face.roll,
     }
 
 
@@ -258,7 +257,7 @@ def _look(pixels: NDArray[np.uint8]) -> dict[str, float]:
     return {
         "width": width,
         "height": height,
-        "sharpness": float(np.asarray(cv2.Laplacian(grey, cv2.CV_32F)).var()),
+        "sharpness": sharpness_of(small),
         "colour": float((channels.max(axis=2) - channels.min(axis=2)).mean()),
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),

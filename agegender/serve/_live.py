@@ -207,6 +207,7 @@ class _Faces:
         answer = {
             **{"number": track.number, "x": x, "y": y, "width": width, "height": height},
             "score": round(face["score"], 4),
+            **{name: face[name] for name in ("quality", "reliable", "doubts")},
             "age": round(seen.age, 2) if age_sure else None,
             "age_low": round(seen.age_low, 2),
             "age_high": round(seen.age_high, 2),

@@ -19,6 +19,20 @@ _BOX = {
     "width": dict(_NUMBER),
     "height": dict(_NUMBER),
     "score": _NUMBER | {"description": "How sure the detector is, 0 … 1."},
+    "rotation": {
+        "type": "integer",
+        "enum": [0, 90, 180, 270],
+        "description": "By how many degrees, clockwise, the picture was turned to find the face.",
+    },
+    "sharpness": _MAYBE_NUMBER | {"description": "Variance of the Laplacian of the aligned face."},
+    "yaw": _NUMBER | {"description": "How far the head is turned to the side, in degrees."},
+    "roll": _NUMBER | {"description": "How far the head leans in the picture, in degrees."},
+    "quality": _NUMBER | {"description": "How much the face shows, 0 … 1."},
+    "reliable": {"type": "boolean", "description": "Whether the quality is at least 0.5."},
+    "doubts": {
+        "type": "string",
+        "description": "Why the face is not reliable: small, blurred, turned away, cut off.",
+    },
 }
 _FACE = _BOX | {
     "age": _MAYBE_NUMBER | {"description": "Years; null where the interval is wider than max_age_range."},
@@ -34,7 +48,8 @@ _FACE = _BOX | {
         "description": "With distribution=true: probabilities of the ages 0, 1, 2, …",
     },
 }
-_SEEN = {"x": 93.4, "y": 134.5, "width": 172.0, "height": 234.9, "score": 0.94}
+_SEEN: dict[str, Any] = {"x": 93.4, "y": 134.5, "width": 172.0, "height": 234.9, "score": 0.94, "rotation": 0}
+_SEEN |= {"sharpness": 412.0, "yaw": -4.2, "roll": 1.3, "quality": 0.95, "reliable": True, "doubts": ""}
 _SEEN_FACE = _SEEN | {"age": 31.2, "age_low": 22.4, "age_high": 41.6, "gender": 1, "gender_proba": 0.94}
 
 _LIVE = {

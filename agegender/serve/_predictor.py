@@ -12,7 +12,7 @@ import numpy as np
 
 from agegender import inference
 from agegender._extraction.report import ExtractionReport
-from agegender.faces import Detector, load_detector
+from agegender.faces import FACE_COLUMNS, Detector, load_detector
 from agegender.serve._parameters import Embed, Predict
 
 __all__ = ["Answer", "Predictor", "plain"]
@@ -107,7 +107,7 @@ class Predictor:
 
     def _embed(self, task: Embed, contents: Sequence[bytes]) -> list[Answer]:
         extraction = self.model.extraction(task.layer)
-        names = ("x", "y", "width", "height", "score")
+        names = ("x", "y", "width", "height", "score", *FACE_COLUMNS)
         found: list[list[dict[str, Any]]] = [[] for _ in contents]
         if task.faces == "none":
             rows = extraction.embed(list(contents), faces=None).rows
@@ -115,7 +115,7 @@ class Predictor:
         else:
             blocks = list(extraction.faces_blocks(list(contents), math.inf, faces=self.detectors[task.faces]))
             for index, face in (place for places, _ in blocks for place in places):
-                found[index].append({name: getattr(face, name) for name in names})
+                found[index].append({name: plain(getattr(face, name)) for name in names})
             none = np.empty((0, *extraction.resolved.row_shape), extraction.row_dtypes[0])
             rows = np.concatenate([none, *(rows for _, rows in blocks)])
         reasons = _reasons(extraction.report)
@@ -147,4 +147,5 @@ def _smaller(detector: Detector) -> Detector:
     """Return a detector that searches a smaller copy, because a face in front of a camera is large."""
     smaller = copy.copy(detector)
     smaller.max_side = min(LIVE_SIDE, detector.max_side)
+    smaller.search_again = False  # an empty picture should not take longer than one with a face
     return smaller

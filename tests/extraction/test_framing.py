@@ -122,7 +122,7 @@ def test_each_picture_is_searched_once_ever(tiny, photographs, tmp_path) -> None
     for crop in (0.0, 0.1, -0.2, 0.0):
         found = extractor(tiny, faces=counting, crop=crop, cache=tmp_path, on_error="nan")
         found.transform(pictures)
-    assert counting.asked == 4
+    assert counting.asked == 3 + 4  # the empty picture in four turns
     assert (found.report_.n_cached, found.report_.n_computed) == (3, 0)
 
 
@@ -290,6 +290,9 @@ def test_every_face_of_a_picture_has_a_row_the_largest_first(on_crops, drawn, tm
     largest = on_crops.predict_frame([path], faces="mtcnn")
     assert table["age"][0] == pytest.approx(largest["age"][0], abs=0.05)
     assert list(table.columns) == ["picture", "x", "y", "width", "height", "score", *largest.columns]
+    measured = largest[["rotation", "sharpness", "yaw", "roll", "quality", "reliable", "doubts"]]
+    pd.testing.assert_frame_equal(table.loc[[0], measured.columns], measured, rtol=1e-5)
+    assert measured["quality"][0] == pytest.approx(faces[0].quality, abs=1e-5)
     alone = on_crops.predict_faces([empty])
     assert alone.dtypes.to_dict() == table.dtypes.to_dict()
     assert len(alone) == 0
@@ -416,7 +419,7 @@ def test_without_a_detector_on_the_machine_crops_are_trained_on_all_the_same(
     def lacking() -> None:
         raise WeightsNotFoundError("There is no mtcnn here.")
 
-    monkeypatch.setattr("agegender._detectors.mtcnn.check_weights", lacking)
+    monkeypatch.setattr("agegender._detectors.mtcnn_graphs.check_weights", lacking)
     model = train(tiny, drawn.data, drawn.target)
     assert model.extractor_.framing_ is None
     assert np.isfinite(model.predict(drawn.data)).all()

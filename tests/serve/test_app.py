@@ -32,6 +32,8 @@ def assert_same(face: dict[str, Any], row: Any) -> None:
             continue
         if isinstance(value, float) and np.isnan(value):
             assert face[name] is None
+        elif isinstance(value, str):
+            assert face[name] == value
         else:
             np.testing.assert_allclose(face[name], value, rtol=1e-5, atol=1e-5)
 

@@ -34,17 +34,22 @@ function genderWords(face) {
   return `${genders.get(face.gender) ?? face.gender} ${percent(face.gender_proba)}`;
 }
 
+function doubtWords(face) {
+  return face.reliable === false ? `; do not rely on it: ${face.doubts}` : "";
+}
+
 /** One sentence, for a screen reader; it has the words that stand on the box. */
 export function sentence(face) {
   const age = face.age === null ? "age: I don’t know," : years(face.age);
   const range = face.age_low === null ? "" : `, from ${years(face.age_low)} to ${years(face.age_high)} years`;
-  return `${age} ${genderWords(face)}${range}`;
+  return `${age} ${genderWords(face)}${range}${doubtWords(face)}`;
 }
 
 /** A row of the list beside or below a picture. */
 export function row(face, number) {
   const age = face.age === null ? make("span", "age unsure", "I don’t know") : make("span", "age", String(years(face.age)));
   const more = make("span", "more", make("b", "", genderWords(face)), make("span", "", `${intervalWords(face)} years`));
+  if (face.reliable === false) more.append(make("span", "doubt", face.doubts));
   const item = make("li", "face", age, more, curve(face));
   item.style.setProperty("--hue", hue(number));
   return item;
@@ -64,6 +69,7 @@ export function box(face, number, picture, shownWidth) {
   made.type = "button";
   made.style.setProperty("--hue", hue(number));
   place(made, face, picture);
+  made.classList.toggle("doubtful", face.reliable === false);
   made.classList.toggle("low", face.y < 0.09 * picture.height);
   made.classList.toggle("right", face.x + face.width > 0.85 * picture.width && face.width < 0.3 * picture.width);
   made.setAttribute("aria-label", `Face ${number + 1}: ${sentence(face)}`);
@@ -72,6 +78,7 @@ export function box(face, number, picture, shownWidth) {
 
 export function relabel(made, face, number) {
   made.firstChild.textContent = label(face, made.classList.contains("tiny"));
+  made.classList.toggle("doubtful", face.reliable === false);
   made.setAttribute("aria-label", `Face ${number + 1}: ${sentence(face)}`);
 }
 
@@ -108,7 +115,7 @@ function showTip(face, beside) {
   pointed = beside;
   tip.replaceChildren(
     make("strong", "", face.age === null ? "I don’t know the age" : `${face.age.toFixed(1)} years`),
-    make("p", "", `${intervalWords(face)} years · ${genderWords(face)}`),
+    make("p", "", `${intervalWords(face)} years · ${genderWords(face)}${doubtWords(face)}`),
     curve(face, { width: 288, height: 110, axis: true }),
   );
   tip.hidden = false;
