@@ -98,8 +98,9 @@ SHIPPED = {
             scale=1 / 64,
             input_size=(112, 112),
             licence=(
-                "for non-commercial research only: trained on UTKFace, whose terms these are, from HSE's FaceRes (MIT), "
-                "under a teacher of InsightFace's, whose terms these are too (agegender/pretrained/LICENSE-compact.txt)"
+                "for non-commercial research only: trained on UTKFace, whose terms these are, from HSE's FaceRes "
+                "(MIT), under a teacher of InsightFace's, whose terms these are too "
+                "(agegender/pretrained/LICENSE-compact.txt)"
             ),
             n_numbers=128,
             worth="penultimate, one dense layer: 4.42 years, gender 95.7 % (1,826 kept-out pictures of UTKFace)",
