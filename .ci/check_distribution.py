@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin", ".html", ".css", ".js", ".svg"}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
-SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}}
+SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}, "benchmarks": {".mjs"}}
 TOP = {
     *("PKG-INFO", "pyproject.toml", ".gitignore", ".readthedocs.yaml", "Makefile", "CITATION.cff", "LICENSE"),
     *("README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "RELEASE.md", "SECURITY.md"),
