@@ -328,10 +328,13 @@ mean 'arcface'?
 
         Examples
         --------
-        >>> import numpy as np
+        >>> import tempfile
         >>> from agegender import Backbone
-        >>> sample = list(np.random.default_rng(0).integers(0, 256, (16, 80, 80, 3), dtype=np.uint8))
-        >>> Backbone.load("compact").quantize(sample, max_error=0.5).name
+        >>> from agegender.datasets import make_faces
+        >>> with tempfile.TemporaryDirectory() as folder:  # drawings; for real use, pictures like those to come
+        ...     sample = make_faces(24, folder, size=112).data
+        ...     made = Backbone.load("compact").quantize(sample, max_error=0.3)
+        >>> made.name
         'compact-int8'
         """
         from agegender._networks.quantization import quantize_backbone
@@ -589,7 +592,7 @@ def register_backbone(
     >>> from agegender.backbones import register_backbone
     >>> register_backbone("mine", lambda: Backbone.load("compact"))
     >>> Backbone.load("mine").input_size
-    (80, 80)
+    (112, 112)
     >>> register_backbone("mine", None)
     """
     from agegender._networks.naming import published_name

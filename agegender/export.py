@@ -102,7 +102,7 @@ def export_onnx(
     ...     path = export_onnx(load_pretrained("compact"), f"{folder}/compact.onnx")
     ...     session = onnxruntime.InferenceSession(path)
     >>> age, low, high, gender_proba, age_proba = session.run(
-    ...     None, {"pictures": np.zeros((3, 80, 80, 3), np.uint8)}
+    ...     None, {"pictures": np.zeros((3, 112, 112, 3), np.uint8)}
     ... )
     >>> age.shape, gender_proba.shape, age_proba.shape
     ((3,), (3, 2), (3, 101))
