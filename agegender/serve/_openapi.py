@@ -48,9 +48,13 @@ _FACE = _BOX | {
         "description": "With distribution=true: probabilities of the ages 0, 1, 2, …",
     },
 }
-_SEEN: dict[str, Any] = {"x": 93.4, "y": 134.5, "width": 172.0, "height": 234.9, "score": 0.94, "rotation": 0}
-_SEEN |= {"sharpness": 412.0, "yaw": -4.2, "roll": 1.3, "quality": 0.95, "reliable": True, "doubts": ""}
-_SEEN_FACE = _SEEN | {"age": 31.2, "age_low": 22.4, "age_high": 41.6, "gender": 1, "gender_proba": 0.94}
+_FOUND: dict[str, Any] = {"x": 93.4, "y": 134.5, "width": 172.0, "height": 234.9, "score": 0.94}
+_SHOWN = {
+    "rotation": 0, "sharpness": 412.0, "yaw": -4.2, "roll": 1.3, "quality": 0.95, "reliable": True, "doubts": "",
+}  # fmt: skip
+_SEEN = _FOUND | _SHOWN
+_READ = {"age": 31.2, "age_low": 22.4, "age_high": 41.6, "gender": 1, "gender_proba": 0.94}
+_SEEN_FACE = _FOUND | _READ | _SHOWN
 
 _LIVE = {
     "summary": "A camera over a WebSocket",

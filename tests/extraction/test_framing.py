@@ -28,6 +28,7 @@ from agegender import (
 )
 from agegender._extraction.crops import SeenCrops
 from agegender._extraction.framing import FaceFinder
+from agegender._fitting.fitted_head import FittedHead
 from agegender._pixels.alignment import TEMPLATES, usual_framing
 from agegender.cache import EmbeddingCache
 from agegender.datasets import make_faces
@@ -435,13 +436,13 @@ def test_without_a_detector_on_the_machine_crops_are_trained_on_all_the_same(
 def test_every_face_is_predicted_within_the_memory_limit(on_crops, photographs, monkeypatch) -> None:
     whole = on_crops.predict_faces(photographs[:6], faces="mtcnn")
     sizes: list[int] = []
-    predict = AgeGenderClassifier.predict_frame
+    distributions = FittedHead.distributions
 
-    def counted(self, rows, **options):
+    def counted(self, rows):
         sizes.append(len(rows))
-        return predict(self, rows, **options)
+        return distributions(self, rows)
 
-    monkeypatch.setattr(AgeGenderClassifier, "predict_frame", counted)
+    monkeypatch.setattr(FittedHead, "distributions", counted)
     limited = clone_of(on_crops, memory_limit=2 * 16 * 4)
     pd.testing.assert_frame_equal(limited.predict_faces(photographs[:6], faces="mtcnn"), whole)
     assert max(sizes) == 2

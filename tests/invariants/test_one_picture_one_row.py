@@ -325,7 +325,7 @@ def in_blocks(extractor: EmbeddingExtractor, X: Any, n: int, folder: Path) -> np
 
 
 def embedded(extractor: EmbeddingExtractor, X: Any, n: int, folder: Path) -> np.ndarray:
-    rows, digests = extractor.embed(X)
+    rows, digests, _ = extractor.embed(X)
     failed = {failure.index for failure in extractor.report_.failures}
     assert {place for place, digest in enumerate(digests) if digest is None} == failed
     return rows

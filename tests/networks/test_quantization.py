@@ -46,7 +46,9 @@ def test_every_layer_stays_and_stays_close_on_pictures_not_measured_on(compact_i
     compact = Backbone.load("compact")
     assert compact_int8.output_shape(layer) == compact.output_shape(layer)
     new = faces.data[24:]
-    assert similarity(rows(compact_int8, new, layer), rows(compact, new, layer)).min() > 0.9
+    found = similarity(rows(compact_int8, new, layer), rows(compact, new, layer))
+    assert np.median(found) > 0.95
+    assert found.min() > 0.8
     assert not np.array_equal(rows(compact_int8, new, layer), rows(compact, new, layer))
 
 

@@ -45,7 +45,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages speak of: data sets, photographs, a table, a network's file."""
     folder = tmp_path_factory.mktemp("desk")
     drawn = make_faces(40, folder / "UTKFace", random_state=0, verbose=0)
-    for number, name in enumerate(["anna", "holiday", "party", "face", "a"]):
+    for number, name in enumerate(["anna", "holiday", "party", "face", "a", "stadium"]):
         shutil.copy(drawn.data[number], folder / f"{name}.jpg")
     for name in ("network", "mobilefacenet"):
         shutil.copy(Path(agegender.__file__).parent / "pretrained" / "compact.onnx", folder / f"{name}.onnx")
@@ -86,6 +86,7 @@ def known(desk: Path) -> dict[str, Any]:
         "model": model, "faces": faces, "paths": paths, "pictures": paths, "X": faces.data, "y": faces.target,
         "X_test": faces.data, "y_test": faces.target, "frame": faces.frame, "persons": np.arange(len(faces.data)),
         "weights": np.ones(len(faces.data)), "embeddings": extractor.transform(faces.data),
+        "extractor": extractor,
     }  # fmt: skip
 
 

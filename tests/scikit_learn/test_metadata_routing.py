@@ -37,13 +37,13 @@ def extractor(tiny_onnx: Path) -> EmbeddingExtractor:
 @pytest.fixture
 def fits(monkeypatch) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The y, sample_weight and groups of every fit of a classifier."""
-    seen, fit = [], AgeGenderClassifier.fit
+    seen, fit = [], AgeGenderClassifier._fit_whole
 
     def spied(self, X, y, sample_weight=None, groups=None):
         seen.append((y, sample_weight, groups))
         return fit(self, X, y, sample_weight, groups)
 
-    monkeypatch.setattr(AgeGenderClassifier, "fit", spied)
+    monkeypatch.setattr(AgeGenderClassifier, "_fit_whole", spied)
     return seen
 
 

@@ -172,7 +172,10 @@ def test_a_contact_sheet_is_saved_as_csv_and_json(
     rows = list(csv.DictReader(io.StringIO(saved["csv"])))
     assert [row["picture"] for row in rows] == ["anna.jpg", "'=bert.jpg", "both.jpg", "both.jpg"]
     for row, face in zip(rows[2:], expected, strict=True):
+        assert list(row) == ["picture", *face]
+        words = {name: face.pop(name) for name in ("reliable", "doubts")}
         assert {name: float(row[name]) for name in face} == pytest.approx(face, abs=1e-4)
+        assert (row["reliable"], row["doubts"]) == (str(words["reliable"]).lower(), words["doubts"])
 
 
 def test_what_shows_no_face_and_what_is_no_picture_is_said_plainly(

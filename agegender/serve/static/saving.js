@@ -1,6 +1,9 @@
 // What was read of the pictures, as a file: the columns of `predict_faces`, with the picture's name.
 
-const COLUMNS = ["x", "y", "width", "height", "score", "age", "age_low", "age_high", "gender", "gender_proba", "rotation", "quality", "reliable", "doubts"];
+const COLUMNS = [
+  ...["x", "y", "width", "height", "score", "age", "age_low", "age_high", "gender", "gender_proba"],
+  ...["rotation", "sharpness", "yaw", "roll", "quality", "reliable", "doubts"],
+];
 
 /** Text as a cell; a spreadsheet must not take a name for a formula. */
 function cell(value) {
