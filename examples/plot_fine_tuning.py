@@ -25,18 +25,17 @@ from agegender import Backbone
 backbone = Backbone.load("compact")
 for layer in backbone.layers:
     shape = backbone.output_shape(layer)
-    if not layer.startswith("block") or layer.count("_") == 1:
+    if not layer.endswith("_linear"):
         print(f"{layer:16} {shape}")
 
 # %%
 # Frozen and fine-tuned
 # ---------------------
 # Both models use the same pictures and the same network, each picture in a plain and a mirrored
-# view, because a larger model overfits more easily. ``FineTuneHead("block_4")`` caches the output
-# of ``block_4``, and trains ``block_5`` and everything after it. The blocks have half the learning
-# rate of the new layers (``backbone_rate=0.5``), so that their weights change only slowly. Their
-# batch normalisation does not change, because its statistics come from many more faces than we have
-# here.
+# view, because a larger model overfits more easily. ``FineTuneHead("conv_22")`` caches the output
+# of ``conv_22``, and trains ``conv_23`` and everything after it. The blocks have a tenth of the
+# learning rate of the new layers (``backbone_rate=0.1``), so that their weights change only slowly:
+# in this network, the batch normalisation is part of the convolutions.
 #
 # Fine-tuning works best with smaller batches and a decreasing learning rate
 # (``schedule="cosine"``); the frozen head uses its defaults.
@@ -55,10 +54,10 @@ models = {
     "fine-tuned": AgeGenderPipeline(
         extractor,
         AgeGenderClassifier(
-            FineTuneHead("block_4", units=(128,)),
+            FineTuneHead("conv_22", units=(128,), backbone_rate=0.1),
             epochs=30,
             batch_size=32,
-            learning_rate=3e-3,
+            learning_rate=1e-3,
             schedule="cosine",
             random_state=0,
         ),
