@@ -118,10 +118,10 @@ look = keras.Model(inner.input, [inner.get_layer(name).output for name in names]
 
 shown = faces.data[test][:5]
 rows = EmbeddingExtractor("compact", layer="feature_map", cache=work / "cache").transform(shown)
-weights = [values.numpy().reshape(-1, 5, 5) for values in look(head.get_layer("standardize")(rows))]
+weights = [values.numpy().reshape(-1, 4, 4) for values in look(head.get_layer("standardize")(rows))]
 
 figure, axes = plt.subplots(3, 5, figsize=(7.5, 4.9), layout="constrained")
-lines = {"the picture": np.ones((5, 5, 5)), "for the age": weights[0], "for the gender": weights[1]}
+lines = {"the picture": np.ones((5, 4, 4)), "for the age": weights[0], "for the gender": weights[1]}
 for line, (what, values) in zip(axes, lines.items(), strict=True):
     for ax, path, attention in zip(line, shown, values, strict=True):
         picture = Image.open(path)
