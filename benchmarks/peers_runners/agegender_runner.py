@@ -8,27 +8,27 @@ from pathlib import Path
 paths, model_name = json.loads(Path(sys.argv[1]).read_text()), sys.argv[3]
 
 
-def load(name):
+def answers(name):
+    """Return what takes paths to columns."""
     if name in ("deepface", "insightface"):
         from agegender.baselines import load_baseline
 
-        return load_baseline(name)
-    from agegender import load_model, load_pretrained
+        baseline = load_baseline(name)
+        return lambda some: baseline.predict_frame(some).to_dict("list")
+    from agegender.inference import load, load_pretrained
 
-    model = load_model(name) if Path(name).is_file() else load_pretrained(name)
-    model.extractor_.cache = None
-    return model
-
-
-def read(paths):
-    frame = model.predict_frame(paths, **options)
-    sure = frame["gender_proba"] if "gender_proba" in frame else frame["gender"] * 0 + 1
-    female = sure.where(frame["gender"] == 1, 1 - sure)
-    return [list(row) for row in zip(frame["age"].tolist(), female.tolist(), strict=True)]
+    model = load(name, cache=None) if Path(name).is_file() else load_pretrained(name, cache=None)
+    return lambda some: model.predict_columns(some, faces=None)
 
 
-model = load(model_name)
-options = {} if model_name in ("deepface", "insightface") else {"faces": None}
+def read(some):
+    columns = predict(some)
+    sure = columns.get("gender_proba", [1.0] * len(some))
+    women = [p if gender == 1 else 1 - p for gender, p in zip(columns["gender"], sure, strict=True)]
+    return [[float(age), float(p)] for age, p in zip(columns["age"], women, strict=True)]
+
+
+predict = answers(model_name)
 rows = read(paths[:1])
 started = time.process_time()
 rows += read(paths[1:]) if len(paths) > 1 else []
