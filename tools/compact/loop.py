@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compact.augment import plain, random_view, spoil, warp, wild
-from compact.network import N_AGES, SIDE, Student, as_input, layers_of, put_norms_in
+from compact.network import N_AGES, PENULTIMATE, SIDE, Student, as_input, layers_of, put_norms_in
 from compact.soft import age_distributions
 
-BATCH, WEIGHT_DECAY, WARM_UP, AVERAGING = 128, 0.05, 0.04, 0.998
+BATCH, DROPOUT, WEIGHT_DECAY, WARM_UP, AVERAGING = 128, 0.2, 0.05, 0.04, 0.998
 NETWORK_RATE, HEADS_RATE = 6e-4, 2e-3
 """Learning rates at their highest: of what FaceRes has learnt already, and of what is new."""
 
@@ -190,7 +190,7 @@ class Training:
         rng = np.random.default_rng(seed)
         views = [spoil(warp(self.lessons.pictures[row], random_view(rng), SIDE), rng) for row in rows]
         with torch.autocast("cpu", torch.bfloat16):
-            answers = replica(as_input(np.stack(views)))
+            answers = replica(as_input(np.stack(views)), _kept(rng, len(rows)))
         parts = losses({name: value.float() for name, value in answers.items()}, self.lessons, rows)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         replica.zero_grad()
@@ -260,6 +260,12 @@ def watch(student: Student, lessons: Lessons, rows: NDArray[np.intp]) -> dict[st
         found[f"{framing}_gender"] = (answers["gender"].argmax(1) == target[:, 1]).float().mean().item()
         found[f"{framing}_cosine"] = cosine.mean().item()
     return found
+
+
+def _kept(rng: np.random.Generator, n_pictures: int) -> Tensor:
+    """Draw what dropout leaves, by the part's own generator: threads would draw from a common one in any order."""
+    drawn = rng.random((n_pictures, PENULTIMATE), np.float32) >= DROPOUT
+    return torch.from_numpy(drawn.astype(np.float32) / (1 - DROPOUT))
 
 
 def write_row(path: Path, row: dict[str, float]) -> None:

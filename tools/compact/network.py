@@ -89,13 +89,13 @@ class Student(nn.Module):
     def __init__(self, start: list[tuple[Tensor, int]]) -> None:
         super().__init__()
         self.net = CompactNet(start)
-        self.drop = nn.Dropout(0.2)
         widths = {"age": N_AGES, "gender": 2, "imdb_ages": N_IMDB_AGES, "imdb_male": 1} | TEACHER_WIDTHS
         self.heads = nn.ModuleDict({name: nn.Linear(PENULTIMATE, width) for name, width in widths.items()})
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, pictures: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+        """Return all answers; `kept` (n, 1024) is what dropout leaves of each number, in training."""
         last = self.net(pictures)
-        dropped = self.drop(last)
+        dropped = last if kept is None else last * kept
         answers = {
             name: head(last if name in TEACHER_WIDTHS else dropped) for name, head in self.heads.items()
         }
