@@ -44,7 +44,9 @@ def categorical_crossentropy(ages: Any, probabilities: Any, sigma: float) -> Any
 def label_distribution(ages: Any, probabilities: Any, sigma: float) -> Any:
     """Cross-entropy to a Gaussian of width `sigma` years around the true age (Gao et al. 2017).
 
-    Its gradient is that of the paper's Kullback–Leibler divergence.
+    Its gradient is that of the paper's Kullback–Leibler divergence. Unlike the paper's, the Gaussian is narrower
+    close to the youngest and the oldest class (a quarter of the years up to the end, plus a quarter), so that its
+    mean is the label: a Gaussian of two years that is cut off at 0 makes babies of one year two years old.
 
     References
     ----------
@@ -52,7 +54,9 @@ def label_distribution(ages: Any, probabilities: Any, sigma: float) -> Any:
     """
     from keras import ops
 
-    distance = (_grid(probabilities) - ops.expand_dims(ages, -1)) / sigma
+    to_an_end = ops.minimum(ages, probabilities.shape[-1] - 1 - ages)
+    widths = ops.minimum(sigma, (ops.maximum(to_an_end, 0.0) + 1.0) / 4.0)
+    distance = (_grid(probabilities) - ops.expand_dims(ages, -1)) / ops.expand_dims(widths, -1)
     target = ops.softmax(-0.5 * ops.square(distance), axis=-1)
     return -ops.sum(target * _log(probabilities), axis=-1)
 

@@ -60,6 +60,7 @@ MIRROR = 'views=("plain", "mirror")'
 GENTLY = 'epochs={}, batch_size=64, schedule="cosine", validation_fraction=0.03, calibration_fraction=0.05'
 
 BOTH = "(bb, fr)"
+WIDE = "DenseHead(units=(512,), dropout=0.5, batch_norm=True)"
 TUNED_BB = _pipeline(
     'FineTuneHead("_plus9", backbone_rate=0.5)', f'{MIRROR}, dtype="float16"', GENTLY.format(10)
 )
@@ -113,6 +114,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "two networks": Configuration(_pipeline(network=BOTH)),
     "two networks, five heads": Configuration(_pipeline(TUNED, "", "ensemble=5", BOTH)),
     "two networks, mirrored view, five heads": Configuration(_pipeline(TUNED, MIRROR, "ensemble=5", BOTH)),
+    "two networks, mirrored view, five wide heads": Configuration(
+        _pipeline(WIDE, MIRROR, "ensemble=5", BOTH)
+    ),
     "blocks of FaceRes after conv_pw_11_relu6": Configuration(TUNED_FR, FIRST),
     "two networks and tuned blocks averaged": Configuration(
         _ensemble(_pipeline(TUNED, MIRROR, "ensemble=5", BOTH), TUNED_BB), FIRST
@@ -125,6 +129,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "mixup": Configuration(_pipeline(TUNED, "", "mixup=0.2")),
     "two networks, averaged weights and mixup": Configuration(
         _pipeline(TUNED, "", "averaging=0.99, mixup=0.2", BOTH)
+    ),
+    "two networks, a whole one dropped": Configuration(
+        _pipeline("DenseHead(units=(256,), dropout=0.3, batch_norm=True, network_dropout=0.1)", network=BOTH)
     ),
     "whole network, worse pictures, averaged weights": Configuration(
         _pipeline(

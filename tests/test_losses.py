@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from agegender.losses import AGE_LOSSES, expected_age_error, gender_loss
 
@@ -39,6 +40,17 @@ def test_label_distribution_at_the_edge_is_still_a_distribution():
     assert loss("label_distribution", 0, p) == pytest.approx(np.log(101), rel=1e-3)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 6.0])
+def test_label_distribution_has_its_label_as_its_mean_close_to_the_ends_too(sigma):
+    ages = np.array([0.0, 0.5, 1.0, 2.0, 5.0, 30.0, 96.0, 99.0, 100.0], np.float32)
+    logits = tf.Variable(np.zeros((len(ages), 101), np.float32))
+    with tf.GradientTape() as tape:
+        probabilities = tf.nn.softmax(logits)
+        losses = tf.reduce_sum(AGE_LOSSES["label_distribution"](ages, probabilities, sigma))
+    target = 1 / 101 - tape.gradient(losses, logits).numpy()  # the gradient is prediction minus target
+    np.testing.assert_allclose(target @ AGES, ages, atol=0.02)
+
+
 def test_mean_variance_adds_its_two_terms_to_cross_entropy():
     p = distribution(33)
     mean = (p * AGES).sum()
@@ -64,8 +76,6 @@ def test_every_loss_is_least_for_a_distribution_around_the_truth(name):
 
 @pytest.mark.parametrize("name", AGE_LOSSES)
 def test_every_loss_and_its_gradient_stay_finite_for_a_head_that_is_surely_wrong(name):
-    import tensorflow as tf
-
     logits = tf.Variable(np.eye(101, dtype=np.float32)[[100, 0]] * 80)
     with tf.GradientTape() as tape:
         value = AGE_LOSSES[name](tf.constant([0.0, 100.0]), tf.nn.softmax(logits), 2.0)
