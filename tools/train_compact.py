@@ -81,7 +81,8 @@ def _prepare(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     )
     pictures = read_pictures(faces.data, options.work / "pictures.npy", options.threads)
     taught = _teach(options, faces, parts)
-    lessons = Lessons(pictures, torch.from_numpy(np.array(faces.target, np.float32)), taught)
+    races = np.unique(faces.frame["race"], return_inverse=True)[1]
+    lessons = Lessons(pictures, torch.from_numpy(np.array(faces.target, np.float32)), races, taught)
     return lessons, parts, Plan(options.epochs, len(parts.learnt) // BATCH)
 
 

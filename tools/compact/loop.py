@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compact.augment import plain, random_view, spoil, warp, wild
+from compact.augment import plain, seen, studio, wild
 from compact.network import N_AGES, PENULTIMATE, SIDE, Student, as_input, layers_of, put_norms_in
 from compact.soft import age_distributions
 
@@ -29,17 +29,18 @@ WEIGHTS = {
     "gender": 2.0,
     "imdb_ages": 0.15,
     "imdb_male": 0.15,
-    "penultimate": 1.0,
-    "pooled": 1.0,
-    "embedding": 1.0,
+    "penultimate": 1.5,
+    "pooled": 1.5,
+    "embedding": 1.5,
 }
 """What each part of the loss counts."""
 
 SOFT_AGE, SOFT_GENDER = 0.5, 0.5
 """How much of a target is the teachers' word; the rest is the label's."""
 
-RARE_AGES = 0.35
-"""Pictures are drawn as often as the number of pictures of about their age to the power of minus this says."""
+RARE_AGES, RARE_LABELS = 0.35, 0.35
+"""Pictures are drawn as often as the number of pictures of about their age to the power of minus this says, and
+likewise the number of those with their labels of race and gender."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Lessons:
 
     pictures: NDArray[np.uint8]
     target: Tensor
+    races: NDArray[np.intp]
     taught: Taught
 
 
@@ -118,7 +120,7 @@ class Training:
         some = lessons.pictures[np.random.default_rng(seed).choice(learnt, 256, replace=False)]
         put_norms_in(self.student, biases, as_input(plain(some, SIDE, framing="utkface")))
         self.student = self.student.to(memory_format=torch.channels_last)
-        self.chances = chances(lessons.target[learnt, 0].numpy())
+        self.chances = chances(lessons.target[learnt].numpy(), lessons.races[learnt])
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(_groups(self.student))
         self.epoch = 0
@@ -188,7 +190,11 @@ class Training:
 
     def _learn(self, replica: Student, rows: NDArray[np.intp], seed: tuple[int, ...]) -> dict[str, float]:
         rng = np.random.default_rng(seed)
-        views = [spoil(warp(self.lessons.pictures[row], random_view(rng), SIDE), rng) for row in rows]
+        pictures = self.lessons.pictures
+        views = [
+            seen(pictures[row], pictures[other], SIDE, rng)
+            for row, other in zip(rows, np.roll(rows, 1), strict=True)
+        ]
         with torch.autocast("cpu", torch.bfloat16):
             answers = replica(as_input(np.stack(views)), _kept(rng, len(rows)))
         parts = losses({name: value.float() for name, value in answers.items()}, self.lessons, rows)
@@ -232,24 +238,29 @@ def losses(answers: dict[str, Tensor], lessons: Lessons, rows: NDArray[np.intp])
     return parts
 
 
-def chances(ages: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return how likely each picture is drawn: rarer ages more often (`RARE_AGES`)."""
-    counts = np.bincount(ages.astype(int), minlength=N_AGES).astype(float)
+def chances(target: NDArray[np.floating], races: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how likely each picture is drawn: rarer ones more often (`RARE_AGES`, `RARE_LABELS`)."""
+    ages, labels = target[:, 0].astype(int), 2 * races + target[:, 1].astype(int)
+    counts = np.bincount(ages, minlength=N_AGES).astype(float)
     bell = np.exp(-0.5 * (np.arange(-9, 10) / 3) ** 2)
     density = np.convolve(counts, bell, "same") / np.convolve(np.ones(N_AGES), bell, "same")
-    weights = np.maximum(density, 1.0)[ages.astype(int)] ** -RARE_AGES
+    weights = np.maximum(density, 1.0)[ages] ** -RARE_AGES * np.bincount(labels)[labels] ** -RARE_LABELS
     return np.asarray(weights / weights.sum())
 
 
 @torch.no_grad()
 def watch(student: Student, lessons: Lessons, rows: NDArray[np.intp]) -> dict[str, float]:
-    """Return the figures of pictures that are not learnt from, in both framings that users have and spoilt."""
+    """Return the figures of pictures that are not learnt from: in users' two framings, in a studio, and spoilt."""
     student.eval()
     found = {}
     years, target = torch.arange(N_AGES, dtype=torch.float32), lessons.target[rows]
     pictures = lessons.pictures[rows]
-    for framing in ("utkface", "arcface", "wild"):
-        views = wild(pictures, SIDE, seed=0) if framing == "wild" else plain(pictures, SIDE, framing=framing)
+    for framing, views in (
+        ("utkface", plain(pictures, SIDE, framing="utkface")),
+        ("arcface", plain(pictures, SIDE, framing="arcface")),
+        ("studio", studio(pictures, SIDE)),
+        ("wild", wild(pictures, SIDE, seed=0)),
+    ):
         parts = [
             student(part.contiguous(memory_format=torch.channels_last)) for part in as_input(views).split(64)
         ]

@@ -14,9 +14,13 @@ FOLDS, HEADS, EPOCHS, BATCH = 5, 3, 15, 256
 
 
 def age_distributions(ages: Tensor, spread: float = 2.0) -> Tensor:
-    """Return a bell around each age, as (n, 101) probabilities: a label of 30 says something of 29 as well."""
+    """Return a bell around each age, as (n, 101) probabilities: a label of 30 says something of 29 as well.
+
+    It is narrower below seven: nobody is younger than 0, and a bell that is cut off there would make babies older.
+    """
     years = torch.arange(N_AGES)
-    return torch.softmax(-((years - ages[:, None]) ** 2) / (2 * spread**2), dim=1)
+    spreads = spread * ((ages + 1) / 8).clamp(max=1.0)
+    return torch.softmax(-((years - ages[:, None]) ** 2) / (2 * spreads[:, None] ** 2), dim=1)
 
 
 def soft_targets(
