@@ -91,7 +91,7 @@ SHIPPED = {
     for shipped in (
         Shipped(
             name="compact",
-            sha256="886b9b32c859f334ea0f05e6e89336f5a6a553bb402c6181150674a0d8f070e8",
+            sha256="4119b2cfeea203b33470379b568df10e9120bedabd7cc08acd6d3a0d8d06487d",
             size=6_723_247,
             color="rgb",
             mean=127.5,
