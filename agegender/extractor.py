@@ -269,7 +269,12 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         return self.embed(X, out=out, faces=faces).rows
 
     def embed(
-        self, X: Any, *, out: NDArray[Any] | None = None, faces: FacesParameter | Own = "own"
+        self,
+        X: Any,
+        *,
+        out: NDArray[Any] | None = None,
+        faces: FacesParameter | Own = "own",
+        with_faces: bool = False,
     ) -> Embedded:
         """Return the rows of ``transform`` and the digests of the pictures, whatever ``set_output`` is.
 
@@ -277,14 +282,17 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         ----------
         X, out, faces
             As in :meth:`transform`.
+        with_faces : bool, default=False
+            Whether to return the faces too.
 
         Returns
         -------
         Embedded
-            A tuple of `rows` (ndarray) and `digests` (list of 16 bytes per picture; None if it could not be read).
+            A tuple of `rows` (ndarray), `digests` (list of 16 bytes per picture; None if it could not be read) and
+            `faces` (list of Face or None per picture; None if they were not asked for or not searched).
         """
         with self._reporting() as extraction:
-            return extraction.embed(X, out=out, faces=faces)
+            return extraction.embed(X, out=out, faces=faces, with_faces=with_faces)
 
     def transform_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"

@@ -23,10 +23,11 @@ from agegender._networks.opening import pictures_of_training
 from agegender._networks.shipped import SHIPPED
 from agegender._safe.declaration import SafeState
 from agegender._safe.declared import PIPELINE
-from agegender._utils.pictures import check_pictures, table_index
+from agegender._utils.pictures import check_pictures
 from agegender._utils.row_labels import check_row_order
 from agegender._utils.seen import are_among, short_digests
 from agegender._utils.spill import rows_on_disk
+from agegender._utils.tables import as_table
 from agegender._utils.target import check_target, gender_labels
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
@@ -345,18 +346,15 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             was found and how much it shows: see :class:`agegender.faces.Face`.
         """
         with self._predicting() as predictor:
-            frame = _frame(
-                predictor.predict_columns(
-                    X,
-                    faces=faces,
-                    coverage=coverage,
-                    max_age_range=max_age_range,
-                    min_gender_proba=min_gender_proba,
-                    distribution=distribution,
-                )
+            columns = predictor.predict_columns(
+                X,
+                faces=faces,
+                coverage=coverage,
+                max_age_range=max_age_range,
+                min_gender_proba=min_gender_proba,
+                distribution=distribution,
             )
-        index = table_index(X)
-        return frame if index is None else frame.set_axis(index)
+        return as_table(columns, X)
 
     def predict_faces(
         self,
@@ -392,18 +390,15 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
             If a picture cannot be read, unless the extractor's ``on_error`` is ``"nan"``.
         """
         with self._predicting() as predictor:
-            frame = _frame(
-                predictor.predict_faces(
-                    X,
-                    faces=faces,
-                    coverage=coverage,
-                    max_age_range=max_age_range,
-                    min_gender_proba=min_gender_proba,
-                    distribution=distribution,
-                )
+            columns = predictor.predict_faces(
+                X,
+                faces=faces,
+                coverage=coverage,
+                max_age_range=max_age_range,
+                min_gender_proba=min_gender_proba,
+                distribution=distribution,
             )
-        index = table_index(X)
-        return frame if index is None else frame.set_axis(index[frame["picture"].to_numpy()])
+        return as_table(columns, X, by_picture=True)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -685,12 +680,6 @@ class AgeGenderPipeline(VersionedState, BaseEstimator):
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
         return tags
-
-
-def _frame(columns: dict[str, NDArray[Any]]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({name: list(each) if each.ndim > 1 else each for name, each in columns.items()})
 
 
 def _warn_of_networks(extractor: EmbeddingExtractor, digests: Sequence[bytes | None]) -> None:

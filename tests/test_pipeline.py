@@ -265,6 +265,11 @@ def temporary(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+def left_in(folder: Path) -> list[str]:
+    """Return the files in a folder but those of TensorFlow's autograph, which keeps its modules until the end."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith("__autograph_generated_file")]
+
+
 def spy_on_fit(monkeypatch, then=lambda: None) -> list[type]:
     """Collect the type of array that each classifier is fitted on."""
     types, fit = [], AgeGenderClassifier._fit_whole
@@ -288,7 +293,7 @@ def test_more_than_memory_limit_goes_through_a_map_and_blocks_with_the_same_numb
     row_bytes = 3 * 3 * 12 * np.dtype(dtype).itemsize
     spilled = clone(model).set_params(memory_limit=7 * row_bytes).fit(faces.data, faces.target)
     assert types == [np.ndarray, np.memmap]
-    assert not list(temporary.iterdir())
+    assert not left_in(temporary)
     np.testing.assert_array_equal(spilled.predict(faces.data), held.predict(faces.data))
     for found, expected in zip(
         spilled.predict_proba(faces.data), held.predict_proba(faces.data), strict=True
@@ -313,7 +318,7 @@ def test_nothing_is_left_of_the_map_when_fit_is_interrupted(
     with pytest.raises(error):
         small(backbone).set_params(memory_limit=0).fit(faces.data, faces.target)
     assert types == [np.memmap]
-    assert not list(temporary.iterdir())
+    assert not left_in(temporary)
 
 
 def test_a_disk_without_room_for_the_map_is_an_error_that_says_what_to_do(

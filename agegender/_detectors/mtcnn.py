@@ -218,8 +218,11 @@ def _unsuppressed(covers: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _overlaps(boxes: Boxes, others: Boxes, of_smaller: bool) -> NDArray[np.float64]:
     """Return what two boxes share, as a fraction of their union or of the smaller one, for all pairs."""
-    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
-    shared = (np.minimum(boxes[:, np.newaxis, 2:4], others[:, 2:4]) - low).clip(0).prod(axis=2)
+    # Side by side and not as (n, n, 2): NumPy takes five times as long to go along an axis of two.
+    low_x, low_y, high_x, high_y = boxes[:, :4].T[:, :, np.newaxis]
+    width = np.minimum(high_x, others[:, 2]) - np.maximum(low_x, others[:, 0])
+    height = np.minimum(high_y, others[:, 3]) - np.maximum(low_y, others[:, 1])
+    shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
     areas, other_areas = (np.prod(some[:, 2:4] - some[:, :2], axis=1) for some in (boxes, others))
     either = np.minimum if of_smaller else np.add
     whole = either(areas[:, np.newaxis], other_areas) - (0 if of_smaller else shared)

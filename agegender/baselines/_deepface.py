@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from agegender.backbones import Backbone
 from agegender.baselines._fixed import FixedEstimator
-from agegender.calibration import prediction_frame
+from agegender.calibration import prediction_columns
 from agegender.extractor import FacesParameter
 from agegender.faces import Face
+from agegender.inference._columns import Columns
 
 __all__ = ["DeepFaceAgeGender"]
 
@@ -109,7 +110,7 @@ class DeepFaceAgeGender(FixedEstimator):
         list of two ndarrays, of shape (n_samples, 101) and (n_samples, 2)
             The ages 0 … 100, and the genders male and female.
         """
-        return list(_distributions(self._rows(X, faces)))
+        return list(_distributions(self._rows_and_faces(X, faces)[0]))
 
     def _find_networks(self) -> list[Backbone]:
         return [
@@ -117,9 +118,9 @@ class DeepFaceAgeGender(FixedEstimator):
             Backbone.load("deepface/gender", weights=self.gender_weights, engine=self.engine),
         ]
 
-    def _frame(self, rows: NDArray[np.floating], coverage: float) -> Any:
+    def _columns(self, rows: NDArray[np.floating], coverage: float) -> Columns:
         ages, genders = _distributions(rows)
-        return prediction_frame(ages, genders, self.classes_[1], coverage=coverage)
+        return prediction_columns(ages, genders, self.classes_[1], coverage=coverage)
 
     def _cut(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         return upright_box(pixels, face)

@@ -19,11 +19,13 @@ from agegender._machine.pools import reading_threads
 from agegender._machine.threads import resolve_threads
 from agegender._utils.pictures import check_pictures
 from agegender._utils.progress import progress_bar
+from agegender._utils.tables import as_table
 from agegender.backbones import Backbone
 from agegender.cache import open_cache
 from agegender.exceptions import PictureError
 from agegender.extractor import EmbeddingExtractor, ExtractionReport, FacesParameter, Failure
 from agegender.faces import Face, face_columns, load_detector, no_face
+from agegender.inference._columns import Columns, of_every_face
 from agegender.metrics import age_mae
 
 __all__ = ["FixedEstimator"]
@@ -75,8 +77,8 @@ class FixedEstimator(BaseEstimator, ABC):
         ndarray of shape (n_samples, 2)
             The age in years and the gender, 0 male, 1 female; NaN for a picture that could not be used.
         """
-        frame = self._frame(self._rows(X, faces), 0.9)
-        return frame[["age", "gender"]].to_numpy(dtype=np.float64)
+        columns = self._columns(self._rows_and_faces(X, faces)[0], 0.9)
+        return np.column_stack([columns["age"], columns["gender"]]).astype(np.float64)
 
     def predict_frame(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own", coverage: float = 0.9
@@ -94,8 +96,12 @@ class FixedEstimator(BaseEstimator, ABC):
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
+            If X is a Series or frame, its index is used. If faces are detected, the columns rotation, sharpness, yaw,
+            roll, quality, reliable and doubts tell how the face was found and how much it shows: see
+            :class:`agegender.faces.Face`.
         """
-        return self._frame(self._rows(X, faces), coverage)
+        rows, seen = self._rows_and_faces(X, faces)
+        return as_table(self._columns(rows, coverage) | ({} if seen is None else face_columns(seen)), X)
 
     def predict_faces(
         self, X: Any, *, faces: FacesParameter | Literal["own"] = "own", coverage: float = 0.9
@@ -114,20 +120,14 @@ class FixedEstimator(BaseEstimator, ABC):
         -------
         DataFrame
             picture (the row in X), x, y, width, height (the box, in pixels of the upright picture), score, and the
-            columns of :meth:`predict_frame`; picture by picture, the largest face first.
+            columns of :meth:`predict_frame`; picture by picture, the largest face first. If X is a Series or frame,
+            each row has its picture's index label.
         """
-        import pandas as pd
-
         wanted = self.faces if faces == "own" else faces
         found, rows = self._every_face(check_pictures(X), "auto" if wanted is None else wanted, largest=False)
-        boxes = [
-            (index, face.x, face.y, face.width, face.height, face.score)
-            for index, of_picture in enumerate(found)
-            for face in of_picture
-        ]
-        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
-        columns = face_columns([face for of_picture in found for face in of_picture])
-        return table.join(self._frame(rows, coverage)).assign(**columns)
+        places = [(index, face) for index, of_picture in enumerate(found) for face in of_picture]
+        columns = self._columns(rows, coverage)
+        return as_table(of_every_face([(places, columns)], columns), X, by_picture=True)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -158,22 +158,27 @@ class FixedEstimator(BaseEstimator, ABC):
         """Cut a face out of a picture as the network's own project does."""
 
     @abstractmethod
-    def _frame(self, rows: NDArray[np.floating], coverage: float) -> Any:
-        """Convert the networks' outputs to a table of predictions."""
+    def _columns(self, rows: NDArray[np.floating], coverage: float) -> Columns:
+        """Convert the networks' outputs to columns of predictions."""
 
-    def _rows(self, X: Any, faces: FacesParameter | Literal["own"]) -> NDArray[np.float32]:
-        """Return the networks' outputs, one row per picture; NaN for a picture that could not be used."""
+    def _rows_and_faces(
+        self, X: Any, faces: FacesParameter | Literal["own"]
+    ) -> tuple[NDArray[np.float32], list[Face | None] | None]:
+        """Return the networks' outputs, one row per picture, and the faces if they were searched.
+
+        A row is NaN, and a face None, for a picture that could not be used.
+        """
         pictures = check_pictures(X)
         wanted = self.faces if faces == "own" else faces
         if wanted is None:
             extractor = self._extractor(self.verbose)
             rows: NDArray[np.float32] = extractor.transform(pictures)
             self.report_ = extractor.report_
-            return rows
+            return rows, None
         found, of_faces = self._every_face(pictures, wanted, largest=True)
         rows = np.full((len(pictures), of_faces.shape[1]), np.nan, np.float32)
         rows[[index for index, of_picture in enumerate(found) if of_picture]] = of_faces
-        return rows
+        return rows, [of_picture[0] if of_picture else None for of_picture in found]
 
     def _every_face(
         self, pictures: Sequence[Any], wanted: FacesParameter, *, largest: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from agegender.baselines._fixed import FixedEstimator
 from agegender.exceptions import WeightsError, WeightsNotFoundError
 from agegender.extractor import FacesParameter
 from agegender.faces import Face
+from agegender.inference._columns import Columns
 
 __all__ = ["InsightFaceAgeGender"]
 
@@ -112,16 +112,14 @@ class InsightFaceAgeGender(FixedEstimator):
             )
         return path
 
-    def _frame(self, rows: NDArray[np.floating], coverage: float) -> Any:
-        import pandas as pd
-
+    def _columns(self, rows: NDArray[np.floating], coverage: float) -> Columns:
         unknown = np.full(len(rows), np.nan)
         missing = np.isnan(rows[:, 0])
         female = (rows[:, 0] >= rows[:, 1]).astype(np.float64)  # its order is female, male
         gender = np.where(missing, np.nan, female) if missing.any() else female.astype(np.int64)
         ages = 100.0 * rows[:, 2].astype(np.float64)
         columns = {"age": ages, "age_low": unknown, "age_high": unknown}
-        return pd.DataFrame(columns | {"gender": gender, "gender_proba": unknown})
+        return columns | {"gender": gender, "gender_proba": unknown}
 
     def _cut(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         return square_around(pixels, face, 96)

@@ -54,13 +54,18 @@ def predict(
     `agegender predict --model model.agegender photos/ --csv people.csv` ·
     `agegender predict --model model.agegender --faces none crops/ --json`
     """
+    if min_face_size is not None and faces == "none":
+        raise ValueError(
+            f"--min-face-size {min_face_size:g} is for photographs, but --faces none takes pictures as face crops. "
+            "Leave one of them out."
+        )
     paths = find_pictures(pictures)
     for made in [*([csv] if csv else []), *([annotate / "picture.jpg"] if annotate else [])]:
         check_writable(made)
     verbose = 0 if quiet or len(paths) < 100 else 1
     predictor = load_predictor(model, on_error="nan", verbose=verbose)
     wanted: Any = faces
-    if min_face_size is not None and faces != "none":
+    if min_face_size is not None:
         from agegender.faces import load_detector
 
         own = predictor.detector() if faces == "auto" else faces

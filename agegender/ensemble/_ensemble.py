@@ -12,19 +12,22 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from agegender._extraction.extraction import Embedded
 from agegender._safe.declaration import SafeState
 from agegender._safe.declared import ENSEMBLE
-from agegender._utils.pictures import check_pictures, table_index
+from agegender._utils.pictures import check_pictures
 from agegender._utils.row_labels import check_row_order
+from agegender._utils.tables import as_table
 from agegender._utils.target import check_target
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
-from agegender.calibration import Calibration, calibrate, likelier_labels, prediction_frame, scale_genders
+from agegender.calibration import Calibration, calibrate, likelier_labels, scale_genders
 from agegender.ensemble._passes import Pass, faces_of, passes_of
 from agegender.ensemble._weights import mixture, mixture_weights
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.extractor import FacesParameter
 from agegender.faces import Face, face_columns
+from agegender.inference._columns import Columns, Wanted, of_every_face
 from agegender.metrics import age_mae, expected_age
 from agegender.model_selection import connected_groups, duplicate_groups, grouped_split
 from agegender.pipeline import AgeGenderPipeline
@@ -177,7 +180,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
 
     def _weigh(self, X: Any, y: Any, groups: NDArray[np.intp]) -> None:
         """Find the weights on one half of held-out pictures, and calibrate their average on the other."""
-        ages, genders = self._of_each_model(X, "own")
+        ages, genders, _ = self._of_each_model(X, "own")
         true_ages, true_genders = check_target(y, max_age=np.iinfo(np.int64).max)
         columns = np.clip(np.round(true_ages.astype(np.float64)), 0, ages[0].shape[1] - 1).astype(np.int64)
         labels = (true_genders == self.classes_[1][1]).astype(np.int64)
@@ -232,7 +235,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
         check_is_fitted(self, "calibration_")
-        return self._averaged(self._of_each_model(X, faces))
+        return self._averaged(self._of_each_model(X, faces)[:2])
 
     def predict_frame(
         self,
@@ -255,11 +258,14 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         Returns
         -------
         DataFrame of n_samples rows, in the order of X
+            As :meth:`agegender.AgeGenderPipeline.predict_frame` returns it. If models find faces with different
+            detectors, the columns about the face are those of the first detector.
         """
-        found = self.predict_proba(X, faces=faces)
-        frame = self._frame(found, coverage, max_age_range, min_gender_proba, distribution)
-        index = table_index(X)
-        return frame if index is None else frame.set_axis(index)
+        check_is_fitted(self, "calibration_")
+        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
+        *found, seen = self._of_each_model(X, faces)
+        columns = self._columns(found, wanted) | ({} if seen is None else face_columns(seen))
+        return as_table(columns, X)
 
     def predict_faces(
         self,
@@ -289,24 +295,18 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ValueError
             If the models find faces with different detectors and do not find the same number of them.
         """
-        import pandas as pd
-
         check_is_fitted(self, "calibration_")
+        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
         passes, n_models = passes_of(self.models_), len(self.models_)
-        boxes: list[tuple[Any, ...]] = []
-        seen: list[Face] = []
-        parts: list[list[NDArray[np.float32]]] = []
-        for places, rows in faces_of(passes, check_pictures(X), self._limit(), faces):
-            boxes += [(at, face.x, face.y, face.width, face.height, face.score) for at, face in places]
-            seen += [face for _, face in places]
-            parts.append(self._averaged(_read(self.models_, passes, rows, n_models)))
-        table = pd.DataFrame(boxes, columns=["picture", "x", "y", "width", "height", "score"])
-        empty = [np.full((1, len(labels)), 1 / len(labels), np.float32) for labels in self.classes_]
-        found = [np.concatenate(each) for each in zip(*parts, strict=True)] if parts else empty
-        frame = self._frame(found, coverage, max_age_range, min_gender_proba, distribution)
-        joined = table.join(frame if parts else frame.iloc[:0]).assign(**face_columns(seen))
-        index = table_index(X)
-        return joined if index is None else joined.set_axis(index[table["picture"].to_numpy(dtype=int)])
+        blocks = faces_of(passes, check_pictures(X), self._limit(), faces)
+        columns = of_every_face(
+            (
+                (places, self._columns(_read(self.models_, passes, rows, n_models), wanted))
+                for places, rows in blocks
+            ),
+            wanted.no_columns(self.classes_, self.calibration_),
+        )
+        return as_table(columns, X, by_picture=True)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the negative mean absolute error of the age, in years (higher is better).
@@ -350,45 +350,32 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         check_is_fitted(self, "models_")
         return self.models_[0].classes_
 
-    def _of_each_model(self, X: Any, faces: _Faces) -> _Distributions:
-        """Return the distributions of each model: those of the ages, and those of the genders."""
+    def _of_each_model(
+        self, X: Any, faces: _Faces
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[Face | None] | None]:
+        """Return the distributions of each model, of ages and of genders, and the faces if they were searched."""
         pictures = check_pictures(X)
         passes, n_models = passes_of(self.models_), len(self.models_)
         if isinstance(faces, str) and faces == "own":
             passes[0].extractor.check_pictures_are_crops(pictures)
         found: list[list[NDArray[np.float32]]] = [[] for _ in range(2 * n_models)]
-        for rows in _blocks(passes, pictures, self._limit(), faces):
-            ages, genders = _read(self.models_, passes, rows, n_models)
+        seen: list[Face | None] | None = None
+        for block in _blocks(passes, pictures, self._limit(), faces):
+            ages, genders = _read(self.models_, passes, [embedded.rows for embedded in block], n_models)
             for kept, part in zip(found, [*ages, *genders], strict=True):
                 kept.append(part)
+            shown = next((embedded.faces for embedded in block if embedded.faces is not None), None)
+            seen = seen if shown is None else [*(seen or ()), *shown]
         joined = [np.concatenate(parts) for parts in found]
-        return joined[:n_models], joined[n_models:]
+        return joined[:n_models], joined[n_models:], seen
 
-    def _averaged(self, found: _Distributions) -> list[NDArray[np.float32]]:
+    def _averaged(self, found: Sequence[list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
         ages, genders = (mixture(weights, parts) for weights, parts in zip(self.weights_, found, strict=True))
         return [ages, scale_genders(genders, self.calibration_.temperature)]
 
-    def _frame(
-        self,
-        found: Sequence[NDArray[np.float32]],
-        coverage: float,
-        max_age_range: float | None,
-        min_gender_proba: float | None,
-        distribution: bool,
-    ) -> Any:
-        ages, genders = found
-        frame = prediction_frame(
-            ages,
-            genders,
-            self.classes_[1],
-            calibration=self.calibration_,
-            coverage=coverage,
-            max_age_range=max_age_range,
-            min_gender_proba=min_gender_proba,
-        )
-        if distribution:
-            frame["age_proba"] = list(ages)
-        return frame
+    def _columns(self, found: Sequence[list[NDArray[np.float32]]], wanted: Wanted) -> Columns:
+        ages, genders = self._averaged(found)
+        return wanted.columns(ages, genders, self.classes_[1], self.calibration_)
 
     def _warn_of_seen(self, X: Any, consequence: str) -> None:
         seen = self.seen_in_training(X)
@@ -463,8 +450,8 @@ def _check_alike(models: Sequence[AgeGenderPipeline], error: type[Exception] = V
 
 def _blocks(
     passes: Sequence[Pass], pictures: Sequence[Any], limit: float, faces: _Faces
-) -> Iterator[list[NDArray[Any]]]:
-    """Yield the rows of each pass, for blocks of the same pictures."""
+) -> Iterator[list[Embedded]]:
+    """Yield the rows and faces of each pass, for blocks of the same pictures."""
     widest = max(
         int(np.prod(one.extractor.row_shape())) * np.dtype(one.extractor.row_dtype()).itemsize
         for one in passes
@@ -472,7 +459,7 @@ def _blocks(
     size = int(max(1, min(len(pictures), limit // widest)))
     for start in range(0, len(pictures), size):
         block = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
-        yield [one.extractor.embed(block, faces=faces).rows for one in passes]
+        yield [one.extractor.embed(block, faces=faces, with_faces=True) for one in passes]
 
 
 def _read(

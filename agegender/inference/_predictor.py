@@ -17,14 +17,13 @@ from agegender._machine.installation import check_opencv
 from agegender._utils.callers import refuse_recoded_labels
 from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_bytes, did_you_mean
-from agegender.calibration import Calibration, check_coverage, prediction_columns
-from agegender.faces import Detector, Face, face_columns
+from agegender.calibration import Calibration
+from agegender.faces import Detector, face_columns
+from agegender.inference._columns import Columns, Wanted, joined, of_every_face
 
 __all__ = ["Predictor", "Training"]
 
 Faces: TypeAlias = FacesParameter | Literal["own"]
-Columns: TypeAlias = dict[str, NDArray[Any]]
-_BOX = ("x", "y", "width", "height", "score")
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,6 @@ class Training:
             getattr(pipeline.classifier_, "n_epochs_", None),
             len(getattr(pipeline, "trained_on_", ())) or None,
         )
-
-
-@dataclass(frozen=True)
-class _Thresholds:
-    """What a table of predictions is asked for."""
-
-    coverage: float
-    max_age_range: float | None
-    min_gender_proba: float | None
 
 
 class Predictor:
@@ -211,13 +201,12 @@ class Predictor:
         >>> list(columns)
         ['age', 'age_low', 'age_high', 'gender', 'gender_proba']
         """
-        check_coverage(coverage)
-        limits = _Thresholds(coverage, max_age_range, min_gender_proba)
+        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
         found: list[Columns] = []
         for block in self._blocks(X, faces, with_faces=True):
             shown = {} if block.faces is None else face_columns(block.faces)
-            found.append(self._columns(block.rows, limits, distribution) | shown)
-        return _joined(found)
+            found.append(self._columns(block.rows, wanted) | shown)
+        return joined(found)
 
     def predict_faces(
         self,
@@ -250,21 +239,12 @@ class Predictor:
         PictureError
             If a picture cannot be read, unless ``on_error`` is ``"nan"``.
         """
-        check_coverage(coverage)
-        limits = _Thresholds(coverage, max_age_range, min_gender_proba)
-        pictures: list[int] = []
-        boxes: list[tuple[float, ...]] = []
-        faces_found: list[Face] = []
-        found: list[Columns] = []
-        for places, rows in self._extraction.faces_blocks(X, self._limit(), faces=faces):
-            pictures += [picture for picture, _ in places]
-            boxes += [tuple(getattr(face, side) for side in _BOX) for _, face in places]
-            faces_found += [face for _, face in places]
-            found.append(self._columns(rows, limits, distribution))
-        sides = np.array(boxes, np.float64).reshape(-1, len(_BOX)).T
-        where = {"picture": np.array(pictures, np.int64), **dict(zip(_BOX, sides, strict=True))}
-        predicted = _joined(found) if found else self._no_columns(limits, distribution)
-        return where | predicted | face_columns(faces_found)
+        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
+        blocks = self._extraction.faces_blocks(X, self._limit(), faces=faces)
+        return of_every_face(
+            ((places, self._columns(rows, wanted)) for places, rows in blocks),
+            wanted.no_columns(self.classes_, self.calibration_),
+        )
 
     def with_options(self, **options: Any) -> Predictor:
         """Return a predictor that runs otherwise and gives the same numbers.
@@ -365,37 +345,6 @@ class Predictor:
     def _limit(self) -> float:
         return check_bytes("memory_limit", self._memory_limit, type(self).__name__)
 
-    def _columns(self, rows: NDArray[Any], limits: _Thresholds, distribution: bool) -> Columns:
+    def _columns(self, rows: NDArray[Any], wanted: Wanted) -> Columns:
         ages, genders = self._head.distributions(rows)
-        return self._read_columns(ages, genders, limits, distribution)
-
-    def _no_columns(self, limits: _Thresholds, distribution: bool) -> Columns:
-        """Return the columns of no faces, with their types."""
-        even = [np.full((1, len(labels)), 1 / len(labels), np.float32) for labels in self.classes_]
-        columns = self._read_columns(even[0], even[1], limits, distribution)
-        return {name: column[:0] for name, column in columns.items()}
-
-    def _read_columns(
-        self,
-        ages: NDArray[np.float32],
-        genders: NDArray[np.float32],
-        limits: _Thresholds,
-        distribution: bool,
-    ) -> Columns:
-        columns = prediction_columns(
-            ages,
-            genders,
-            self.classes_[1],
-            calibration=self.calibration_,
-            coverage=limits.coverage,
-            max_age_range=limits.max_age_range,
-            min_gender_proba=limits.min_gender_proba,
-        )
-        return columns | ({"age_proba": ages} if distribution else {})
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    """Return the columns of several blocks as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return wanted.columns(ages, genders, self.classes_[1], self.calibration_)

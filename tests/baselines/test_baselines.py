@@ -11,6 +11,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from deepface_networks import demography
 from PIL import Image
@@ -21,7 +22,7 @@ from agegender import images
 from agegender._networks.location import insightface_folder, weights_folder
 from agegender.baselines import DeepFaceAgeGender, InsightFaceAgeGender, load_baseline
 from agegender.exceptions import NoFaceError, PictureError, WeightsNotFoundError
-from agegender.faces import Face, detect
+from agegender.faces import FACE_COLUMNS, Face, detect
 
 SUPPORT = str(Path(__file__).resolve().parents[1] / "support")
 SIZES = {"square": (200, 200), "tall": (260, 150), "wide": (90, 241)}
@@ -136,6 +137,24 @@ def test_every_face_of_a_photograph_has_a_row(
     np.testing.assert_allclose(table["x"], [face.x for face in found], rtol=1e-5)
     alone = baseline.predict([photograph])
     np.testing.assert_allclose(table[["age", "gender"]].to_numpy()[0], alone[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [DeepFaceAgeGender, InsightFaceAgeGender])
+def test_a_table_tells_what_faces_show(
+    kind, deepface_weights, insightface_weights, photograph, pictures
+) -> None:
+    baseline = kind(faces="mtcnn", cache=None, on_error="nan")
+    X = pd.Series([pictures[0], photograph], index=["drawn", "real"])
+    frame, every = baseline.predict_frame(X), baseline.predict_faces(X)
+    assert list(frame.index) == ["drawn", "real"]
+    assert set(every.index) == {"real"}
+    assert list(every) == ["picture", "x", "y", "width", "height", "score", *frame]
+    largest = every.iloc[0]
+    for name in FACE_COLUMNS:
+        assert frame.loc["real", name] == largest[name]
+    assert largest["quality"] == pytest.approx(detect(photograph, detector="mtcnn")[0].quality, rel=1e-5)
+    assert frame.loc["drawn", ["reliable", "doubts"]].tolist() == [False, "no face"]
+    assert "quality" not in baseline.predict_frame(X, faces=None)
 
 
 def test_it_is_an_estimator_that_learns_nothing(deepface_weights, pictures) -> None:

@@ -101,6 +101,37 @@ def test_predict_names_pictures_without_a_face_and_ends_with_1(given, tmp_path) 
     assert set(crop[0]) == {"picture", "age", "age_low", "age_high", "gender", "gender_proba"}
 
 
+def test_predict_finds_faces_from_the_smallest_size_on(given, tmp_path) -> None:
+    photograph = Image.new("RGB", (1600, 1200), (120, 130, 140))
+    portrait = Image.open(given.portrait)
+    photograph.paste(portrait.resize((500, 500)), (100, 100))
+    photograph.paste(portrait.resize((40, 40), Image.Resampling.BOX), (1200, 800))
+    photograph.save(tmp_path / "large.png")
+    command = ("predict", "--model", given.model, "--faces", "mtcnn", "--json", tmp_path / "large.png")
+    (only,) = json.loads(agegender(*command).stdout)
+    assert only["x"] < 600
+    large, tiny = json.loads(agegender(*command, "--min-face-size", 24).stdout)
+    assert large["x"] == pytest.approx(only["x"], abs=10)
+    assert 1190 < tiny["x"] < tiny["x"] + tiny["width"] < 1250
+    table = given.fitted.predict_faces(
+        [tmp_path / "large.png"], faces=load_detector("mtcnn", min_face_size=24)
+    )
+    assert [large["age"], tiny["age"]] == pytest.approx(list(table["age"]), abs=1e-3)
+    assert (tiny["reliable"], tiny["doubts"]) == (table["reliable"][1], table["doubts"][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--min-face-size", 5), "min_face_size=5"),
+        (("--min-face-size", 24, "--faces", "none"), "--min-face-size 24 is for photographs"),
+    ],
+)
+def test_predict_refuses_a_smallest_size_that_cannot_be(given, options, message) -> None:
+    done = agegender("predict", "--model", given.model, given.portrait, *options, code=1)
+    assert message in str(done.exception)
+
+
 def test_predict_without_a_model_uses_the_one_in_the_package(given) -> None:
     (told,) = json.loads(agegender("predict", "--faces", "mtcnn", "--json", given.portrait).stdout)
     expected = load_pretrained().predict_faces([given.portrait], faces="mtcnn")

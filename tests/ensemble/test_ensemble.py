@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import write_drawn_faces, write_tiny_onnx
 from one_face import OneFace
@@ -28,6 +29,7 @@ from agegender.ensemble import AgeGenderEnsemble
 from agegender.ensemble._passes import passes_of
 from agegender.ensemble._weights import mixture_weights
 from agegender.exceptions import LeakageWarning, ModelFileError
+from agegender.faces import FACE_COLUMNS
 from agegender.runtime import images_passed
 
 
@@ -154,3 +156,29 @@ def test_every_face_of_a_picture_is_predicted(ensemble, faces) -> None:
     assert table["picture"].tolist() == [0, 1, 2]
     np.testing.assert_allclose(table["age"], expected["age"], rtol=1e-5)
     np.testing.assert_allclose(table["gender_proba"], expected["gender_proba"], rtol=1e-5)
+    pd.testing.assert_frame_equal(table[list(expected)], expected, rtol=1e-5)
+    none = ensemble.predict_faces([np.zeros((40, 40, 3), np.uint8)], faces=OneFace(), distribution=True)
+    assert len(none) == 0
+    assert none.dtypes.drop("age_proba").to_dict() == table.dtypes.to_dict()
+
+
+@pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
+@pytest.mark.parametrize("limit", [0, None])
+def test_the_table_tells_what_faces_show_as_that_of_a_pipeline(
+    backbone, other, faces, held_out, limit
+) -> None:
+    models = [
+        pipeline(backbone, on_error="nan").fit(faces.data, faces.target),
+        pipeline(other, ConvHead(), on_error="nan").fit(faces.data, faces.target),
+    ]
+    ensemble = AgeGenderEnsemble(models, prefit=True, memory_limit=limit).fit(held_out.data, held_out.target)
+    X = pd.Series([faces.data[0], np.zeros((40, 40, 3), np.uint8), *faces.data[1:3]], index=list("abcd"))
+    table, alone = ensemble.predict_frame(X, faces=OneFace()), models[0].predict_frame(X, faces=OneFace())
+    assert list(table) == list(alone)
+    pd.testing.assert_frame_equal(table[list(FACE_COLUMNS)], alone[list(FACE_COLUMNS)])
+    assert table.loc["b", "doubts"] == "no face"
+    assert np.isnan(table.loc["b", "age"])
+    assert table.loc["a", "quality"] > 0
+    assert ensemble.predict_frame(X[:1]).columns.tolist() == [
+        *("age", "age_low", "age_high", "gender", "gender_proba")
+    ]
