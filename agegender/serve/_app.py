@@ -30,7 +30,7 @@ from agegender.serve._predictor import Answer, Predictor
 from agegender.serve._problems import KINDS, Problem
 from agegender.serve._security import CLIENT, Guard, Keys
 from agegender.serve._service import Service
-from agegender.serve._uploads import Upload, check_pictures, let_go_of_body, read_pictures
+from agegender.serve._uploads import Upload, check_pictures, read_pictures
 
 __all__ = ["create_app"]
 
@@ -265,8 +265,6 @@ class _Endpoints:
     async def refuse(self, request: Any, problem: Any) -> Response:
         """Answer with a problem, and count it."""
         self._service.metrics.refusals.labels(problem.name).inc()
-        if problem.name in ("busy", "too-many-requests"):
-            await let_go_of_body(request)
         return _refusal(problem)
 
 

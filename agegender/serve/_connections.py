@@ -1,7 +1,8 @@
 """uvicorn's connections with added limits on slow request heads, slow readers and idle connections.
 
 A connection is closed if it does not send a request's head in time, or if it does not read what was written
-to it. If too many connections are open, the one that the service has waited for longest is closed.
+to it. If too many connections are open, the one that the service has waited for longest is closed. What remains
+of the body of a request that was refused is dropped, within limits (`_lingering`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from agegender.serve import _lingering
+from agegender.serve._lingering import ClosingTransport
 
 __all__ = ["MAX_CONNECTIONS", "Connection", "LiveConnection", "raise_file_limit"]
 
@@ -54,29 +58,31 @@ class _SlowReader(asyncio.Protocol):
 class Connection(_SlowReader, HttpToolsProtocol):
     """An HTTP connection."""
 
+    transport: Any
     _waiting: asyncio.TimerHandle | None = None
-    _n_head_bytes = 0
+    _n_waited_for = _most_waited_for = 0
+    _is_broken = False
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a request's head for a limited time."""
-        super().connection_made(transport)
-        self._await_head()
+        super().connection_made(ClosingTransport(transport, self))  # type: ignore[arg-type]
+        self._wait(HEAD_SECONDS, HEAD_BYTES)
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes, up to the largest size of a head."""
+        """Receive bytes, up to the largest size of a head or of the rest of a refused body."""
         if self._waiting is not None:
-            self._n_head_bytes += len(data)
+            self._n_waited_for += len(data)
         super().data_received(data)
-        if self._waiting is not None and self._n_head_bytes > HEAD_BYTES:
+        if self._waiting is not None and self._n_waited_for > self._most_waited_for:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Start to wait for the rest of a head."""
         super().on_message_begin()
         if self._waiting is None:
-            self._await_head()
+            self._wait(HEAD_SECONDS, HEAD_BYTES)
 
     def on_headers_complete(self) -> None:
         """Stop waiting; refuse a request that is sent before the previous one was answered (pipelining).
@@ -85,19 +91,50 @@ class Connection(_SlowReader, HttpToolsProtocol):
         """
         self._end_waiting()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
             raise ValueError("requests are pipelined")
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that was refused, if the connection is kept for the next request."""
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._wait(_lingering.LINGER_SECONDS, _lingering.LINGER_BYTES)
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request after the rest of a refused body."""
+        super().on_message_complete()
+        if self._waiting is not None:
+            self.cycle.more_body = False
+            self._end_waiting()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, and end the request that it broke."""
+        self._is_broken = True
+        super().send_400_response(msg)
+
+    def may_be_sent_more(self) -> bool:
+        """Return whether a part of a request has not arrived."""
+        return self._is_broken or (self.cycle is not None and self.cycle.more_body)
+
+    def stop_answering(self) -> None:
+        """End the request, whose answer cannot be written any more."""
+        self._end_waiting()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the timer when the connection is lost."""
         self._end_waiting()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._n_head_bytes = 0
-        self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def _wait(self, seconds: float, n_bytes: int) -> None:
+        self._n_waited_for, self._most_waited_for = 0, n_bytes
+        self._waiting = self.loop.call_later(seconds, self.transport.abort)
 
     def _end_waiting(self) -> None:
         if self._waiting is not None:
@@ -106,13 +143,26 @@ class Connection(_SlowReader, HttpToolsProtocol):
 
     def _make_room(self) -> None:
         waiting = (one for one in self.connections if isinstance(one, Connection))
-        longest = min(waiting, key=lambda one: one._waiting.when() if one._waiting else float("inf"))
+        longest = min(waiting, key=Connection._waits_until)
         longest._end_waiting()  # it closes a moment later, and must not be chosen again
         longest.transport.abort()
+
+    def _waits_until(self) -> float:
+        if self._waiting is not None:
+            return self._waiting.when()
+        return self.transport.lingers_until or float("inf")
 
 
 class LiveConnection(_SlowReader, WebSocketsSansIOProtocol):
     """A WebSocket connection."""
+
+    def may_be_sent_more(self) -> bool:
+        """Return whether the client has not said that it sends nothing more."""
+        return self.conn.close_rcvd is None
+
+    def stop_answering(self) -> None:
+        """Send no more answers."""
+        self.disconnected = True
 
 
 def raise_file_limit() -> None:

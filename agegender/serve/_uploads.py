@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +19,9 @@ from agegender.exceptions import PictureError
 from agegender.serve._limits import Limits, Slot
 from agegender.serve._problems import Problem
 
-__all__ = ["Upload", "check_pictures", "let_go_of_body", "read_pictures"]
+__all__ = ["Upload", "check_pictures", "read_pictures"]
 
 _LONGEST_NAME = 200
-_LET_GO_BYTES, _LET_GO_SECONDS = 256 * 2**10, 0.1
 
 
 @dataclass
@@ -32,21 +30,6 @@ class Upload:
 
     name: str | None
     content: bytes
-
-
-async def let_go_of_body(request: Request) -> None:
-    """Drop what is on its way of a body that is not wanted, for a moment and up to a limit.
-
-    If a connection is closed while bytes of it are unread, the client may see the connection reset instead of the
-    answer.
-    """
-    n_bytes = 0
-    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
-        async with asyncio.timeout(_LET_GO_SECONDS):
-            async for part in request.stream():
-                n_bytes += len(part)
-                if n_bytes > _LET_GO_BYTES:
-                    return
 
 
 async def read_pictures(request: Request, limits: Limits, slot: Slot) -> list[Upload]:

@@ -1,4 +1,4 @@
-"""Connections that keep the service waiting: it goes on answering others, and ends them."""
+"""Connections that keep the service waiting: it goes on answering others, and ends them; refusals are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving import Served, as_text, blank, serve
 
-from agegender.serve import _connections
+from agegender.serve import Limits, _connections, _lingering
 from agegender.serve._connections import raise_file_limit
 
 
@@ -128,6 +128,96 @@ def test_requests_that_do_not_wait_for_answers_are_refused(served: Served, portr
     while served.count('agegender_running{what="requests"}'):
         pass
     assert len(served.faces(portraits)) == 2
+
+
+def head(address: str, n_bytes: int, *headers: str) -> bytes:
+    """Return the head of a request whose body follows later."""
+    lines = [f"POST {address} HTTP/1.1", "Host: localhost", f"Content-Length: {n_bytes}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def received_to(raw: socket.socket, end: bytes) -> bytes:
+    """Return what the service has sent when it ends so."""
+    received = b""
+    while not received.endswith(end):
+        part = raw.recv(4096)
+        assert part, received
+        received += part
+    return received
+
+
+JSON, EVIL = "Content-Type: application/json", "Origin: http://evil.example"
+
+
+@pytest.fixture
+def strict(model: Any) -> Iterator[Served]:
+    with serve(model, limits=Limits(max_body=60_000), keys=["k" * 20]) as running:
+        yield running
+
+
+def test_a_client_that_first_sends_its_whole_body_reads_the_refusal(strict: Served) -> None:
+    key = "X-API-Key: " + "k" * 20
+    refused = {
+        413: head("/v1/predict", 80_000, JSON, key),
+        415: head("/v1/predict", 50_000, "Content-Type: text/plain", key),
+        422: head("/v1/predict?coverage=2", 50_000, JSON, key),
+        401: head("/v1/predict", 50_000, JSON),
+        403: head("/v1/predict", 50_000, JSON, EVIL),
+        404: head("/v1/predicted", 50_000, JSON, key),
+        405: head("/v1/model", 50_000, JSON, key),
+        400: b"no HTTP\r\n\r\n",
+    }
+    with ExitStack() as stack:
+        clients = {status: stack.enter_context(strict.connect()) for status in refused}
+        for status, raw in clients.items():
+            raw.sendall(refused[status])
+        for _ in range(5):
+            strict.client.get("/healthz")  # meanwhile, the service sees what was sent, and answers
+            for raw in clients.values():
+                raw.sendall(bytes(10_000))
+        for status, raw in clients.items():
+            assert raw.recv(4096).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_a_refusal_that_keeps_the_connection_drops_the_body_before_the_next_request(strict: Served) -> None:
+    with strict.connect() as raw:
+        for _ in range(2):
+            raw.sendall(head("/v1/predict", 50_000, JSON, EVIL))
+            assert received_to(raw, b"}").startswith(b"HTTP/1.1 403")
+            raw.sendall(bytes(50_000))
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("more", [[], [EVIL]], ids=["closed", "kept"])
+def test_the_rest_of_a_refused_body_is_waited_for_within_limits(
+    strict: Served, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setattr(_lingering, "LINGER_SECONDS", 0.5)
+    sent = head("/v1/predict", 10**9, JSON, *more)
+    with strict.connect() as raw:
+        raw.sendall(sent)
+        while len(strict.server.server_state.connections) < 2:
+            strict.client.get("/healthz")
+        while len(strict.server.server_state.connections) > 1:
+            strict.client.get("/healthz")
+    monkeypatch.setattr(_lingering, "LINGER_SECONDS", 60.0)
+    monkeypatch.setattr(_lingering, "LINGER_BYTES", 1_000_000)
+    with strict.connect() as raw, pytest.raises(ConnectionError):
+        raw.sendall(sent + bytes(100_000_000))
+
+
+def test_refused_connections_make_room_as_well(
+    model: Any, portraits: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_connections, "MAX_CONNECTIONS", 20)
+    with serve(model, limits=Limits(max_body=60_000)) as served, ExitStack() as stack:
+        for _ in range(40):
+            raw = stack.enter_context(served.connect())
+            raw.sendall(head("/v1/predict", 80_000, JSON))
+            assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+        assert len(served.server.server_state.connections) <= 21
+        assert len(served.faces(portraits)) == 2  # its connection was not the one to go
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from serving import Served, beside, blank, png_claiming, scaled, serve
+from serving import Served, beside, blank, png_claiming, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -127,6 +127,20 @@ def test_a_frame_that_is_too_large_is_the_end(served: Served) -> None:
             live.recv()
 
 
+def test_a_client_that_first_sends_its_whole_frame_reads_why_it_is_the_end(served: Served) -> None:
+    frame = _masked(2, bytes(Limits().max_frame + 1))
+    with served.connect() as raw:
+        raw.sendall(_UPGRADE)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 101")
+        raw.sendall(frame[:20])
+        for start in range(20, 500_000, 100_000):
+            served.client.get("/healthz")  # meanwhile, the service sees what was sent, and ends
+            raw.sendall(frame[start : start + 100_000])
+        close = raw.recv(4096)
+        assert (close[0], int.from_bytes(close[2:4])) == (0x88, 1009)
+        assert raw.recv(4096) == b""
+
+
 def test_so_many_cameras_and_no_more(model: Any, portraits: list[bytes]) -> None:
     with serve(model, limits=Limits(max_live=1)) as served:
         with camera(served) as first:
@@ -154,14 +168,13 @@ def test_one_who_never_reads_is_ended_and_keeps_nobody_waiting(
 ) -> None:
     monkeypatch.setattr(_live, "_SEND_SECONDS", 0.5)
     monkeypatch.setattr(_connections, "SEND_SECONDS", 0.5)
-    frame = _masked(2, scaled(portraits[0], 120))
+    frame = _masked(
+        2, b"words" * 2000
+    )  # answered without a prediction, so that answers fill the buffers soon
     with serve(model, small_buffers=True) as served, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", served.port))
-        raw.sendall(
-            b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
+        raw.sendall(_UPGRADE)
         raw.sendall(_masked(1, b'{"distribution": true}'))
         raw.settimeout(20)
         with suppress(ConnectionError):
@@ -170,6 +183,12 @@ def test_one_who_never_reads_is_ended_and_keeps_nobody_waiting(
         while served.count('agegender_running{what="cameras"}'):
             pass
         assert len(served.faces(portraits)) == 2
+
+
+_UPGRADE = (
+    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 def _masked(opcode: int, content: bytes) -> bytes:

@@ -81,11 +81,6 @@ def blank() -> bytes:
     return encode(np.full((120, 160, 3), 200, np.uint8))
 
 
-def scaled(picture: bytes, side: int) -> bytes:
-    """Return a picture as a square of another size."""
-    return encode(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB").resize((side, side))))
-
-
 def beside(first: bytes, second: bytes) -> bytes:
     """Return a picture of two others, the second at half size."""
     left = Image.open(io.BytesIO(first)).convert("RGB")
