@@ -82,7 +82,7 @@ plt.show()
 
 # %%
 # This is one picture, so it says nothing about how accurate the model is: on held-out pictures of
-# UTKFace, its mean absolute error is 4.42 years (:doc:`/compact`). An age that is predicted from a
+# UTKFace, its mean absolute error is 4.36 years (:doc:`/compact`). An age that is predicted from a
 # face is an estimate of how old somebody looks on one photograph. See :doc:`/responsible_use` for
 # what it must not be used for.
 #
