@@ -90,7 +90,8 @@ class AgeGenderClassifier(VersionedState, BaseEstimator):
             default="label_distribution"
         See `agegender.losses`.
     age_sigma : float, default=2.0
-        Width of the label distribution's Gaussian, in years.
+        Width of the label distribution's Gaussian, in years; less close to 0 and `max_age`, so that its mean is
+        the label.
     expected_age_weight : float, default=0.0
         Weight of an additional loss: the absolute error of the mean age, in years.
     gender_weight : float, default=1.0

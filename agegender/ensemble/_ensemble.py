@@ -359,15 +359,17 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         if isinstance(faces, str) and faces == "own":
             passes[0].extractor.check_pictures_are_crops(pictures)
         found: list[list[NDArray[np.float32]]] = [[] for _ in range(2 * n_models)]
-        seen: list[Face | None] | None = None
+        seen: list[Face | None] = []
+        searched = False
         for block in _blocks(passes, pictures, self._limit(), faces):
             ages, genders = _read(self.models_, passes, [embedded.rows for embedded in block], n_models)
             for kept, part in zip(found, [*ages, *genders], strict=True):
                 kept.append(part)
             shown = next((embedded.faces for embedded in block if embedded.faces is not None), None)
-            seen = seen if shown is None else [*(seen or ()), *shown]
+            searched = shown is not None
+            seen += shown or ()
         joined = [np.concatenate(parts) for parts in found]
-        return joined[:n_models], joined[n_models:], seen
+        return joined[:n_models], joined[n_models:], seen if searched else None
 
     def _averaged(self, found: Sequence[list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
         ages, genders = (mixture(weights, parts) for weights, parts in zip(self.weights_, found, strict=True))
