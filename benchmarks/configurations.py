@@ -71,6 +71,11 @@ TUNED_FR = _pipeline(
     GENTLY.format(10),
     "fr",
 )
+WHOLE_BB = _pipeline(
+    'FineTuneHead("input", backbone_rate=0.5, augment=Augmentation().degraded(0.15))',
+    MIRROR,
+    f"averaging=0.998, {GENTLY.format(10)}",
+)
 
 CONFIGURATIONS: dict[str, Configuration] = {
     "default": Configuration(_pipeline()),
@@ -133,12 +138,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "two networks, a whole one dropped": Configuration(
         _pipeline("DenseHead(units=(256,), dropout=0.3, batch_norm=True, network_dropout=0.1)", network=BOTH)
     ),
-    "whole network, worse pictures, averaged weights": Configuration(
-        _pipeline(
-            'FineTuneHead("input", backbone_rate=0.5, augment=Augmentation().degraded(0.15))',
-            MIRROR,
-            f"averaging=0.998, {GENTLY.format(10)}",
-        ),
-        FIRST,
+    "whole network, worse pictures, averaged weights": Configuration(WHOLE_BB, FIRST),
+    "two networks and a whole network averaged": Configuration(
+        _ensemble(_pipeline(WIDE, MIRROR, "ensemble=5", BOTH), WHOLE_BB), FIRST
     ),
 }
