@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from accuracy import backbone_of, write
+from accuracy import networks_of, write
+from scipy.stats import binomtest
 from sklearn.utils import Bunch
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
@@ -148,7 +149,16 @@ def _recalls(found: dict[str, list[Any]], what: str, shares: tuple[int, ...], pr
         recalls = table[:, : len(shares)].sum(axis=0) / table[:, -1].sum()
         cells = " | ".join(f"{recall:.1%}" for recall in recalls)
         lines.append(f"| {name} | {cells} | {table[:, -2].mean():.1%} |")
-    return "\n".join([*lines, f"\n({int(np.sum([row[-1] for row in rows]))} of them in all)"])
+    table = np.array(found["inspect_faces"], dtype=int)
+    n, hits = table[:, -1].sum(), table[:, len(shares) - 1].sum()
+    between = binomtest(int(hits), int(n)).proportion_ci(method="wilson")
+    return "\n".join(
+        [
+            *lines,
+            f"\n({n} of them in all; inspect_faces has {hits} in the top {shares[-1]} %, "
+            f"95 % interval {between.low:.0%} to {between.high:.0%})",
+        ]
+    )
 
 
 def _cuts(found: dict[str, list[Any]]) -> str:
@@ -295,6 +305,7 @@ def main() -> None:
     parser.add_argument("what", choices=["planted", "corrections"])
     parser.add_argument("directory", type=Path, help="folder of UTKFace's pictures")
     parser.add_argument("--backbone", required=True, help="an .onnx file, or the name of a network")
+    parser.add_argument("--faceres", type=Path, help="hse_faceres.onnx, a second network beside the first")
     parser.add_argument("--color", default="rgb", choices=["rgb", "bgr"])
     parser.add_argument("--mean", type=float, default=127.5)
     parser.add_argument("--scale", type=float, default=1 / 128)
@@ -305,7 +316,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=Path("inspection_results"))
     args = parser.parse_args()
-    faces, extractor = load_utkface(args.directory), EmbeddingExtractor(backbone_of(args))
+    faces = load_utkface(args.directory)
+    extractor = EmbeddingExtractor(tuple(networks_of(args).values()))
     if args.what == "planted":
         print(planted(faces, extractor, args.seeds, args.detector))
     else:

@@ -78,11 +78,13 @@ def inspect_faces(
     extractor : EmbeddingExtractor, default=None
         If None, ``EmbeddingExtractor()``. Its cache also stores measurements and out-of-fold predictions.
     classifier : AgeGenderClassifier, default=None
-        The model that is trained on each fold; if None, one with ``calibration_fraction=0``, because all
-        folds together are used for calibration.
+        The model that is trained on each fold. If None: one with ``calibration_fraction=0``, because all folds
+        together are used for calibration; if there are fewer than 1,000 pictures, its genders are replaced by
+        those of a logistic regression.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None means ``AgeGenderKFold(5)`` and an integer k means ``AgeGenderKFold(k)``, both with
-        `random_state`. In an iterable, each picture must be in at least one test part; if it is in several,
+        `random_state`; if there are fewer than 1,000 pictures and `classifier` is None, the set is divided
+        three times. In an iterable, each picture must be in at least one test part; if it is in several,
         it is judged by the mean of their models.
     against : as `X`, default=None
         Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are ignored.
@@ -137,11 +139,12 @@ def inspect_faces(
     >>> faces = load_utkface("UTKFace/", corrections="corrections.csv")  # doctest: +SKIP
     """
     check_coverage(coverage)
+    chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
-    look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose)
+    look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose, chosen)
     with kept_on_interrupt(look.cache is not None):
         measured = look.measure(faces.pictures)
         readable = _readable(faces, measured)

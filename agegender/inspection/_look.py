@@ -20,6 +20,7 @@ from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
 from agegender.faces import Detector
 from agegender.heads import with_backbone
+from agegender.inspection._few import FEW, READINGS, FewFacesModel
 from agegender.inspection._inputs import OWNER, LabelledFaces
 from agegender.inspection._pictures import MeasuredPictures, measure_pictures
 from agegender.inspection._readings import Readings, read_out_of_fold
@@ -37,6 +38,14 @@ class Look:
     classifier: AgeGenderClassifier
     detector: Detector | None
     verbose: int
+    chosen: bool = True
+    """Whether the user chose the classifier, which is then used for sets of any size."""
+
+    def judge(self, n_pictures: int) -> Any:
+        """Return the model that is trained on each fold."""
+        classifier = clone(self.classifier)
+        classifier.head = with_backbone(classifier.head, self.extractor.resolve_backbones())
+        return classifier if self.chosen or n_pictures >= FEW else FewFacesModel(classifier)
 
     @property
     def extractor(self) -> EmbeddingExtractor:
@@ -105,9 +114,13 @@ def read_labels(
 ) -> Readings:
     """Return out-of-fold predictions."""
     known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    folds = _folds(faces, groups, known, cv, seed)
-    classifier = clone(look.classifier)
-    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbones())
+    classifier = look.judge(int(known.sum()))
+    again = isinstance(classifier, FewFacesModel) and (cv is None or isinstance(cv, int | np.integer))
+    folds = [
+        fold
+        for number in range(READINGS if again else 1)
+        for fold in _folds(faces, groups, known, cv, seed + number)
+    ]
     target = np.column_stack([faces.ages, faces.genders])
     return read_out_of_fold(
         classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
