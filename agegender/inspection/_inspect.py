@@ -76,7 +76,9 @@ def inspect_faces(
         Further columns, one row per picture: the column "person" contains the names of the persons, and
         columns of labels (race) are groups whose differences the set may show.
     extractor : EmbeddingExtractor, default=None
-        If None, ``EmbeddingExtractor()``. Its cache also stores measurements and out-of-fold predictions.
+        If None, ``EmbeddingExtractor("compact")``, whose network is part of the package. That network was
+        trained on UTKFace, so inspect UTKFace with another one. The extractor's cache also stores measurements
+        and out-of-fold predictions.
     classifier : AgeGenderClassifier, default=None
         The model that is trained on each fold. If None: one with ``calibration_fraction=0``, because all folds
         together are used for calibration; if there are fewer than 1,000 pictures, its genders are replaced by
@@ -194,7 +196,7 @@ def inspect_faces(
             faces.ages, faces.genders, faces.gender_names, faces.frame, error, right
         ),
         groups=copies.groups,
-        notes=[note for note in (copies.note, leak_note, look.note) if note],
+        notes=[note for note in (copies.note, leak_note, *look.notes) if note],
         sources=faces.pictures,
     )
 

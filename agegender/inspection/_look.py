@@ -27,7 +27,15 @@ from agegender.inspection._readings import Readings, read_out_of_fold
 from agegender.model_selection import AgeGenderKFold
 from agegender.pipeline import AgeGenderPipeline
 
-__all__ = ["Look", "kept_on_interrupt", "other_set", "read_labels"]
+__all__ = ["DEFAULT_NETWORK", "Look", "kept_on_interrupt", "other_set", "read_labels"]
+
+DEFAULT_NETWORK = "compact"
+"""It is part of the package, so that a first inspection downloads nothing."""
+
+OWN_NETWORK = (
+    "Read by the network inside the package, which was trained on UTKFace. Labels of UTKFace are doubted less than "
+    "by a network that did not see them."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +58,7 @@ class Look:
     @property
     def extractor(self) -> EmbeddingExtractor:
         """The extractor for the head's layer."""
-        own = EmbeddingExtractor() if self.given is None else clone(self.given)
+        own = EmbeddingExtractor(DEFAULT_NETWORK) if self.given is None else clone(self.given)
         own = AgeGenderPipeline(own, self.classifier).resolve_extractor()
         return own.set_params(on_error="nan", verbose=self.verbose)
 
@@ -60,8 +68,10 @@ class Look:
         return open_cache(own.cache, on_error=own.on_cache_error)
 
     @property
-    def note(self) -> str:
-        return "" if self.detector is not None else "No face was looked for: detector=None."
+    def notes(self) -> list[str]:
+        """What a reader of the inspection should know about these models."""
+        own = any(network.name == DEFAULT_NETWORK for network in self.extractor.resolve_backbones())
+        return [OWN_NETWORK] * own + ["No face was looked for: detector=None."] * (self.detector is None)
 
     def measure(self, pictures: Sequence[Any]) -> MeasuredPictures:
         return measure_pictures(
