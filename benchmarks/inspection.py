@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from accuracy import backbone_of, write
+from accuracy import networks_of, write
+from scipy.stats import binomtest
 from sklearn.utils import Bunch
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
@@ -91,10 +92,21 @@ def top(suspicion: np.ndarray, share: float) -> np.ndarray:
     return chosen
 
 
+def contradicted(found: FacesInspection, published: np.ndarray) -> np.ndarray:
+    """Return the pictures with a copy of another gender in the set as published: doubtful, but not planted."""
+    near = found.near_copies[found.near_copies["same_photograph"].astype(bool)]
+    pairs = near[["row", "other_row"]].to_numpy(dtype=int).tolist()
+    mask = np.zeros(len(published), bool)
+    for rows in [*found.copies["rows"], *pairs]:
+        mask[rows] |= len(np.unique(published[rows])) > 1
+    return mask
+
+
 def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detector: str | None) -> str:
     """Plant errors, look for them, and return tables of what was found."""
     ages: dict[str, list[Any]] = {}
     genders: dict[str, list[Any]] = {}
+    settled: dict[str, list[Any]] = {}
     cuts: dict[str, list[Any]] = {}
     calibration, rates = [], []
     for seed in seeds:
@@ -110,14 +122,21 @@ def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detec
                 [(far & top(suspicion, s)).sum() for s in (0.02, 0.03, 0.05)]
                 + [wrong_age[top(suspicion, 0.03)].mean(), far.sum()]
             )
-        for name, suspicion in gender_rankings(found, proba, y[:, 1].astype(int)).items():
-            genders.setdefault(name, []).append(
-                [(grown & top(suspicion, s)).sum() for s in (0.02, 0.03, 0.04)]
-                + [wrong_gender[top(suspicion, 0.02)].mean(), grown.sum()]
-            )
+        known = contradicted(found, faces.target[:, 1])
+        for name, ranking in gender_rankings(found, proba, y[:, 1].astype(int)).items():
+            for table, left_out in ((genders, known & False), (settled, known)):
+                suspicion, of = np.where(left_out, -np.inf, ranking), grown & ~left_out
+                table.setdefault(name, []).append(
+                    [(of & top(suspicion, s)).sum() for s in (0.02, 0.03, 0.04)]
+                    + [wrong_gender[top(suspicion, 0.02)].mean(), of.sum()]
+                )
         for name, chosen in marked(found, proba, y[:, 1].astype(int)).items():
             cuts.setdefault(name, []).append(
-                [chosen.sum(), wrong_gender[chosen].mean(), (grown & chosen).sum() / grown.sum()]
+                [
+                    chosen.sum(),
+                    wrong_gender[chosen].sum() / max(chosen.sum(), 1),
+                    (grown & chosen).sum() / grown.sum(),
+                ]
             )
         labels = found.labels
         calibration += list(zip(labels["age_suspicion"], wrong_age, strict=True))
@@ -129,6 +148,8 @@ def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detec
     parts = [
         _recalls(ages, f"ages off by more than {FAR} years", (2, 3, 5), "3 %"),
         _recalls(genders, f"flipped genders from {GROWN} years on", (2, 3, 4), "2 %"),
+        "Without pictures whose copies have another gender as published:",
+        _recalls(settled, f"flipped genders from {GROWN} years on", (2, 3, 4), "2 %"),
         _cuts(cuts),
         _bins(np.array(calibration, dtype=float)),
         f"Estimated share of wrong labels: ages {np.mean([r[0] for r in rates]):.2%} (planted 3 %), "
@@ -148,7 +169,16 @@ def _recalls(found: dict[str, list[Any]], what: str, shares: tuple[int, ...], pr
         recalls = table[:, : len(shares)].sum(axis=0) / table[:, -1].sum()
         cells = " | ".join(f"{recall:.1%}" for recall in recalls)
         lines.append(f"| {name} | {cells} | {table[:, -2].mean():.1%} |")
-    return "\n".join([*lines, f"\n({int(np.sum([row[-1] for row in rows]))} of them in all)"])
+    table = np.array(found["inspect_faces"], dtype=int)
+    n, hits = table[:, -1].sum(), table[:, len(shares) - 1].sum()
+    between = binomtest(int(hits), int(n)).proportion_ci(method="wilson")
+    return "\n".join(
+        [
+            *lines,
+            f"\n({n} of them in all; inspect_faces has {hits} in the top {shares[-1]} %, "
+            f"95 % interval {between.low:.0%} to {between.high:.0%})",
+        ]
+    )
 
 
 def _cuts(found: dict[str, list[Any]]) -> str:
@@ -295,6 +325,7 @@ def main() -> None:
     parser.add_argument("what", choices=["planted", "corrections"])
     parser.add_argument("directory", type=Path, help="folder of UTKFace's pictures")
     parser.add_argument("--backbone", required=True, help="an .onnx file, or the name of a network")
+    parser.add_argument("--faceres", type=Path, help="hse_faceres.onnx, a second network beside the first")
     parser.add_argument("--color", default="rgb", choices=["rgb", "bgr"])
     parser.add_argument("--mean", type=float, default=127.5)
     parser.add_argument("--scale", type=float, default=1 / 128)
@@ -305,7 +336,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=Path("inspection_results"))
     args = parser.parse_args()
-    faces, extractor = load_utkface(args.directory), EmbeddingExtractor(backbone_of(args))
+    faces = load_utkface(args.directory)
+    extractor = EmbeddingExtractor(tuple(networks_of(args).values()))
     if args.what == "planted":
         print(planted(faces, extractor, args.seeds, args.detector))
     else:

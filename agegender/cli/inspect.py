@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from agegender.cli._options import (
-    BackboneOption,
     BatchOption,
     CacheOption,
     ColorOption,
@@ -22,6 +21,13 @@ from agegender.cli._options import (
 )
 from agegender.cli._output import import_tensorflow, out_console, say, shown
 
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A network by name or an .onnx file, as for `agegender train`; repeat it for several side by side.",
+        show_default="compact, inside the package",
+    ),
+]
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
 
 
@@ -51,7 +57,7 @@ def inspect(
     detector: Annotated[
         str, typer.Option(help="What finds faces: auto, yunet, mtcnn, a YuNet .onnx file, or none.")
     ] = "auto",
-    backbone: BackboneOption = None,
+    backbone: NetworkOption = None,
     color: ColorOption = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
@@ -71,6 +77,9 @@ def inspect(
 ) -> None:
     """Look for wrong labels, copies, bad pictures, gaps and leaks in labelled faces.
 
+    Without --backbone, the network inside the package reads the pictures. It was trained on UTKFace: for that set,
+    pass another one.
+
     If it is stopped with Ctrl-C and started again, it continues from there.
 
     Example: `agegender inspect UTKFace/ --out report/ --against test/`
@@ -78,12 +87,14 @@ def inspect(
     from agegender._utils.files import check_writable
     from agegender._utils.validation import optional_import
     from agegender.inspection import inspect_faces
+    from agegender.inspection._look import DEFAULT_NETWORK
 
     optional_import("jinja2", "inspection")
     check_writable(out / "inspection.html")
     faces = _load(data, path, age, gender, person, corrections, quiet)
     with cache_folder(cache) as folder:
-        extractor = make_extractor(backbone, color, mean, scale, layer, crop, batch_size, folder, quiet)
+        networks = backbone or [DEFAULT_NETWORK]
+        extractor = make_extractor(networks, color, mean, scale, layer, crop, batch_size, folder, quiet)
         import_tensorflow()
         found = inspect_faces(
             faces,

@@ -76,13 +76,17 @@ def inspect_faces(
         Further columns, one row per picture: the column "person" contains the names of the persons, and
         columns of labels (race) are groups whose differences the set may show.
     extractor : EmbeddingExtractor, default=None
-        If None, ``EmbeddingExtractor()``. Its cache also stores measurements and out-of-fold predictions.
+        If None, ``EmbeddingExtractor("compact")``, whose network is part of the package. That network was
+        trained on UTKFace, so inspect UTKFace with another one. The extractor's cache also stores measurements
+        and out-of-fold predictions.
     classifier : AgeGenderClassifier, default=None
-        The model that is trained on each fold; if None, one with ``calibration_fraction=0``, because all
-        folds together are used for calibration.
+        The model that is trained on each fold. If None: one with ``calibration_fraction=0``, because all folds
+        together are used for calibration; if there are fewer than 1,000 pictures, its genders are replaced by
+        those of a logistic regression.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None means ``AgeGenderKFold(5)`` and an integer k means ``AgeGenderKFold(k)``, both with
-        `random_state`. In an iterable, each picture must be in at least one test part; if it is in several,
+        `random_state`; if there are fewer than 1,000 pictures and `classifier` is None, the set is divided
+        three times. In an iterable, each picture must be in at least one test part; if it is in several,
         it is judged by the mean of their models.
     against : as `X`, default=None
         Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are ignored.
@@ -118,8 +122,8 @@ def inspect_faces(
     A model finds labels that contradict most other labels. It does not find labels that are wrong in the same
     way everywhere, and it doubts rare faces with correct labels. On 18,826 UTKFace pictures with planted
     errors, the suspicions were calibrated to within 0.1, and the 2 and 3 % most suspicious labels contained
-    more of the wrong ages than a ranking by residual; on 489 pictures, both rankings were equally good: see
-    the page "Accuracy".
+    more of the wrong ages than a ranking by residual; so did they on 489 pictures, where the share of wrong
+    labels is underestimated: see the page "Accuracy".
 
     See Also
     --------
@@ -128,20 +132,22 @@ def inspect_faces(
 
     Examples
     --------
+    >>> from agegender import EmbeddingExtractor
     >>> from agegender.inspection import inspect_faces
     >>> from agegender.datasets import load_utkface
     >>> faces = load_utkface("UTKFace/")  # doctest: +SKIP
-    >>> found = inspect_faces(faces, verbose=1)  # doctest: +SKIP
+    >>> found = inspect_faces(faces, extractor=EmbeddingExtractor("arcface"))  # doctest: +SKIP
     >>> found.suspicious(3)[["picture", "age", "suggested_age", "reason"]]  # doctest: +SKIP
     >>> found.clean().to_csv("corrections.csv", index=False)  # doctest: +SKIP
     >>> faces = load_utkface("UTKFace/", corrections="corrections.csv")  # doctest: +SKIP
     """
     check_coverage(coverage)
+    chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
-    look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose)
+    look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose, chosen)
     with kept_on_interrupt(look.cache is not None):
         measured = look.measure(faces.pictures)
         readable = _readable(faces, measured)
@@ -191,7 +197,7 @@ def inspect_faces(
             faces.ages, faces.genders, faces.gender_names, faces.frame, error, right
         ),
         groups=copies.groups,
-        notes=[note for note in (copies.note, leak_note, look.note) if note],
+        notes=[note for note in (copies.note, leak_note, *look.notes) if note],
         sources=faces.pictures,
     )
 

@@ -20,13 +20,22 @@ from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
 from agegender.faces import Detector
 from agegender.heads import with_backbone
+from agegender.inspection._few import FEW, READINGS, FewFacesModel
 from agegender.inspection._inputs import OWNER, LabelledFaces
 from agegender.inspection._pictures import MeasuredPictures, measure_pictures
 from agegender.inspection._readings import Readings, read_out_of_fold
 from agegender.model_selection import AgeGenderKFold
 from agegender.pipeline import AgeGenderPipeline
 
-__all__ = ["Look", "kept_on_interrupt", "other_set", "read_labels"]
+__all__ = ["DEFAULT_NETWORK", "Look", "kept_on_interrupt", "other_set", "read_labels"]
+
+DEFAULT_NETWORK = "compact"
+"""It is part of the package, so that a first inspection downloads nothing."""
+
+OWN_NETWORK = (
+    "Read by the network inside the package, which was trained on UTKFace. Labels of UTKFace are doubted less than "
+    "by a network that did not see them."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +46,19 @@ class Look:
     classifier: AgeGenderClassifier
     detector: Detector | None
     verbose: int
+    chosen: bool = True
+    """Whether the user chose the classifier, which is then used for sets of any size."""
+
+    def judge(self, n_pictures: int) -> Any:
+        """Return the model that is trained on each fold."""
+        classifier = clone(self.classifier)
+        classifier.head = with_backbone(classifier.head, self.extractor.resolve_backbones())
+        return classifier if self.chosen or n_pictures >= FEW else FewFacesModel(classifier)
 
     @property
     def extractor(self) -> EmbeddingExtractor:
         """The extractor for the head's layer."""
-        own = EmbeddingExtractor() if self.given is None else clone(self.given)
+        own = EmbeddingExtractor(DEFAULT_NETWORK) if self.given is None else clone(self.given)
         own = AgeGenderPipeline(own, self.classifier).resolve_extractor()
         return own.set_params(on_error="nan", verbose=self.verbose)
 
@@ -51,8 +68,10 @@ class Look:
         return open_cache(own.cache, on_error=own.on_cache_error)
 
     @property
-    def note(self) -> str:
-        return "" if self.detector is not None else "No face was looked for: detector=None."
+    def notes(self) -> list[str]:
+        """What a reader of the inspection should know about these models."""
+        own = any(network.name == DEFAULT_NETWORK for network in self.extractor.resolve_backbones())
+        return [OWN_NETWORK] * own + ["No face was looked for: detector=None."] * (self.detector is None)
 
     def measure(self, pictures: Sequence[Any]) -> MeasuredPictures:
         return measure_pictures(
@@ -105,9 +124,13 @@ def read_labels(
 ) -> Readings:
     """Return out-of-fold predictions."""
     known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    folds = _folds(faces, groups, known, cv, seed)
-    classifier = clone(look.classifier)
-    classifier.head = with_backbone(classifier.head, look.extractor.resolve_backbones())
+    classifier = look.judge(int(known.sum()))
+    again = isinstance(classifier, FewFacesModel) and (cv is None or isinstance(cv, int | np.integer))
+    folds = [
+        fold
+        for number in range(READINGS if again else 1)
+        for fold in _folds(faces, groups, known, cv, seed + number)
+    ]
     target = np.column_stack([faces.ages, faces.genders])
     return read_out_of_fold(
         classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose

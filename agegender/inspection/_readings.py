@@ -32,7 +32,7 @@ class Readings:
     gender_proba : ndarray of shape (n_pictures,), float64
         Probability of the second gender.
     fold : ndarray of shape (n_pictures,), int
-        The test part that a picture is in, the last one of several; -1 for a picture that was not read.
+        The test part that a picture is in, the first one of several; -1 for a picture that was not read.
     n_readings : ndarray of shape (n_pictures,), int
         The number of models that read it.
     single : ndarray of shape (n_readings, n_pictures), float64
@@ -61,7 +61,7 @@ def read_out_of_fold(
 
     Parameters
     ----------
-    classifier : AgeGenderClassifier
+    classifier : AgeGenderClassifier or FewFacesModel
         Cloned for each fold.
     rows : ndarray of shape (n_pictures, …)
         Activations.
@@ -89,7 +89,7 @@ def read_out_of_fold(
             read = _read_fold(classifier, rows, digests, labels, groups, train, test, cache)
             total[test] += read
             means[times[test], test] = read[:, :-1] @ np.arange(n_ages) / read[:, :-1].sum(axis=1)
-            fold_of[test] = number
+            fold_of[test[times[test] == 0]] = number
             times[test] += 1
             bar.update()
     with np.errstate(invalid="ignore"):

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
 from agegender.datasets import load_table, load_utkface
-from agegender.inspection import FacesInspection, inspect_faces
+from agegender.inspection import FacesInspection, _inspect, inspect_faces
+from agegender.inspection._look import Look
 from agegender.model_selection import AgeGenderKFold
 
 N = 160
@@ -158,6 +159,26 @@ def test_several_readings_are_averaged_and_counted(planted, backbone) -> None:
         )
     assert set(twice.labels["n_readings"]) == {0, 2}
     assert "2 models" in twice.labels["reason"][place[CHANGED]]
+
+
+def test_a_small_set_is_divided_three_times_by_the_model_for_few_faces(
+    planted, backbone, monkeypatch
+) -> None:
+    monkeypatch.setattr(_inspect, "AgeGenderClassifier", lambda **options: quick())
+    faces, y, place = planted
+    extractor = EmbeddingExtractor(backbone, cache=None)
+    small = inspect_faces(faces.data, y, extractor=extractor, detector=None, cv=3).labels
+    assert set(small["n_readings"]) == {0, 3}
+    assert set(small["fold"]) == {-1, 0, 1, 2}
+    assert small["gender_suspicion"].rank(ascending=False)[place[FLIPPED]] <= 3
+    assert small["age_suspicion"].rank(ascending=False)[place[CHANGED]] <= 3
+
+
+def test_without_an_extractor_the_network_of_the_package_is_used_and_named() -> None:
+    look = Look(None, quick(), None, 0)
+    assert look.extractor.backbone == "compact"
+    assert "trained on UTKFace" in look.notes[0]
+    assert len(look.notes) == 2
 
 
 def test_what_clean_says_is_taken_back_by_the_loader(found, planted, folder: Path, tmp_path: Path) -> None:
