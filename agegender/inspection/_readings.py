@@ -16,7 +16,7 @@ from agegender.cache import EmbeddingCache, Recipe
 
 __all__ = ["Readings", "read_out_of_fold"]
 
-VERSION = 1
+VERSION = 2
 """Part of every cache key: increased whenever the same pictures and labels would give other distributions."""
 
 
