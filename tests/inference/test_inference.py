@@ -111,6 +111,18 @@ def test_the_command_line_is_understood_before_numpy_is_imported() -> None:
     assert done.stdout.split() == []
 
 
+def test_the_command_imports_no_other_command(given) -> None:
+    script = (
+        "import sys; from agegender.cli import app\n"
+        "app(['predict', '--faces', 'none', '--json', *sys.argv[1:]], standalone_mode=False)\n"
+        "print(*(name for name in sys.modules if name.startswith('agegender.cli.')), file=sys.stderr)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, given.pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    public = {name.removeprefix("agegender.cli.") for name in done.stderr.split()}
+    assert {name for name in public if not name.startswith("_")} == {"predict"}
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_predicts_what_its_pipeline_does(head, drawn, backbone, tmp_path) -> None:
     classifier = AgeGenderClassifier(
