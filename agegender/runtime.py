@@ -23,6 +23,8 @@ from agegender._machine.sessions import open_session
 from agegender._machine.threads import resolve_threads
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.opening import forget_network, layers_of, onnx_form, read_network
+from agegender._networks.prepared import prepared_graph
+from agegender._networks.rewrite import PICTURES, runnable
 from agegender._utils.validation import check_choice
 from agegender.backbones import Backbone
 from agegender.exceptions import WeightsError
@@ -221,7 +223,7 @@ def _open(backbone: Backbone, layer: str, n_threads: int, device: str) -> Run:
     tensor, pooled = layers_of(backbone).find(layer)
     try:
         if backbone.format == "onnx":
-            return _open_onnx(backbone, read_network(backbone), tensor, pooled, n_threads, device)
+            return _open_onnx(backbone, None, tensor, pooled, n_threads, device)
         form = onnx_form(backbone, tensor) if device != "cuda" or onnx_has_cuda() else None
         if form is not None:
             return _open_onnx(backbone, *form, pooled, n_threads, device)
@@ -231,20 +233,20 @@ def _open(backbone: Backbone, layer: str, n_threads: int, device: str) -> Run:
 
 
 def _open_onnx(
-    backbone: Backbone, graph: OnnxGraph, tensor: str, pooled: bool, n_threads: int, device: str
+    backbone: Backbone, graph: OnnxGraph | None, tensor: str, pooled: bool, n_threads: int, device: str
 ) -> Run:
-    from agegender._networks.rewrite import PICTURES, runnable
-
     def opened(providers: list[str]) -> Any:
-        content = runnable(
-            graph,
-            tensor,
-            color=backbone.color,
-            mean=backbone.mean,
-            scale=backbone.scale,
-            pooled=pooled,
-            rewrite=providers == [CPU],
-        )
+        content = prepared_graph(backbone, tensor, pooled) if graph is None and providers == [CPU] else None
+        if content is None:
+            content = runnable(
+                graph or read_network(backbone),
+                tensor,
+                color=backbone.color,
+                mean=backbone.mean,
+                scale=backbone.scale,
+                pooled=pooled,
+                rewrite=providers == [CPU],
+            )
         return _session(content, n_threads, backbone.name, providers)
 
     providers = onnx_providers(device)

@@ -8,16 +8,22 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, EmbeddingExtractor, load_pretrained
+from agegender._networks.onnx_files import read_graph
+from agegender._networks.prepared import prepared_graph, prepared_layers
+from agegender._networks.rewrite import runnable
 from agegender._networks.shipped import SHIPPED
 from agegender._networks.source import NetworkFile
+from agegender._safe.onnx import check_head_graph, head_digest
 from agegender.datasets import load_utkface, make_faces
-from agegender.exceptions import LeakageWarning, WeightsError
+from agegender.exceptions import LeakageWarning, ModelFileError, WeightsError
 from agegender.pretrained import kept_out_names
 from agegender.runtime import open_network
 
@@ -46,7 +52,7 @@ def test_a_wheel_holds_the_files_and_their_terms(tmp_path) -> None:
         (described,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         assert "License-File: agegender/pretrained/LICENSE-compact.txt" in packed.read(described).decode()
         assert hashlib.sha256(packed.read("agegender/pretrained/compact.onnx")).hexdigest() == COMPACT.sha256
-    files = {"compact.agegender", "compact_kept_out.txt", "LICENSE-compact.txt"}
+    files = {"compact.agegender", "compact_prepared.json", "compact_kept_out.txt", "LICENSE-compact.txt"}
     assert {f"agegender/pretrained/{file}" for file in files} <= names
 
 
@@ -154,3 +160,34 @@ def test_pictures_that_taught_the_network_are_warned_of_in_fit_and_score(shared)
     model.fit(faces.data[unknown], faces.target[unknown])
     with pytest.warns(LeakageWarning, match="6 of 6 pictures"):
         model.score(faces.data[known], faces.target[known])
+
+
+def test_what_is_recorded_of_the_network_is_what_its_file_gives() -> None:
+    shipped = SHIPPED["compact"]
+    network = Backbone.load("compact")
+    graph = read_graph(shipped.path.read_bytes(), "compact")
+    layers = graph.layers()
+    assert prepared_layers(network) == layers
+    assert list(prepared_layers(network).shapes) == list(layers.shapes)
+    tensor, pooled = layers.find(shipped.layer)
+    made = runnable(graph, tensor, color=shipped.color, mean=shipped.mean, scale=shipped.scale, pooled=pooled)
+    kept = prepared_graph(network, tensor, pooled)
+    assert onnx.load_model_from_string(kept) == onnx.load_model_from_string(made)
+
+
+def test_other_layers_and_other_networks_are_not_taken_from_the_record(tiny_onnx) -> None:
+    network, tiny = Backbone.load("compact"), Backbone.from_onnx(tiny_onnx)
+    tensor, _ = prepared_layers(network).find("penultimate")
+    assert prepared_graph(network, tensor, True) is None
+    assert prepared_graph(network, "embedding", False) is None
+    assert prepared_graph(replace(network, scale=1.0), tensor, False) is None
+    assert prepared_layers(tiny) is None
+    assert prepared_graph(tiny, tensor, False) is None
+
+
+def test_the_head_in_the_package_is_known_by_its_digest() -> None:
+    head = load_pretrained().classifier_
+    known = head._onnx, head._row_shape, *map(len, head.classes_)
+    assert head_digest(*known) == SHIPPED["compact"].head_digest
+    with pytest.raises(ModelFileError, match="this model needs"):
+        check_head_graph(known[0], "its head", (7,), *known[2:])

@@ -61,6 +61,25 @@ def export_network(student: Any) -> None:
     text = RECORD.read_text(encoding="utf-8")
     text = re.sub(r'sha256="[0-9a-f]*"', f'sha256="{hashlib.sha256(content).hexdigest()}"', text)
     RECORD.write_text(re.sub(r"size=[0-9_]+", f"size={len(content):_}", text), encoding="utf-8")
+    write_prepared(content)
+
+
+def write_prepared(content: bytes) -> None:
+    """Record the network's layers and its graph for prediction, so that predicting does not import onnx."""
+    from agegender._networks.onnx_files import read_graph
+    from agegender._networks.prepared import record
+    from agegender._networks.rewrite import runnable
+    from agegender._networks.shipped import SHIPPED
+
+    shipped = SHIPPED["compact"]
+    graph = read_graph(content, shipped.name, input_size=shipped.input_size)
+    layers = graph.layers()
+    tensor, pooled = layers.find(shipped.layer)
+    prepared = runnable(
+        graph, tensor, color=shipped.color, mean=shipped.mean, scale=shipped.scale, pooled=pooled
+    )
+    text = record(content, layers, tensor, prepared)
+    shipped.record_path.write_text(text, encoding="utf-8")
 
 
 def write_head(student: Any, data_dir: Path) -> None:
@@ -69,6 +88,7 @@ def write_head(student: Any, data_dir: Path) -> None:
 
     from agegender import AgeGenderClassifier, DenseHead, save_model
     from agegender._fitting.onnx_head import to_keras_bytes, to_onnx
+    from agegender._safe.onnx import head_digest
     from agegender.calibration import UNCALIBRATED, calibrate
     from agegender.datasets import load_utkface
 
@@ -85,6 +105,10 @@ def write_head(student: Any, data_dir: Path) -> None:
     views = np.tile(target, (len(rows) // len(watched), 1))
     head.calibration_ = calibrate(*head.predict_proba(rows), views[:, 0], views[:, 1])
     save_model(head, PRETRAINED / "compact.agegender")
+    ages, genders = head.classes_
+    digest = head_digest(head._onnx, rows.shape[1:], len(ages), len(genders))
+    text = re.sub(r'head_digest="[0-9a-f]*"', f'head_digest="{digest}"', RECORD.read_text(encoding="utf-8"))
+    RECORD.write_text(text, encoding="utf-8")
 
 
 def set_weights(model: Any, student: Any) -> None:

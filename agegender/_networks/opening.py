@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agegender._machine.fork import after_fork
+from agegender._networks.prepared import prepared_layers
 from agegender._networks.shipped import SHIPPED
 from agegender.exceptions import WeightsError
 
@@ -121,6 +122,8 @@ def layers_of(backbone: Description) -> Layers:
     """Return the layers of a network; its file is read only once."""
     with _lock:
         key = backbone.structure
+        if key not in _layers and (prepared := prepared_layers(backbone)) is not None:
+            _layers[key] = prepared
         if key not in _layers:
             converted = _kept_conversion(backbone)
             _layers[key] = converted.layers if converted else read_network(backbone).layers()

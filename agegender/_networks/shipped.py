@@ -38,6 +38,8 @@ class Shipped:
         The length of its embedding.
     worth : str
         Measured accuracy of a head on one of its layers.
+    head_digest : str
+        The digest of the head in the package; see :func:`agegender._safe.onnx.head_digest`.
     layer : str
         The layer that the head in the package reads.
     """
@@ -52,12 +54,18 @@ class Shipped:
     licence: str
     n_numbers: int
     worth: str
+    head_digest: str
     layer: str = "penultimate"
 
     @property
     def path(self) -> Path:
         """The path of its file in this installation."""
         return Path(str(resources.files("agegender").joinpath("pretrained", f"{self.name}.onnx")))
+
+    @property
+    def record_path(self) -> Path:
+        """The path of the record of its layers and of its graph; see :mod:`agegender._networks.prepared`."""
+        return self.path.with_name(f"{self.name}_prepared.json")
 
     def trained_on(self) -> NDArray[np.uint64]:
         """Return eight bytes of the digest of each training picture of the network, sorted."""
@@ -104,6 +112,7 @@ SHIPPED = {
             ),
             n_numbers=128,
             worth="penultimate, one dense layer: 4.36 years, gender 95.2 % (1,826 kept-out pictures of UTKFace)",
+            head_digest="12e4a970bd761a8426ca3bc8a52ede53acbfe9d08e5bd47c1a1dd31ce48f5854",
         ),
     )
 }

@@ -10,30 +10,32 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agegender.cli import (
-    cache,
-    demo,
-    download,
-    embed,
-    evaluate,
-    export,
-    inspect,
-    networks,
-    predict,
-    quantize,
-    serve,
-    train,
-    versions,
-    video,
-)
+from agegender.cli._commands import ImportedWhenAsked
 from agegender.cli._output import complain, say
 from agegender.exceptions import AgeGenderError, PictureWarning
 
 __all__ = ["app", "main"]
 
+# In the order of the help. Each is a module of this package.
+_NAMES = (
+    *("demo", "train", "predict", "evaluate", "inspect", "video", "serve", "embed", "networks", "download"),
+    *("quantize", "export", "versions", "cache"),
+)
+
 
 class _Commands(TyperGroup):
-    """Commands that explain after Ctrl-C how to continue; typer itself drops the notes of an interrupt."""
+    """Commands that are imported when they are asked for, and explain after Ctrl-C how to continue.
+
+    Typer itself drops the notes of an interrupt.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = ImportedWhenAsked(_NAMES)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return their names without importing them."""
+        return list(self.commands)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -53,20 +55,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(demo.demo)
-app.command()(train.train)
-app.command()(predict.predict)
-app.command()(evaluate.evaluate)
-app.command()(inspect.inspect)
-app.command()(video.video)
-app.command()(serve.serve)
-app.command()(embed.embed)
-app.command()(networks.networks)
-app.command()(download.download)
-app.command()(quantize.quantize)
-app.command()(export.export)
-app.command()(versions.versions)
-app.add_typer(cache.app, name="cache")
+
+
+@app.callback()
+def _whole() -> None:
+    """Stand for the command without a subcommand, which typer requires of an app without commands of its own."""
 
 
 def main() -> None:

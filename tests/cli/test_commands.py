@@ -13,7 +13,7 @@ import pytest
 from conftest import write_drawn_faces
 from typer.testing import CliRunner, Result
 
-from agegender import EmbeddingExtractor
+from agegender import EmbeddingExtractor, cli
 from agegender.backbones import Backbone
 from agegender.cli import app
 from agegender.cli.cache import parse_size
@@ -316,3 +316,20 @@ def test_inspect_says_what_is_missing(tmp_path: Path, tiny_onnx: Path) -> None:
     assert "10 pictures" in done.stderr
     assert "too few" in done.stderr
     assert not (tmp_path / "report").exists()
+
+
+def test_commands_are_known_by_name_before_they_are_imported() -> None:
+    script = (
+        "import sys, typer; from agegender.cli import app\n"
+        "group = typer.main.get_command(app)\n"
+        "names = group.list_commands(None)\n"
+        "print(*(name for name in sys.modules if name.startswith('agegender.cli.') and '._' not in name))\n"
+        "print(*names)\n"
+        "print(*(group.get_command(None, name).name for name in names), group.get_command(None, 'pred'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported, names, made = done.stdout.splitlines()
+    files = {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
+    assert imported == ""
+    assert made == f"{names} None"
+    assert set(names.split()) == files
