@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agegender._networks.opening import Description
+from agegender._networks.description import Description
 from agegender._networks.publication import Published
 from agegender._networks.published import PUBLISHED
 from agegender._networks.registry import registered_names

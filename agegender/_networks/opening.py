@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agegender._machine.fork import after_fork
+from agegender._networks.description import Description
 from agegender._networks.prepared import prepared_layers
 from agegender._networks.shipped import SHIPPED
 from agegender.exceptions import WeightsError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Graph: TypeAlias = OnnxGraph | KerasGraph
 
 __all__ = [
-    "Description",
     "forget_network",
     "keep_network",
     "layers_of",
@@ -33,78 +32,6 @@ __all__ = [
     "pictures_of_training",
     "read_network",
 ]
-
-
-class Description(Protocol):
-    """The part of `agegender.backbones.Backbone` that this folder needs."""
-
-    @property
-    def name(self) -> str:
-        """Its name in messages."""
-        ...
-
-    @property
-    def path(self) -> Path | None:
-        """Where its file was found."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """The identity of its file."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Size of its file, in bytes."""
-        ...
-
-    @property
-    def suffix(self) -> str:
-        """The kind of its file."""
-        ...
-
-    @property
-    def format(self) -> Literal["onnx", "keras"]:
-        """The engine that runs it."""
-        ...
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of its input, in pixels."""
-        ...
-
-    @property
-    def color(self) -> Literal["rgb", "bgr"]:
-        """The colour order of its input."""
-        ...
-
-    @property
-    def mean(self) -> float | tuple[float, float, float]:
-        """The number that is subtracted from each pixel."""
-        ...
-
-    @property
-    def scale(self) -> float | tuple[float, float, float]:
-        """The factor by which each pixel is multiplied afterwards."""
-        ...
-
-    @property
-    def licence(self) -> str | None:
-        """The licence of its weights."""
-        ...
-
-    @property
-    def structure(self) -> tuple[Any, ...]:
-        """Everything that determines its layers."""
-        ...
-
-    def read_bytes(self) -> bytes:
-        """Return the content of its file."""
-        ...
-
-    def ensure_file(self) -> Path:
-        """Return a file with its content."""
-        ...
 
 
 _HDF5 = (".h5", ".hdf5")

@@ -19,7 +19,7 @@ from agegender._networks.layers import Layers
 from agegender._networks.shipped import SHIPPED, Shipped
 
 if TYPE_CHECKING:
-    from agegender._networks.opening import Description
+    from agegender._networks.description import Description
 
 __all__ = ["joined", "prepared_graph", "prepared_layers", "record"]
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._networks.description import Description
 from agegender._networks.graph import OnnxGraph
 from agegender._networks.integers import is_quantized, quantize_graph
 from agegender._networks.onnx_files import read_graph
-from agegender._networks.opening import Description, read_network
+from agegender._networks.opening import read_network
 from agegender._networks.terms import TRAINING, state_terms, stated_terms
 from agegender.exceptions import WeightsError
 from agegender.images import letterbox, load
