@@ -5,9 +5,24 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# .onnx, .agegender, .txt, .bin: the network and model in the wheel, their licence, kept-out names, training digests.
-# .html, .css, .js, .svg: the page of `agegender serve`.
-PACKAGE = {".py", ".typed", ".jinja", ".onnx", ".agegender", ".txt", ".bin", ".html", ".css", ".js", ".svg"}
+# .onnx, .agegender, .json, .txt, .bin: the network and model in the wheel, the record of the graph, their licence, kept-out
+# names, training digests. .html, .css, .js, .svg: the page of `agegender serve`.
+PACKAGE = {
+    *(
+        ".py",
+        ".typed",
+        ".jinja",
+        ".onnx",
+        ".agegender",
+        ".json",
+        ".txt",
+        ".bin",
+        ".html",
+        ".css",
+        ".js",
+        ".svg",
+    )
+}
 SOURCE = PACKAGE | {".md", ".toml"}
 FOLDERS = {"agegender", "tests", "examples", "benchmarks", "tools", "docs"}
 SITE = {"docs": {".svg", ".png", ".csv", ".css", ".rst"}, "examples": {".rst"}, "benchmarks": {".mjs"}}
