@@ -5,8 +5,8 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-# .onnx, .agegender, .json, .txt, .bin: the network and model in the wheel, the record of the graph, their licence, kept-out
-# names, training digests. .html, .css, .js, .svg: the page of `agegender serve`.
+# .onnx, .agegender, .json, .txt, .bin: the network and model in the wheel, the record of the network's graph, their
+# licence, kept-out names, training digests. .html, .css, .js, .svg: the page of `agegender serve`.
 PACKAGE = {
     *(
         ".py",
