@@ -6,14 +6,17 @@
 
     python benchmarks/transfer.py --model compact --fairface fairface540/ --webmorph webmorph/ --detector yunet.onnx
 
-One model is trained per network, and one on all of them side by side, each with the default head; or a trained model
-is scored, the name of a pretrained one or a safe file. Faces in the test pictures are found by the detector, and
-framed as in UTKFace's crops. The test sets are for testing alone: nothing is trained, calibrated or chosen on them.
+One model is trained per network, and one on all of them side by side, each with the default head; with
+``--configuration``, those of configurations.py instead, where ``bb`` and ``fr`` are the first and the second network.
+Or a trained model is scored, the name of a pretrained one or a safe file. Faces in the test pictures are found by the
+detector, and framed as in UTKFace's crops. The test sets are for testing alone: nothing is trained, calibrated or
+chosen on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from configurations import CONFIGURATIONS, build
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor, load_model, load_pretrained
 from agegender.backbones import Backbone
@@ -42,17 +46,22 @@ def network(text: str) -> Backbone:
     return Backbone.from_onnx(path, **given)
 
 
-def trained(
-    networks: tuple[Backbone, ...], directory: Path, n_pictures: int | None, views: str | None
-) -> AgeGenderPipeline:
+def default(networks: tuple[Backbone, ...], views: str | None) -> AgeGenderPipeline:
+    extractor = EmbeddingExtractor(networks, on_error="nan", verbose=1)
+    return AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0), calibration_views=views)
+
+
+def configured(name: str, networks: list[Backbone], checkpoints: Path) -> Any:
+    return build(CONFIGURATIONS[name], dict(zip(("bb", "fr"), networks, strict=False)), checkpoints)
+
+
+def trained(model: Any, directory: Path, n_pictures: int | None) -> Any:
     faces = load_utkface(directory)
     kept = slice(n_pictures)  # the loader's order is shuffled
-    extractor = EmbeddingExtractor(networks, on_error="nan", verbose=1)
-    model = AgeGenderPipeline(extractor, AgeGenderClassifier(random_state=0), calibration_views=views)
     return model.fit(faces.data[kept], faces.target[kept], groups=faces.groups[kept])
 
 
-def predicted(model: AgeGenderPipeline, folder: Path, detector: str) -> pd.DataFrame:
+def predicted(model: Any, folder: Path, detector: str) -> pd.DataFrame:
     labels = pd.read_csv(folder / "labels.csv").add_prefix("true_")
     frame = model.predict_frame([str(folder / path) for path in labels["true_path"]], faces=detector)
     return pd.concat([frame, labels], axis=1)
@@ -65,7 +74,7 @@ def share(right: Any) -> str:
     return f"{100 * right.mean():.1f} ± {100 * error:.1f} %"
 
 
-def fairface(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str, str]:
+def fairface(model: Any, folder: Path, detector: str) -> dict[str, str]:
     frame = predicted(model, folder, detector)
     found = frame[frame["age"].notna()]
     right = found["gender"] == found["true_gender"]
@@ -84,7 +93,7 @@ def fairface(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str,
     }
 
 
-def webmorph(model: AgeGenderPipeline, folder: Path, detector: str) -> dict[str, str]:
+def webmorph(model: Any, folder: Path, detector: str) -> dict[str, str]:
     frame = predicted(model, folder, detector)
     found = frame[frame["age"].notna() & frame["true_age"].notna()]
     error = found["age"] - found["true_age"]
@@ -105,6 +114,7 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--networks", type=network, action="append")
     what.add_argument("--model", action="append", help="a pretrained model's name, or a safe file")
+    parser.add_argument("--configuration", action="append", choices=CONFIGURATIONS, metavar="NAME")
     parser.add_argument("--fairface", type=Path)
     parser.add_argument("--webmorph", type=Path)
     parser.add_argument("--detector", default="yunet")
@@ -118,21 +128,23 @@ def main() -> None:
             figures |= fairface(model, args.fairface, args.detector)
         if args.webmorph:
             figures |= webmorph(model, args.webmorph, args.detector)
-        print(
-            f"\n{name}, trained on {len(model.trained_on_):,} pictures ({time.perf_counter() - started:.0f} s)"
-        )
+        print(f"\n{name} (scored in {time.perf_counter() - started:.0f} s)")
         for title, figure in figures.items():
             print(f"| {title} | {figure} |", flush=True)
 
 
-def models(args: argparse.Namespace) -> Iterator[tuple[str, AgeGenderPipeline]]:
+def models(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield the name of each model and the model itself, trained now or opened."""
     for name in args.model or []:
         yield name, load_model(name) if Path(name).is_file() else load_pretrained(name)
-    each = [(one,) for one in args.networks or []]
+    for name in args.configuration or []:
+        with tempfile.TemporaryDirectory() as checkpoints:
+            model = configured(name, args.networks, Path(checkpoints))
+            yield name, trained(model, args.directory, args.pictures)
+    each = [(one,) for one in args.networks or []] if not args.configuration else []
     for networks in [*each, tuple(args.networks)] if len(each) > 1 else each:
         name = " + ".join(one.name for one in networks)
-        yield name, trained(networks, args.directory, args.pictures, args.calibration_views)
+        yield name, trained(default(networks, args.calibration_views), args.directory, args.pictures)
 
 
 if __name__ == "__main__":
