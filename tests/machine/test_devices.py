@@ -79,12 +79,12 @@ def test_a_gpu_that_cannot_be_used_is_an_error_if_it_was_asked_for(asked, monkey
 
 
 def test_where_a_gpu_cannot_be_used_auto_runs_the_graph_made_for_the_processor(asked, monkeypatch) -> None:
-    import agegender._networks.rewrite as rewrite
+    from agegender import runtime
 
     rewritten: list[bool] = []
-    runnable = rewrite.runnable
+    runnable = runtime.runnable
     monkeypatch.setattr(
-        rewrite,
+        runtime,
         "runnable",
         lambda *args, **options: rewritten.append(options["rewrite"]) or runnable(*args, **options),
     )
