@@ -28,13 +28,10 @@ class FewFacesModel(BaseEstimator):
     ----------
     classifier : AgeGenderClassifier
         Cloned and trained for the age.
-    inverse_regularisation : float, default=1.0
-        Of the logistic regression.
     """
 
-    def __init__(self, classifier: Any, inverse_regularisation: float = 1.0) -> None:
+    def __init__(self, classifier: Any) -> None:
         self.classifier = classifier
-        self.inverse_regularisation = inverse_regularisation
 
     @property
     def max_age(self) -> int:
@@ -46,8 +43,13 @@ class FewFacesModel(BaseEstimator):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer, StandardScaler
 
+        if len(np.unique(y[:, 1])) < 2:
+            raise ValueError(
+                f"inspect_faces: a training part of cv has {len(y)} pictures of one gender and none of the other. "
+                "Use folds with both, such as cv=5, or pass a classifier."
+            )
         self.classifier_ = clone(self.classifier).fit(X, y, groups=groups)
-        linear = LogisticRegression(C=self.inverse_regularisation, max_iter=1000)
+        linear = LogisticRegression(C=1.0, max_iter=1000)
         self.gender_ = make_pipeline(StandardScaler(), Normalizer(), linear)
         self.gender_.fit(_flat(X), y[:, 1].astype(int))
         return self

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from agegender._networks.shipped import SHIPPED
 from agegender._utils.pictures import check_pictures
 from agegender.cache import EmbeddingCache, open_cache
 from agegender.classifier import AgeGenderClassifier
@@ -70,7 +71,8 @@ class Look:
     @property
     def notes(self) -> list[str]:
         """What a reader of the inspection should know about these models."""
-        own = any(network.name == DEFAULT_NETWORK for network in self.extractor.resolve_backbones())
+        shipped = SHIPPED[DEFAULT_NETWORK].sha256
+        own = any(network.sha256 == shipped for network in self.extractor.resolve_backbones())
         return [OWN_NETWORK] * own + ["No face was looked for: detector=None."] * (self.detector is None)
 
     def measure(self, pictures: Sequence[Any]) -> MeasuredPictures:

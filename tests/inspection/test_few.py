@@ -30,6 +30,13 @@ def test_flipped_genders_are_not_learnt(small) -> None:
     assert ((proba[wrong, 1] >= 0.5) == genders[wrong]).mean() >= 0.9
 
 
+def test_a_training_part_of_one_gender_is_refused(small) -> None:
+    rows, _, labels = small
+    labels[:, 1] = 1
+    with pytest.raises(ValueError, match="of one gender and none of the other"):
+        FewFacesModel(AgeGenderClassifier()).fit(rows, labels)
+
+
 def test_large_sets_and_chosen_classifiers_keep_their_head() -> None:
     chosen = Look(None, AgeGenderClassifier(), None, 0, chosen=True)
     default = Look(None, AgeGenderClassifier(), None, 0, chosen=False)
