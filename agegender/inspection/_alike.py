@@ -114,7 +114,9 @@ def nearest(
 def thumbnail_correlation(
     first: NDArray[np.float32], second: NDArray[np.float32], centre: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return the correlations of pairs of grey copies minus the mean face; the second is also mirrored.
+    """Return the correlations of pairs of grey copies, as they are and minus the mean face; the lower counts.
+
+    All faces are alike, hence the mean is subtracted; but pictures without contrast are then alike too.
 
     Parameters
     ----------
@@ -125,15 +127,17 @@ def thumbnail_correlation(
     Returns
     -------
     ndarray of shape (n_pairs,), float64
-        The higher of the two correlations.
+        The higher one of the second picture and its mirror image.
     """
 
-    def unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
-        flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(
-            len(thumbnails), int(np.prod(thumbnails.shape[1:]))
-        )
-        return directions(flat, (centre - centre.mean()).ravel())
+    middle = centre - centre.mean()
 
-    here = unit(first)
-    plain, mirrored = unit(second), unit(second[:, :, ::-1])
-    return np.maximum((here * plain).sum(axis=1), (here * mirrored).sum(axis=1)).astype(np.float64)
+    def correlation(others: NDArray[np.float32]) -> NDArray[np.float64]:
+        pair = [thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True) for thumbnails in (first, others)]
+        both = [
+            np.prod([directions(part, taken) for part in pair], axis=0).sum(axis=1)
+            for taken in (np.zeros_like(middle), middle)
+        ]
+        return np.minimum(*both).astype(np.float64)
+
+    return np.maximum(correlation(second), correlation(second[:, :, ::-1]))

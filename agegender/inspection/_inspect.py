@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -142,6 +143,8 @@ def inspect_faces(
     >>> faces = load_utkface("UTKFace/", corrections="corrections.csv")  # doctest: +SKIP
     """
     check_coverage(coverage)
+    _check_near_copy(near_copy)
+    _check_kinds(extractor=extractor, classifier=classifier)
     chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
@@ -202,6 +205,21 @@ def inspect_faces(
     )
 
 
+def _check_near_copy(near_copy: Any) -> None:
+    number = isinstance(near_copy, numbers.Real) and not isinstance(near_copy, bool)
+    if not number or not 0 < near_copy <= 1:
+        raise ValueError(
+            f"{OWNER}: near_copy={near_copy!r} should be a cosine similarity above 0 and at most 1, such as 0.9."
+        )
+
+
+def _check_kinds(**estimators: Any) -> None:
+    for name, value in estimators.items():
+        if value is not None and not hasattr(value, "get_params"):
+            kind = "EmbeddingExtractor" if name == "extractor" else "AgeGenderClassifier"
+            raise TypeError(f"{OWNER}: {name}={value!r} should be an {kind}.")
+
+
 def _readable(faces: LabelledFaces, measured: MeasuredPictures) -> NDArray[np.bool_]:
     readable = np.array([bool(digest) for digest in measured.digests])
     if not readable.any():
@@ -219,7 +237,7 @@ def _persons(faces: LabelledFaces, persons: ArrayLike | None) -> NDArray[Any] | 
     who = np.asarray(persons, dtype=object)
     if who.shape != (len(faces),):
         raise ValueError(
-            f"{OWNER}: persons has shape {who.shape}; it should be ({len(faces)},), a name a picture."
+            f"{OWNER}: persons has shape {who.shape}; it should be ({len(faces)},), one name per picture."
         )
     return who
 
@@ -253,9 +271,18 @@ def _leaks(
     there = look.measure(pictures)
     readable = np.array([bool(digest) for digest in there.digests])
     if not readable.any():
-        raise ValueError(f"{OWNER}: none of the {len(pictures)} pictures of `against` can be read.")
+        raise ValueError(
+            f"{OWNER}: none of the {len(pictures)} pictures of `against` can be read; the first, {names[0]}: "
+            f"{there.failures['reason'].iloc[0]}."
+        )
     others = look.embed(pictures, readable)[1]
-    return find_leaks(measured, there, embeddings, others, list(faces.names), names, near_copy)
+    leaks, note = find_leaks(measured, there, embeddings, others, list(faces.names), names, near_copy)
+    copied = leaks.loc[leaks["kind"] == "copy", "row"].nunique()
+    if copied == sum(map(bool, measured.digests)):
+        note = f"Every picture stands in the other set too: is it the same set? {note}"
+    if not readable.all():
+        note = f"{(~readable).sum()} of the other set's {len(pictures)} pictures cannot be read. {note}"
+    return leaks, note.strip()
 
 
 def _pictures_table(faces: LabelledFaces, measured: MeasuredPictures) -> pd.DataFrame:
