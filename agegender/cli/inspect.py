@@ -39,7 +39,8 @@ def inspect(
     data: Annotated[
         Path,
         typer.Argument(
-            parser=place, help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table: a path or URL."
+            parser=place,
+            help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table: a path or URL.",
         ),
     ],
     out: Annotated[
@@ -51,7 +52,8 @@ def inspect(
     against: Annotated[
         Path | None,
         typer.Option(
-            parser=place, help="Another set, a folder or a table: its pictures that stand here too are listed."
+            parser=place,
+            help="Another set, a folder or a table: its pictures that stand here too are listed.",
         ),
     ] = None,
     corrections: Annotated[
@@ -119,7 +121,9 @@ def inspect(
         edited = (out / "corrections.csv").exists()
         page = found.save(out, n_shown=n_shown)
     out_console.print(found)
-    decide = "corrections-new.csv (corrections.csv was there and is unchanged)" if edited else "corrections.csv"
+    decide = (
+        "corrections-new.csv (corrections.csv was there and is unchanged)" if edited else "corrections.csv"
+    )
     say(f"Saved {shown(page)}. Edit {decide} beside it, and pass it to the loader: corrections=…", quiet)
 
 
@@ -129,7 +133,9 @@ def _persons(frame: Any, column: str) -> Any:
     name = f"{column}_given" if column in own else column
     if name not in frame:
         names = list(map(str, frame.columns))
-        raise ValueError(f"--person: there is no column {column!r} among {names}.{did_you_mean(column, names)}")
+        raise ValueError(
+            f"--person: there is no column {column!r} among {names}.{did_you_mean(column, names)}"
+        )
     return frame[name]
 
 
@@ -147,9 +153,7 @@ def _load(
     if is_folder(data):
         faces = load_utkface(data, corrections=corrections, verbose=0 if quiet else 1)
     else:
-        faces = load_table(
-            data, path=path, age=age, gender=gender, corrections=corrections, check_files=True
-        )
+        faces = load_table(data, path=path, age=age, gender=gender, corrections=corrections, check_files=True)
         if person is not None:
             faces.frame["person"] = _persons(faces.frame, person)
     say(

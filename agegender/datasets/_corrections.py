@@ -76,8 +76,8 @@ class Corrections:
     Parameters
     ----------
     source : path, DataFrame or None
-        A file of values separated by commas, semicolons or tabs, or a frame, with the columns ``path`` and ``action``, and where an action is
-        "relabel" ``new_age`` or ``new_gender`` or both. None corrects nothing.
+        A file of values separated by commas, semicolons or tabs, or a frame, with the columns ``path`` and
+        ``action``, and where an action is "relabel" ``new_age`` or ``new_gender`` or both. None corrects nothing.
     owner : str
         The loader, for its messages.
 
@@ -199,8 +199,8 @@ class Corrections:
             )
         except ValueError as error:
             raise ValueError(
-                f"{self._owner}: {self._name} cannot be read as a table ({str(error).strip()}); save it as CSV in UTF-8, "
-                "in a spreadsheet \"CSV UTF-8\"."
+                f"{self._owner}: {self._name} cannot be read as a table ({str(error).strip()}); save it as CSV in "
+                'UTF-8, in a spreadsheet "CSV UTF-8".'
             ) from error
 
     def _check(self, table: pd.DataFrame) -> None:
@@ -237,7 +237,9 @@ class Corrections:
             entry = table[name].iloc[row]
             number = read(entry)
             if number is None:
-                raise ValueError(f"{self._owner}: {self._name}, row {row}: {name}={str(entry)!r} is not {rule}.")
+                raise ValueError(
+                    f"{self._owner}: {self._name}, row {row}: {name}={str(entry)!r} is not {rule}."
+                )
             found[row] = number
         return found
 

@@ -322,7 +322,9 @@ def _bunch(
         else:
             kept.append((path, label.age, label.gender, label.race, label.taken, digest))
     excluded = excluded_frame([path for path, _ in left_out], [reason for _, reason in left_out])
-    check_some_left(len(kept), excluded, public(root), " Pictures with other names are listed in a table: load_table.")
+    check_some_left(
+        len(kept), excluded, public(root), " Pictures with other names are listed in a table: load_table."
+    )
     frame = pd.DataFrame(kept, columns=["path", "age", "gender", "race", "datetime", "group"])
     frame["datetime"] = pd.to_datetime(frame["datetime"]).astype("datetime64[ms]")
     frame["group"] = pd.factorize(frame["group"])[0]

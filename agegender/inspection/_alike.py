@@ -129,7 +129,6 @@ def thumbnail_correlation(
     ndarray of shape (n_pairs,), float64
         The higher one of the second picture and its mirror image.
     """
-
     middle = centre - centre.mean()
 
     def correlation(others: NDArray[np.float32]) -> NDArray[np.float64]:

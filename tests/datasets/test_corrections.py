@@ -121,7 +121,9 @@ def test_two_corrections_of_one_picture_are_an_error(folder: Path) -> None:
 
 
 def test_a_picture_that_stands_in_a_table_twice_may_be_corrected_twice_in_the_same_way() -> None:
-    table = pd.DataFrame({"path": ["a.jpg", "a.jpg", "b.jpg"], "age": [20, 30, 40], "gender": ["f", "f", "m"]})
+    table = pd.DataFrame(
+        {"path": ["a.jpg", "a.jpg", "b.jpg"], "age": [20, 30, 40], "gender": ["f", "f", "m"]}
+    )
     row = {"path": "a.jpg", "action": "drop", "reason": "blurred"}
     faces = load_table(table, corrections=corrections(row, row))
     assert faces.data.tolist() == ["b.jpg"]
@@ -133,7 +135,11 @@ def test_a_spreadsheet_may_save_corrections_in_its_own_way(
     folder: Path, tmp_path: Path, separator: str, encoding: str
 ) -> None:
     name = Path(load_utkface(folder).data[0]).name
-    cells = [("path", "action", "new_age", "new_gender"), (name, " Relabel", '"61,5"', "Woman"), ("", "", "", "")]
+    cells = [
+        ("path", "action", "new_age", "new_gender"),
+        (name, " Relabel", '"61,5"', "Woman"),
+        ("", "", "", ""),
+    ]
     text = "\r\n".join(map(separator.join, cells))
     (tmp_path / "c.csv").write_bytes(text.encode(encoding))
     corrected = load_utkface(folder, corrections=tmp_path / "c.csv").corrected
@@ -149,7 +155,9 @@ def test_a_file_that_is_not_utf_8_says_how_to_save_it(folder: Path, tmp_path: Pa
         load_utkface(folder, corrections=tmp_path / "c.csv")
 
 
-def test_paths_that_begin_at_the_current_folder_and_whole_ones_are_the_same(folder: Path, monkeypatch) -> None:
+def test_paths_that_begin_at_the_current_folder_and_whole_ones_are_the_same(
+    folder: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(folder.parent)
     whole = load_utkface(folder).data[0]
     for given, loaded in ((whole, "faces"), (f"faces/{Path(whole).name}", folder)):
@@ -159,7 +167,9 @@ def test_paths_that_begin_at_the_current_folder_and_whole_ones_are_the_same(fold
 
 @pytest.mark.parametrize("source", [7, {"x.jpg": 3}])
 def test_corrections_of_another_kind_are_an_error(folder: Path, source: object) -> None:
-    with pytest.raises(TypeError, match=rf"corrections is a {type(source).__name__}; pass the path of a table"):
+    with pytest.raises(
+        TypeError, match=rf"corrections is a {type(source).__name__}; pass the path of a table"
+    ):
         load_utkface(folder, corrections=source)
 
 
