@@ -110,7 +110,12 @@ def cache_folder(cache: str) -> Iterator[str]:
         yield cache
         return
     with tempfile.TemporaryDirectory(prefix="agegender-") as folder:
-        yield folder
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            # The notes speak of what the cache keeps, and this one is deleted.
+            stop.__notes__ = ["Nothing was kept: --cache none."]
+            raise
 
 
 def place(text: str) -> Path | str:

@@ -53,7 +53,7 @@ def inspect(
         Path | None,
         typer.Option(
             parser=place,
-            help="Another set, a folder or a table: its pictures that stand here too are listed.",
+            help="Another set, a folder or a table with a column path: its pictures that stand here too are listed.",
         ),
     ] = None,
     corrections: Annotated[

@@ -182,6 +182,14 @@ def load_table(
     return as_bunch(frame, excluded, _description(frame, name, len(rows)), corrected)
 
 
+def listed_pictures(table: Any, path: str = "path") -> list[Any]:
+    """Return the pictures in a table's column of paths, whatever their labels; the table is one for `load_table`."""
+    source, root, _ = _source(table, path)
+    _check_column(path, source)
+    pictures = [_path(root, value) for value in source[path]]
+    return [picture for picture in pictures if picture != ""]
+
+
 def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:
     """Return the table as a pandas frame, the folder of its paths, and a name for messages."""
     import pandas as pd

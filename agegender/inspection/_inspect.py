@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +148,7 @@ def inspect_faces(
     chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
+    other = None if against is None else other_set(against)
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
     look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose, chosen)
@@ -160,6 +161,7 @@ def inspect_faces(
             _with_persons(faces, who), measured.digests, embeddings, measured.thumbnails, near_copy
         )
         check_enough(faces, readable, copies.groups)
+        leaks, leak_note = _leaks(look, faces, measured, embeddings, other, near_copy)
         readings = read_labels(look, faces, rows, measured.digests, copies.groups, readable, cv, int(seed))
         labels, noise = label_table(
             faces,
@@ -169,7 +171,6 @@ def inspect_faces(
             _neighbours(rows, embeddings, copies),
             coverage,
         )
-        leaks, leak_note = _leaks(look, faces, measured, embeddings, against, near_copy)
     pictures = _pictures_table(faces, measured)
     unreadable = measured.failures.assign(picture=faces.names[measured.failures["row"].to_numpy()])
     ages = _distribution.age_table(faces.ages, faces.genders, faces.gender_names)
@@ -260,14 +261,14 @@ def _leaks(
     faces: LabelledFaces,
     measured: MeasuredPictures,
     embeddings: NDArray[np.floating],
-    against: Any,
+    other: tuple[Sequence[Any], list[str]] | None,
     near_copy: float,
 ) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
-    if against is None:
+    if other is None:
         return pd.DataFrame(columns=LEAK_COLUMNS), ""
-    pictures, names = other_set(against)
+    pictures, names = other
     there = look.measure(pictures)
     readable = np.array([bool(digest) for digest in there.digests])
     if not readable.any():

@@ -192,14 +192,14 @@ def other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
     """Return the pictures and the names of a set whose labels are ignored."""
     import pandas as pd
 
-    from agegender.datasets import load_table
+    from agegender.datasets._table import listed_pictures
 
     if isinstance(against, Mapping) and "data" in against:
         pictures = check_pictures(against["data"])
     elif isinstance(against, str | os.PathLike) and is_folder(against):
         pictures = _pictures_in(against)
     elif isinstance(against, str | os.PathLike | pd.DataFrame):
-        pictures = check_pictures(load_table(against)["data"])
+        pictures = check_pictures(listed_pictures(against))
     else:
         pictures = check_pictures(against)
     return pictures, [name_of(picture, row) for row, picture in enumerate(pictures)]

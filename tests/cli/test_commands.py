@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from agegender import EmbeddingExtractor, cli
 from agegender.backbones import Backbone
 from agegender.cli import app
-from agegender.cli._options import place_name
+from agegender.cli._options import cache_folder, place_name
 from agegender.cli.cache import parse_size
 from agegender.cli.inspect import _load
 
@@ -356,3 +356,14 @@ def test_commands_are_known_by_name_before_they_are_imported() -> None:
     assert imported == ""
     assert made == f"{names} None"
     assert set(names.split()) == files
+
+
+def test_without_a_cache_a_stopped_command_says_that_nothing_was_kept() -> None:
+    stop = KeyboardInterrupt()
+    stop.add_note("960 pictures are cached.")
+    with pytest.raises(KeyboardInterrupt) as stopped, cache_folder("none"):
+        raise stop
+    assert stopped.value.__notes__ == ["Nothing was kept: --cache none."]
+    with pytest.raises(KeyboardInterrupt) as stopped, cache_folder("auto"):
+        raise KeyboardInterrupt
+    assert not hasattr(stopped.value, "__notes__")

@@ -23,7 +23,7 @@ from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
 from agegender.datasets import load_table, load_utkface, open_pictures
 from agegender.inspection import FacesInspection, _inspect, _page, inspect_faces
 from agegender.inspection._inputs import name_of
-from agegender.inspection._look import Look
+from agegender.inspection._look import Look, other_set
 from agegender.model_selection import AgeGenderKFold
 
 N = 160
@@ -396,6 +396,23 @@ def test_each_bad_option_has_its_own_sentence(options: dict, error, message: str
     own["classifier"] = quick().set_params(epochs=1)
     with pytest.raises(error, match=message):
         inspect_faces(faces.data, faces.target, **own | options)
+
+
+def test_a_table_to_compare_with_needs_no_labels(drawn_faces: Path, tmp_path: Path) -> None:
+    paths = sorted(map(str, drawn_faces.iterdir()))[:3]
+    table = pd.DataFrame({"path": [*paths, None]})
+    assert other_set(table) == (paths, paths)
+    table.to_csv(tmp_path / "test.csv", index=False)
+    assert other_set(tmp_path / "test.csv") == (paths, paths)
+
+
+@pytest.mark.parametrize("against", ["nowhere/", [b"no picture"]])
+def test_what_is_wrong_with_the_other_set_is_told_before_a_model_is_trained(against, faces, backbone) -> None:
+    CountingClassifier.fits, CountingClassifier.stop_at = 0, None
+    options = {"extractor": EmbeddingExtractor(backbone, cache=None), "detector": None, "against": against}
+    with pytest.raises((ValueError, FileNotFoundError)):
+        inspect_faces(faces, classifier=quick(CountingClassifier), **options)
+    assert CountingClassifier.fits == 0
 
 
 def test_a_set_against_itself_is_told(faces, backbone) -> None:
