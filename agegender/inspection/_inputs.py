@@ -28,6 +28,9 @@ FEWEST = 40
 
 FEWEST_OF_A_GENDER = 5
 
+OWN_COLUMNS = ("age", "n")
+"""Names of columns beside which tables have one for each gender."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledFaces:
@@ -89,9 +92,6 @@ def labelled_faces(
     ages, genders = check_target(y, max_age=max_age)
     _check_lengths(len(pictures), y=len(ages), groups=groups, frame=frame)
     labels = _gender_labels(genders)
-    known = gender_names or (
-        {0: "male", 1: "female"} if {0, 1} >= set(labels.tolist()) and labels.dtype.kind != "U" else {}
-    )
     codes = np.searchsorted(labels, genders.astype(labels.dtype)).astype(np.intp)
     names = [name_of(picture, row) for row, picture in enumerate(pictures)]
     return LabelledFaces(
@@ -100,7 +100,7 @@ def labelled_faces(
         ages=ages,
         genders=codes,
         gender_labels=labels,
-        gender_names=(str(known.get(labels[0], labels[0])), str(known.get(labels[1], labels[1]))),
+        gender_names=_gender_names(labels, gender_names),
         groups=np.arange(len(ages)) if groups is None else group_numbers(np.asarray(groups)),
         frame=pd.DataFrame(index=range(len(ages))) if frame is None else frame.reset_index(drop=True),
         excluded=excluded,
@@ -118,7 +118,7 @@ def _as_bunch(data: Any) -> Mapping[str, Any]:
         return {"groups": None, "frame": None, "excluded": empty} | dict(data)
     if isinstance(data, str | os.PathLike):
         return dict(load_utkface(data) if is_folder(data) else load_table(data))
-    if isinstance(data, pd.DataFrame):
+    if hasattr(data, "columns"):
         return dict(load_table(data))
     raise ValueError(
         f"{OWNER}: there are no labels (y is None), and X is a {type(data).__name__}; pass y, ages and genders of "
@@ -166,6 +166,18 @@ def _gender_labels(genders: NDArray[Any]) -> NDArray[Any]:
         )
     whole = labels.dtype.kind == "f" and np.equal(np.mod(labels, 1), 0).all()
     return labels.astype(np.int64) if whole else labels
+
+
+def _gender_names(labels: NDArray[Any], given: Mapping[Any, str] | None) -> tuple[str, str]:
+    usual = {0, 1} >= set(labels.tolist()) and labels.dtype.kind != "U"
+    known = given or ({0: "male", 1: "female"} if usual else {})
+    first, second = (str(known.get(label, label)) for label in labels)
+    if len({first, second, *OWN_COLUMNS}) < 2 + len(OWN_COLUMNS):
+        raise ValueError(
+            f"{OWNER}: the genders are named {first!r} and {second!r}; gender_names should give two different names, "
+            f"and not {' or '.join(map(repr, OWN_COLUMNS))}, which columns of the tables have."
+        )
+    return first, second
 
 
 def name_of(picture: Any, row: int) -> str:

@@ -144,7 +144,8 @@ def inspect_faces(
     """
     check_coverage(coverage)
     _check_near_copy(near_copy)
-    _check_kinds(extractor=extractor, classifier=classifier)
+    _check_kind("extractor", extractor, EmbeddingExtractor)
+    _check_kind("classifier", classifier, AgeGenderClassifier)
     chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
@@ -214,11 +215,9 @@ def _check_near_copy(near_copy: Any) -> None:
         )
 
 
-def _check_kinds(**estimators: Any) -> None:
-    for name, value in estimators.items():
-        if value is not None and not hasattr(value, "get_params"):
-            kind = "EmbeddingExtractor" if name == "extractor" else "AgeGenderClassifier"
-            raise TypeError(f"{OWNER}: {name}={value!r} should be an {kind}.")
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{OWNER}: {name} is a {type(value).__name__}; it should be an {kind.__name__}.")
 
 
 def _readable(faces: LabelledFaces, measured: MeasuredPictures) -> NDArray[np.bool_]:

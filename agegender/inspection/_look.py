@@ -190,15 +190,13 @@ def _given_folds(cv: Any, n: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np
 
 def other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
     """Return the pictures and the names of a set whose labels are ignored."""
-    import pandas as pd
-
     from agegender.datasets._table import listed_pictures
 
     if isinstance(against, Mapping) and "data" in against:
         pictures = check_pictures(against["data"])
     elif isinstance(against, str | os.PathLike) and is_folder(against):
         pictures = _pictures_in(against)
-    elif isinstance(against, str | os.PathLike | pd.DataFrame):
+    elif isinstance(against, str | os.PathLike) or "path" in getattr(against, "columns", ()):
         pictures = check_pictures(listed_pictures(against))
     else:
         pictures = check_pictures(against)

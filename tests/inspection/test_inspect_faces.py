@@ -22,7 +22,7 @@ from rich.console import Console
 from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
 from agegender.datasets import load_table, load_utkface, open_pictures
 from agegender.inspection import FacesInspection, _inspect, _page, inspect_faces
-from agegender.inspection._inputs import name_of
+from agegender.inspection._inputs import labelled_faces, name_of
 from agegender.inspection._look import Look, other_set
 from agegender.model_selection import AgeGenderKFold
 
@@ -385,8 +385,10 @@ def test_each_bad_input_has_its_own_sentence(what: str, faces, backbone) -> None
         ({"cv": [(range(30), range(30, 60))]}, ValueError, "row 0 is in no test part of cv"),
         ({"frame": [1] * 60}, TypeError, "frame is a list; pass a DataFrame"),
         ({"gender_names": ["a", "b"]}, TypeError, "gender_names is a list; pass a dict"),
-        ({"extractor": "arcface"}, TypeError, "extractor='arcface' should be an EmbeddingExtractor"),
-        ({"classifier": "best"}, TypeError, "classifier='best' should be an AgeGenderClassifier"),
+        ({"gender_names": {0: "x", 1: "x"}}, ValueError, "named 'x' and 'x'; .* two different names"),
+        ({"gender_names": {0: "age", 1: "n"}}, ValueError, "named 'age' and 'n'; .* not 'age' or 'n'"),
+        ({"extractor": "arcface"}, TypeError, "extractor is a str; it should be an EmbeddingExtractor"),
+        ({"classifier": "best"}, TypeError, "classifier is a str; it should be an AgeGenderClassifier"),
         ({"persons": ["Ann"]}, ValueError, r"persons has shape \(1,\); .* one name per picture"),
         ({"against": ["gone.jpg"]}, ValueError, "`against` can be read; the first, gone.jpg: does not exist"),
     ],
@@ -404,6 +406,8 @@ def test_a_table_to_compare_with_needs_no_labels(drawn_faces: Path, tmp_path: Pa
     assert other_set(table) == (paths, paths)
     table.to_csv(tmp_path / "test.csv", index=False)
     assert other_set(tmp_path / "test.csv") == (paths, paths)
+    polars = pytest.importorskip("polars", reason="needs polars: pip install polars")
+    assert other_set(polars.DataFrame({"path": paths})) == (paths, paths)
 
 
 @pytest.mark.parametrize("against", ["nowhere/", [b"no picture"]])
@@ -445,6 +449,16 @@ def _tar(folder: Path, content: bytes) -> Path:
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
     return folder / "faces.tar"
+
+
+def test_a_frame_of_polars_is_a_table_with_labels(faces) -> None:
+    polars = pytest.importorskip("polars", reason="needs polars: pip install polars")
+    table = polars.DataFrame(
+        {"path": faces.data.tolist(), "age": faces.target[:, 0], "gender": ["f", "m"] * 30}
+    )
+    found = labelled_faces(table, None, None, None, None, 100)
+    assert sorted(found.names) == sorted(faces.data)
+    assert found.gender_names == ("male", "female")
 
 
 def test_a_url_is_inspected_and_compared_like_a_folder(
