@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 __all__ = ["cosine_pairs", "directions", "nearest", "thumbnail_correlation"]
 
+SIMILAR = 0.5
+"""Correlation of grey copies, mean face included, that versions of one photograph have at least."""
+
 BLOCK_CELLS = 4_000_000
 """Similarities in memory at a time: 16 MB of float32."""
 
@@ -114,9 +117,9 @@ def nearest(
 def thumbnail_correlation(
     first: NDArray[np.float32], second: NDArray[np.float32], centre: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return the correlations of pairs of grey copies, as they are and minus the mean face; the lower counts.
+    """Return the correlations of pairs of grey copies minus the mean face; the second is also mirrored.
 
-    All faces are alike, hence the mean is subtracted; but pictures without contrast are then alike too.
+    Minus the mean face, pictures without contrast are alike. Their correlation is that of the copies as they are.
 
     Parameters
     ----------
@@ -127,16 +130,16 @@ def thumbnail_correlation(
     Returns
     -------
     ndarray of shape (n_pairs,), float64
-        The higher one of the second picture and its mirror image.
+        The higher of the two correlations.
     """
     middle = centre - centre.mean()
 
     def correlation(others: NDArray[np.float32]) -> NDArray[np.float64]:
         pair = [thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True) for thumbnails in (first, others)]
-        both = [
+        plain, centred = (
             np.prod([directions(part, taken) for part in pair], axis=0).sum(axis=1)
             for taken in (np.zeros_like(middle), middle)
-        ]
-        return np.minimum(*both).astype(np.float64)
+        )
+        return np.where(plain < SIMILAR, plain, centred).astype(np.float64)
 
     return np.maximum(correlation(second), correlation(second[:, :, ::-1]))
