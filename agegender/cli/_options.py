@@ -125,7 +125,9 @@ def place(text: str) -> Path | str:
 
 def place_name(given: Path | str) -> str:
     """Return the last part of a location, also of the current folder."""
-    return name_of(given) if isinstance(given, str) else Path(os.path.abspath(given)).name
+    if isinstance(given, Path):
+        return Path(os.path.abspath(given)).name
+    return name_of(given) or public(given).rpartition("/")[2]
 
 
 def find_pictures(given: Sequence[Path | str]) -> list[str]:

@@ -328,6 +328,7 @@ def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     assert place_name(Path(".")) == tmp_path.name
     assert place_name("s3://bucket/faces") == "faces"
+    assert place_name("zip://::/data/faces.zip") == "faces.zip"
 
 
 @pytest.mark.slow
