@@ -210,7 +210,7 @@ class Corrections:
         for row, action in enumerate(table["action"]):
             if action not in ACTIONS:
                 raise ValueError(
-                    f"{self._owner}: {self._name}, row {row}: the action {action!r} is not one of "
+                    f"{self._owner}: {self._at(table, row)}: the action {action!r} is not one of "
                     f"{', '.join(map(repr, ACTIONS))}.{did_you_mean(action, ACTIONS)}"
                 )
         table["path"] = [os.fspath(path) if isinstance(path, os.PathLike) else path for path in table["path"]]
@@ -227,9 +227,12 @@ class Corrections:
         empty = (table["action"] == "relabel") & pd.isna(table[list(NEW_LABELS)]).all(axis=1)
         if empty.any():
             raise ValueError(
-                f"{self._owner}: {self._name}, row {int(np.argmax(empty.to_numpy()))}: the action is 'relabel', but "
+                f"{self._owner}: {self._at(table, int(np.argmax(empty.to_numpy())))}: the action is 'relabel', but "
                 "new_age and new_gender are both empty; fill one in, or make it 'drop' or 'keep'."
             )
+
+    def _at(self, table: pd.DataFrame, row: int) -> str:
+        return f"{self._name}, row {row} ({str(table['path'].iloc[row])!r})"
 
     def _numbers(self, table: pd.DataFrame, name: str, rule: str, read: Any) -> NDArray[np.float64]:
         found = np.full(len(table), np.nan)
@@ -238,7 +241,7 @@ class Corrections:
             number = read(entry)
             if number is None:
                 raise ValueError(
-                    f"{self._owner}: {self._name}, row {row}: {name}={str(entry)!r} is not {rule}."
+                    f"{self._owner}: {self._at(table, row)}: {name}={str(entry)!r} is not {rule}."
                 )
             found[row] = number
         return found

@@ -140,8 +140,9 @@ class FacesInspection(InspectionTables):
         -------
         dict
             ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list
-            of records, and unknown values are None. ``labels`` contains the 500 most suspicious labels,
-            ``pictures`` those with a flag.
+            of records, and unknown values are None. Instead of ``labels``, ``pictures`` and ``groups``, there
+            are the 500 most suspicious labels (``suspicious``) and the pictures with a flag (``flagged``); the CSV
+            files of `save` have all.
         """
         heading = {
             "schema_version": SCHEMA_VERSION,

@@ -101,7 +101,10 @@ def test_a_table_takes_corrections_by_the_paths_in_it(folder: Path) -> None:
     ("row", "message"),
     [
         ({"path": "x.jpg", "action": "delete"}, "'delete' is not one of 'keep', 'relabel', 'drop', 'review'"),
-        ({"path": "x.jpg", "action": "relabel"}, "new_age and new_gender are both empty"),
+        (
+            {"path": "x.jpg", "action": "relabel"},
+            r"row 0 \('x.jpg'\): .* new_age and new_gender are both empty",
+        ),
         ({"path": "x.jpg", "action": "relabel", "new_age": "old"}, "new_age='old' is not a number of years"),
         ({"path": "x.jpg", "action": "relabel", "new_gender": "x"}, "new_gender='x' is not male, female"),
         ({"path": None, "action": "drop"}, "there is an action but no path"),
