@@ -65,7 +65,7 @@ def inspect_faces(
 
     Parameters
     ----------
-    X : sequence of pictures; Bunch of a loader, path of a folder or table, or DataFrame
+    X : sequence of pictures; Bunch of a loader, path or URL of a folder or table, or frame of pandas or polars
         Pictures, together with `y`; or data with labels: the Bunch of a loader, a folder with file names as
         in UTKFace, or a table with the columns path, age and gender.
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender, default=None
@@ -90,14 +90,16 @@ def inspect_faces(
         three times. In an iterable, each picture must be in at least one test part; if it is in several,
         it is judged by the mean of their models.
     against : as `X`, default=None
-        Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are ignored.
+        Another set, such as the test set: a Bunch, a folder, a table with a column path, or pictures. It needs
+        no labels.
     persons : array-like of shape (n_samples,), default=None
         The person in each picture; if None, the column "person" of `frame`, if there is one. Pictures of one
         person stay together.
     detector : {"auto", "yunet", "mtcnn"}, path, Detector or None, default="auto"
         The face detector, as in :func:`agegender.faces.load_detector`; if None, faces are not searched for.
     near_copy : float, default=0.9
-        The cosine similarity, of embeddings minus their mean, from which two pictures are near-copies.
+        The cosine similarity, of embeddings minus their mean, from which two pictures are near-copies: above 0
+        and at most 1.
     coverage : float, default=0.9
         The share of suggested ages whose interval is to contain the true age.
     gender_names : dict, default=None
@@ -116,7 +118,10 @@ def inspect_faces(
     Raises
     ------
     ValueError
-        If there are no labels, only one gender, too few pictures, or no readable picture.
+        If there are no labels, only one gender, too few pictures, or no readable picture, or if a parameter is not
+        as described.
+    TypeError
+        If `extractor`, `classifier`, `frame` or `gender_names` is of another kind.
 
     Notes
     -----
