@@ -275,7 +275,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
         out: NDArray[Any] | None = None,
         faces: FacesParameter | Own = "own",
         with_faces: bool = False,
-    ) -> Embedded:
+    ) -> Embedded[NDArray[Any]]:
         """Return the rows of ``transform`` and the digests of the pictures, whatever ``set_output`` is.
 
         Parameters
@@ -317,7 +317,7 @@ class EmbeddingExtractor(TransformerMixin, VersionedState, BaseEstimator):
 
     def embed_blocks(
         self, X: Any, max_bytes: float, *, faces: FacesParameter | Own = "own"
-    ) -> Iterator[Embedded]:
+    ) -> Iterator[Embedded[NDArray[Any]]]:
         """Yield the result of ``embed`` in blocks, in order.
 
         Parameters

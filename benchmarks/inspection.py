@@ -30,7 +30,7 @@ from accuracy import networks_of, write
 from scipy.stats import binomtest
 from sklearn.utils import Bunch
 
-from agegender import AgeGenderClassifier, AgeGenderPipeline, EmbeddingExtractor
+from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, EmbeddingExtractor
 from agegender.datasets import load_utkface
 from agegender.inspection import FacesInspection, inspect_faces
 from agegender.metrics import age_mae, gender_accuracy
@@ -113,7 +113,25 @@ def contradicted(found: FacesInspection, published: np.ndarray) -> np.ndarray:
     return mask
 
 
-def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detector: str | None) -> str:
+class OwnHeads:
+    """FaceRes with the heads that it was published with, which were trained on IMDB-WIKI and never saw UTKFace."""
+
+    classes_ = (np.arange(101), np.array([0, 1]))
+
+    def __init__(self, network: Backbone) -> None:
+        self.ages, self.male = (
+            EmbeddingExtractor(network, layer=name) for name in ("age_1_to_100", "p_male")
+        )
+
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        ages = self.ages.fit_transform(X).reshape(len(X), 100)
+        male = self.male.fit_transform(X).reshape(len(X), 1)
+        return [np.pad(ages, ((0, 0), (1, 0))), np.hstack([male, 1 - male])]
+
+
+def planted(
+    faces: Bunch, extractor: EmbeddingExtractor, model: Any, seeds: list[int], detector: str | None
+) -> str:
     """Plant errors, look for them, and return tables of what was found."""
     ages: dict[str, list[Any]] = {}
     genders: dict[str, list[Any]] = {}
@@ -123,7 +141,14 @@ def planted(faces: Bunch, extractor: EmbeddingExtractor, seeds: list[int], detec
     for seed in seeds:
         y, wrong_age, wrong_gender = plant(faces.target, seed)
         found = inspect_faces(
-            faces.data, y, faces.groups, extractor=extractor, detector=detector, random_state=0, verbose=1
+            faces.data,
+            y,
+            faces.groups,
+            extractor=extractor,
+            model=model,
+            detector=detector,
+            random_state=0,
+            verbose=1,
         )
         reading, proba = (found.labels[name].to_numpy() for name in ("read_age", "read_female"))
         far = wrong_age & (np.abs(y[:, 0] - faces.target[:, 0]) > FAR)
@@ -252,7 +277,9 @@ def corrected_fold(
     pictures, y = faces.data[train], faces.target[train]
     if noisy:
         y = plant(y, fold)[0]
-    found = inspect_faces(pictures, y, groups[train], extractor=extractor, detector=detector, cv=3, verbose=1)
+    found = inspect_faces(
+        pictures, y, groups[train], extractor=extractor, model=None, detector=detector, cv=3
+    )
     records = []
     for name, treatment in TREATMENTS.items():
         rows, labels = treated(found, y, treatment)
@@ -279,7 +306,7 @@ def corrections(
     faces: Bunch, extractor: EmbeddingExtractor, results: Path, detector: str | None, folds: list[int]
 ) -> str:
     """Return a table of what corrections bring, and what share of the error lies in doubtful labels."""
-    found = inspect_faces(faces, extractor=extractor, detector=detector, verbose=1)
+    found = inspect_faces(faces, extractor=extractor, model=None, detector=detector, verbose=1)
     records: list[dict[str, Any]] = []
     for noisy in (False, True):
         for fold in folds:
@@ -350,6 +377,12 @@ def main() -> None:
         metavar="N",
         help="only pictures that compact has not seen, N a decade and gender",
     )
+    parser.add_argument(
+        "--model",
+        choices=["auto", "none", "faceres"],
+        default="none",
+        help="a trained model that reads the pictures too: that of the package, or FaceRes with its own heads",
+    )
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=Path("inspection_results"))
     args = parser.parse_args()
@@ -357,9 +390,11 @@ def main() -> None:
     if args.kept_out:
         faces = kept_out(faces, args.kept_out)
         print(f"{len(faces.data):,} pictures", flush=True)
-    extractor = EmbeddingExtractor(tuple(networks_of(args).values()))
+    networks = networks_of(args)
+    extractor = EmbeddingExtractor(tuple(networks.values()))
     if args.what == "planted":
-        print(planted(faces, extractor, args.seeds, args.detector))
+        models = {"auto": lambda: "auto", "none": lambda: None, "faceres": lambda: OwnHeads(networks["fr"])}
+        print(planted(faces, extractor, models[args.model](), args.seeds, args.detector))
     else:
         print(corrections(faces, extractor, args.results, args.detector, args.folds))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import pickle
 import subprocess
@@ -191,3 +192,18 @@ def test_the_head_in_the_package_is_known_by_its_digest() -> None:
     assert head_digest(*known) == SHIPPED["compact"].head_digest
     with pytest.raises(ModelFileError, match="this model needs"):
         check_head_graph(known[0], "its head", (7,), *known[2:])
+
+
+def test_the_tool_that_ships_the_model_records_this_digest(tmp_path, monkeypatch) -> None:
+    file = Path(__file__).parents[1] / "tools" / "ship_compact.py"
+    if not file.is_file():
+        pytest.skip("the folder tools is not here")
+    spec = importlib.util.spec_from_file_location("ship_compact", file)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    expected = tool.RECORD.read_text("utf-8")
+    emptied = tmp_path / "shipped.py"
+    emptied.write_text(expected.replace(COMPACT.head_digest, "0"), "utf-8")
+    monkeypatch.setattr(tool, "RECORD", emptied)
+    tool.record_head(load_pretrained().classifier_.fitted_head())
+    assert emptied.read_text("utf-8") == expected

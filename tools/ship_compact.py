@@ -88,7 +88,6 @@ def write_head(student: Any, data_dir: Path) -> None:
 
     from agegender import AgeGenderClassifier, DenseHead, save_model
     from agegender._fitting.onnx_head import to_keras_bytes, to_onnx
-    from agegender._safe.onnx import head_digest
     from agegender.calibration import UNCALIBRATED, calibrate
     from agegender.datasets import load_utkface
 
@@ -105,8 +104,14 @@ def write_head(student: Any, data_dir: Path) -> None:
     views = np.tile(target, (len(rows) // len(watched), 1))
     head.calibration_ = calibrate(*head.predict_proba(rows), views[:, 0], views[:, 1])
     save_model(head, PRETRAINED / "compact.agegender")
-    ages, genders = head.classes_
-    digest = head_digest(head._onnx, rows.shape[1:], len(ages), len(genders))
+    record_head(head.fitted_head())
+
+
+def record_head(head: Any) -> None:
+    """Write the digest of the head into the package's record of it, so that predicting does not check it."""
+    from agegender._safe.onnx import head_digest
+
+    digest = head_digest(head.onnx, head.row_shape, *map(len, head.classes))
     text = re.sub(r'head_digest="[0-9a-f]*"', f'head_digest="{digest}"', RECORD.read_text(encoding="utf-8"))
     RECORD.write_text(text, encoding="utf-8")
 

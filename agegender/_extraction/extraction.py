@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,16 @@ from agegender.faces import Face
 __all__ = ["Embedded", "Extraction", "Own", "Running", "is_own"]
 
 Own = Literal["own"]
+Rows = TypeVar("Rows")
 
 
-class Embedded(NamedTuple):
+class Embedded(NamedTuple, Generic[Rows]):
     """Rows, the digest of each picture's content (None if it could not be read), and the face of each row.
 
-    The faces are None if they were not asked for or not searched.
+    The rows are one array, or one per model. The faces are None if they were not asked for or not searched.
     """
 
-    rows: NDArray[Any]
+    rows: Rows
     digests: list[bytes | None]
     faces: list[Face | None] | None = None
 
@@ -104,6 +105,15 @@ class Extraction:
         self.faces = faces
         self.report: ExtractionReport | None = None
 
+    @property
+    def members(self) -> tuple[Extraction, ...]:
+        """Those whose rows it gives: itself. See :class:`agegender._extraction.shared.SharedExtraction`."""
+        return (self,)
+
+    def with_running(self, **options: Any) -> Extraction:
+        """Return one that runs otherwise and gives the same numbers; options are fields of `Running`."""
+        return Extraction(self.resolved, replace(self.running, **options), self.faces)
+
     def embed(
         self,
         X: Any,
@@ -111,7 +121,7 @@ class Extraction:
         out: NDArray[Any] | None = None,
         faces: FacesParameter | Own = "own",
         with_faces: bool = False,
-    ) -> Embedded:
+    ) -> Embedded[NDArray[Any]]:
         """Return one row per picture, and the pictures' digests; see `EmbeddingExtractor.embed`."""
         started = time.perf_counter()
         pictures = check_pictures(X)
@@ -142,10 +152,10 @@ class Extraction:
         *,
         faces: FacesParameter | Own = "own",
         with_faces: bool = False,
-    ) -> Iterator[Embedded]:
+    ) -> Iterator[Embedded[NDArray[Any]]]:
         """Yield the result of `embed` in blocks; see `EmbeddingExtractor.embed_blocks`."""
         pictures = check_pictures(X)
-        size = self._rows_within(max_bytes, len(pictures))
+        size = self.rows_within(max_bytes, len(pictures))
         before = ExtractionReport()
         for start in range(0, len(pictures), size):
             embedded = self.embed(part_of(pictures, start, start + size), faces=faces, with_faces=with_faces)
@@ -176,7 +186,7 @@ class Extraction:
         )
         shape = (len(self.resolved.views), *self.resolved.features_shape)
         try:
-            for places, rows in every.rows(shape, self.row_dtypes[0], self._rows_within(max_bytes)):
+            for places, rows in every.rows(shape, self.row_dtypes[0], self.rows_within(max_bytes)):
                 yield places, rows if self.resolved.has_view_axis else rows[:, 0]
         finally:
             self._finish(every.report, started)
@@ -223,7 +233,7 @@ class Extraction:
         finder = FaceFinder(detector, cache, drafts=resolved.draft is not None)
         return Framing(resolved.crop, finder=finder, template=resolved.template(), draft=resolved.draft)
 
-    def _rows_within(self, max_bytes: float, most: int = 2**31) -> int:
+    def rows_within(self, max_bytes: float, most: int = 2**31) -> int:
         """Return the number of rows in a block of this size."""
         row_bytes = np.dtype(self.row_dtypes[0]).itemsize * math.prod(self.resolved.row_shape)
         return int(max(1, min(most, max_bytes // row_bytes)))

@@ -57,9 +57,13 @@ class ExtractionReport:
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
-    def followed_by(self, other: ExtractionReport) -> ExtractionReport:
-        """Return the combined report of two calls on consecutive pictures."""
-        shifted = [replace(failure, index=failure.index + self.n_images) for failure in other.failures]
+    def followed_by(self, other: ExtractionReport, start: int | None = None) -> ExtractionReport:
+        """Return the combined report of two calls on consecutive pictures.
+
+        The first picture of the other call has the index `start`; if None, as many as this report has pictures.
+        """
+        before = self.n_images if start is None else start
+        shifted = [replace(failure, index=failure.index + before) for failure in other.failures]
         return ExtractionReport(
             n_images=self.n_images + other.n_images,
             n_unique=self.n_unique + other.n_unique,
@@ -67,5 +71,18 @@ class ExtractionReport:
             n_computed=self.n_computed + other.n_computed,
             n_computed_by=dict(Counter(self.n_computed_by) + Counter(other.n_computed_by)),
             failures=self.failures + shifted,
+            seconds=self.seconds + other.seconds,
+        )
+
+    def beside(self, other: ExtractionReport) -> ExtractionReport:
+        """Return the combined report of two calls on the same pictures with other networks."""
+        known = {failure.index for failure in self.failures}
+        return ExtractionReport(
+            n_images=self.n_images,
+            n_unique=self.n_unique,
+            n_cached=min(self.n_cached, other.n_cached),
+            n_computed=max(self.n_computed, other.n_computed),
+            n_computed_by=dict(Counter(self.n_computed_by) + Counter(other.n_computed_by)),
+            failures=sorted(self.failures + [each for each in other.failures if each.index not in known]),
             seconds=self.seconds + other.seconds,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from agegender._utils.rows import blocks, find_missing, release
 from agegender.calibration import Calibration, likelier_labels, scale_genders
 from agegender.exceptions import ModelFileError
 
-__all__ = ["FittedHead", "check_fitted"]
+__all__ = ["PREDICTED_ROWS", "FittedHead", "check_fitted", "read_off"]
 
 PREDICTED_ROWS = 65_536
 """The distributions of more rows would take more memory than what is read off them."""
@@ -49,6 +49,11 @@ class FittedHead:
         """Make it from the fitted attributes of a classifier."""
         names = ("classes_", "_row_shape", "calibration_", "_onnx", "_keras")
         return cls(*(state[name] for name in names))
+
+    @property
+    def needs_keras(self) -> bool:
+        """Whether ONNX Runtime cannot run it."""
+        return self.onnx is None
 
     def has_views(self, shape: tuple[int, ...]) -> bool:
         """Tell whether an array of this shape has rows of several views per picture.
@@ -90,22 +95,25 @@ class FittedHead:
     def read_off(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the mean age and the more probable gender per row: float64, or objects if labels are strings."""
         starts = range(0, len(rows), PREDICTED_ROWS)
-        return np.concatenate([self._read_off(rows[start : start + PREDICTED_ROWS]) for start in starts])
-
-    def _read_off(self, rows: NDArray[Any]) -> NDArray[Any]:
-        ages, genders = self.distributions(rows)
-        likelier = likelier_labels(genders, self.classes[1])
-        text = likelier.dtype.kind in "OUS"
-        predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
-        predicted[:, 0] = expected_age(ages)
-        predicted[:, 1] = likelier
-        return predicted
+        parts = (rows[start : start + PREDICTED_ROWS] for start in starts)
+        return np.concatenate([read_off(self.distributions(part), self.classes[1]) for part in parts])
 
     def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self.onnx is not None:
             return onnx_head.run_onnx(self.onnx, rows)
         assert self.keras is not None
         return onnx_head.run_keras(onnx_head.from_keras_bytes(self.keras), rows)
+
+
+def read_off(distributions: Sequence[NDArray[np.float32]], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return mean ages and more probable genders of distributions: float64, or objects if labels are strings."""
+    ages, genders = distributions
+    likelier = likelier_labels(genders, labels)
+    text = likelier.dtype.kind in "OUS"
+    predicted = np.empty((len(ages), 2), dtype=object if text else np.float64)
+    predicted[:, 0] = expected_age(ages)
+    predicted[:, 1] = likelier
+    return predicted
 
 
 def check_fitted(state: Mapping[str, Any]) -> None:

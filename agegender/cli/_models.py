@@ -80,16 +80,19 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _checked(model: Any, path: Path) -> Any:
-    """Return a model that commands can use, or raise an error that says what the file contains instead."""
+def _checked(model: Any, path: Path, *, averages: bool = False) -> Any:
+    """Return a model that commands can use, or raise an error that says what the file contains instead.
+
+    An ensemble is accepted if `averages` is True.
+    """
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
     found = type(model).__name__
-    averaged = hasattr(model, "models_")
+    averaged = hasattr(model, "models_") and not averages
     if averaged or not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
         remedy = (
-            "Predict with it in Python, or save one of its models_."
+            "`agegender predict`, `video` and `serve` take it; here, save one of its models_."
             if averaged
             else "Save its best_estimator_."
             if hasattr(model, "refit")  # a search
@@ -126,7 +129,8 @@ def load_predictor(path: Path | None, **options: Any) -> Predictor:
         return inference.load_pretrained(**options)
     _check_file(path)
     if path.suffix in PICKLED:
-        found: Predictor = _checked(_unpickled(path), path).to_predictor().with_options(**options)
+        model = _checked(_unpickled(path), path, averages=True)
+        found: Predictor = model.to_predictor().with_options(**options)
         return found
     return inference.load(path, keras=True, **options)
 

@@ -75,6 +75,13 @@ def inspect(
     layer: LayerOption = None,
     crop: CropOption = 0.0,
     batch_size: BatchOption = 64,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A trained model that has not seen these pictures and reads them too: a model file, compact, none, "
+            "or auto: compact, unless it was trained on some of them."
+        ),
+    ] = "auto",
     folds: Annotated[int, typer.Option(min=2, help="Folds; each is read by a model of the others.")] = 5,
     near_copy: Annotated[
         float, typer.Option(help="Cosine similarity from which two pictures are near-copies.")
@@ -102,6 +109,7 @@ def inspect(
 
     optional_import("jinja2", "inspection")
     check_writable(out / "inspection.html")
+    trained = _trained(model)
     faces = _load(data, path, age, gender, person, corrections, quiet)
     with cache_folder(cache) as folder:
         networks = backbone or [DEFAULT_NETWORK]
@@ -110,6 +118,7 @@ def inspect(
         found = inspect_faces(
             faces,
             extractor=extractor,
+            model=trained,
             cv=folds,
             against=against,
             detector=None if detector == "none" else detector,
@@ -137,6 +146,15 @@ def _persons(frame: Any, column: str) -> Any:
             f"--person: there is no column {column!r} among {names}.{did_you_mean(column, names)}"
         )
     return frame[name]
+
+
+def _trained(model: str) -> Any:
+    """Return the trained model that the option names."""
+    from agegender.cli import _models
+
+    if model == "none":
+        return None
+    return model if model in ("auto", "compact") else _models.load(Path(model))
 
 
 def _load(

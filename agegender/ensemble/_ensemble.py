@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from agegender._extraction.extraction import Embedded
+from agegender._extraction.shared import SharedExtraction
+from agegender._fitting.averaged_head import AveragedHead, check_alike, check_averaged, mixture
 from agegender._safe.declaration import SafeState
 from agegender._safe.declared import ENSEMBLE
 from agegender._utils.pictures import check_pictures
@@ -21,14 +22,13 @@ from agegender._utils.tables import as_table
 from agegender._utils.target import check_target
 from agegender._utils.validation import check_bytes
 from agegender._utils.versions import VersionedState
-from agegender.calibration import Calibration, calibrate, likelier_labels, scale_genders
-from agegender.ensemble._passes import Pass, faces_of, passes_of
-from agegender.ensemble._weights import mixture, mixture_weights
+from agegender.calibration import Calibration, calibrate
+from agegender.ensemble._weights import mixture_weights
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.extractor import FacesParameter
-from agegender.faces import Face, face_columns
-from agegender.inference._columns import Columns, Wanted, of_every_face
-from agegender.metrics import age_mae, expected_age
+from agegender.inference import Predictor
+from agegender.inference._predictor import Training
+from agegender.metrics import age_mae
 from agegender.model_selection import connected_groups, duplicate_groups, grouped_split
 from agegender.pipeline import AgeGenderPipeline
 
@@ -36,7 +36,7 @@ LEAST_HELD_OUT = 40
 """The smallest number of held-out pictures for weights and intervals."""
 
 _Faces = FacesParameter | Literal["own"]
-_Distributions = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
+_Distributions = list[NDArray[np.float32]]
 
 
 class AgeGenderEnsemble(VersionedState, BaseEstimator):
@@ -168,7 +168,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
                 part["sample_weight"] = np.asarray(sample_weight)[train]
             of_train = _safe_indexing(X, train), _safe_indexing(y, train)
             models = tuple(clone(model).fit(*of_train, **part) for model in self.models)
-        _check_alike(models)
+        check_alike([model.classes_ for model in models])
         fitted = type(self)(**self.get_params(deep=False))
         fitted.models_ = models
         X, y = _safe_indexing(X, held_out), _safe_indexing(y, held_out)
@@ -180,7 +180,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
 
     def _weigh(self, X: Any, y: Any, groups: NDArray[np.intp]) -> None:
         """Find the weights on one half of held-out pictures, and calibrate their average on the other."""
-        ages, genders, _ = self._of_each_model(X, "own")
+        ages, genders = self._of_each_model(check_pictures(X))
         true_ages, true_genders = check_target(y, max_age=np.iinfo(np.int64).max)
         columns = np.clip(np.round(true_ages.astype(np.float64)), 0, ages[0].shape[1] - 1).astype(np.int64)
         labels = (true_genders == self.classes_[1][1]).astype(np.int64)
@@ -214,12 +214,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ndarray of shape (n_samples, 2)
             The age in years (the mean of the averaged distribution) and the more probable gender.
         """
-        ages, genders = self.predict_proba(X, faces=faces)
-        labels = likelier_labels(genders, self.classes_[1])
-        predicted = np.empty((len(ages), 2), dtype=object if labels.dtype.kind in "OUS" else np.float64)
-        predicted[:, 0] = expected_age(ages)
-        predicted[:, 1] = labels
-        return predicted
+        return self.to_predictor().predict(X, faces=faces)
 
     def predict_proba(self, X: Any, *, faces: _Faces = "own") -> list[NDArray[np.float32]]:
         """Return the averaged distributions over ages and genders.
@@ -234,8 +229,7 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         -------
         list of two ndarrays, of shape (n_samples, max_age + 1) and (n_samples, 2)
         """
-        check_is_fitted(self, "calibration_")
-        return self._averaged(self._of_each_model(X, faces)[:2])
+        return self.to_predictor().predict_proba(X, faces=faces)
 
     def predict_frame(
         self,
@@ -261,10 +255,14 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
             As :meth:`agegender.AgeGenderPipeline.predict_frame` returns it. If models find faces with different
             detectors, the columns about the face are those of the first detector.
         """
-        check_is_fitted(self, "calibration_")
-        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
-        *found, seen = self._of_each_model(X, faces)
-        columns = self._columns(found, wanted) | ({} if seen is None else face_columns(seen))
+        columns = self.to_predictor().predict_columns(
+            X,
+            faces=faces,
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+            distribution=distribution,
+        )
         return as_table(columns, X)
 
     def predict_faces(
@@ -295,16 +293,13 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         ValueError
             If the models find faces with different detectors and do not find the same number of them.
         """
-        check_is_fitted(self, "calibration_")
-        wanted = Wanted(coverage, max_age_range, min_gender_proba, distribution)
-        passes, n_models = passes_of(self.models_), len(self.models_)
-        blocks = faces_of(passes, check_pictures(X), self._limit(), faces)
-        columns = of_every_face(
-            (
-                (places, self._columns(_read(self.models_, passes, rows, n_models), wanted))
-                for places, rows in blocks
-            ),
-            wanted.no_columns(self.classes_, self.calibration_),
+        columns = self.to_predictor().predict_faces(
+            X,
+            faces=faces,
+            coverage=coverage,
+            max_age_range=max_age_range,
+            min_gender_proba=min_gender_proba,
+            distribution=distribution,
         )
         return as_table(columns, X, by_picture=True)
 
@@ -350,34 +345,45 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         check_is_fitted(self, "models_")
         return self.models_[0].classes_
 
-    def _of_each_model(
-        self, X: Any, faces: _Faces
-    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[Face | None] | None]:
-        """Return the distributions of each model, of ages and of genders, and the faces if they were searched."""
-        pictures = check_pictures(X)
-        passes, n_models = passes_of(self.models_), len(self.models_)
-        if isinstance(faces, str) and faces == "own":
-            passes[0].extractor.check_pictures_are_crops(pictures)
-        found: list[list[NDArray[np.float32]]] = [[] for _ in range(2 * n_models)]
-        seen: list[Face | None] = []
-        searched = False
-        for block in _blocks(passes, pictures, self._limit(), faces):
-            ages, genders = _read(self.models_, passes, [embedded.rows for embedded in block], n_models)
-            for kept, part in zip(found, [*ages, *genders], strict=True):
-                kept.append(part)
-            shown = next((embedded.faces for embedded in block if embedded.faces is not None), None)
-            searched = shown is not None
-            seen += shown or ()
-        joined = [np.concatenate(parts) for parts in found]
-        return joined[:n_models], joined[n_models:], seen if searched else None
+    def to_predictor(self) -> Predictor:
+        """Return what predicts: the fitted models and their weights as one frozen value.
 
-    def _averaged(self, found: Sequence[list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
-        ages, genders = (mixture(weights, parts) for weights, parts in zip(self.weights_, found, strict=True))
-        return [ages, scale_genders(genders, self.calibration_.temperature)]
+        Returns
+        -------
+        agegender.inference.Predictor
+            It gives arrays instead of tables. :func:`agegender.inference.load` loads it from a safe file without the
+            code that trains.
 
-    def _columns(self, found: Sequence[list[NDArray[np.float32]]], wanted: Wanted) -> Columns:
-        ages, genders = self._averaged(found)
-        return wanted.columns(ages, genders, self.classes_[1], self.calibration_)
+        See Also
+        --------
+        agegender.AgeGenderPipeline.to_predictor : The same of one model.
+        agegender.inference : Predicting without the code that trains.
+        """
+        check_is_fitted(self, "calibration_")
+        self._limit()
+        heads = tuple(model.classifier_.fitted_head() for model in self.models_)
+        return Predictor(
+            self._extraction(),
+            AveragedHead(heads, self.weights_, self.calibration_),
+            memory_limit=self.memory_limit,
+            training=Training.of_each(self.models_),
+        )
+
+    def _extraction(self) -> SharedExtraction:
+        return SharedExtraction([model.extractor_.extraction() for model in self.models_])
+
+    def _of_each_model(self, pictures: Sequence[Any]) -> tuple[_Distributions, _Distributions]:
+        """Return the distributions of each model, of ages and of genders."""
+        extraction, found = self._extraction(), []
+        extraction.check_pictures_are_crops(pictures)
+        heads = [model.classifier_.fitted_head() for model in self.models_]
+        for block in extraction.embed_blocks(pictures, self._limit()):
+            found.append([head.distributions(rows) for head, rows in zip(heads, block.rows, strict=True)])
+        ages, genders = (
+            [np.concatenate([block[model][output] for block in found]) for model in range(len(heads))]
+            for output in (0, 1)
+        )
+        return ages, genders
 
     def _warn_of_seen(self, X: Any, consequence: str) -> None:
         seen = self.seen_in_training(X)
@@ -419,16 +425,8 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
                 isinstance(one, AgeGenderPipeline) for one in found
             ):
                 raise ModelFileError(f"its {name} are no pipelines")
-        if "models_" not in state:
-            return
-        weights, n_models = state.get("weights_"), len(state["models_"])
-        if not isinstance(weights, np.ndarray) or weights.shape != (2, n_models) or not n_models:
-            raise ModelFileError("it has no weight per model")
-        if weights.dtype != np.float64 or not np.isfinite(weights).all() or (weights < 0).any():
-            raise ModelFileError("its weights are no weights")
-        if not isinstance(state.get("calibration_"), Calibration):
-            raise ModelFileError("its calibration is none")
-        _check_alike(state["models_"], ModelFileError)
+        if "models_" in state:
+            check_averaged(state, [model.classes_ for model in state["models_"]])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -438,39 +436,3 @@ class AgeGenderEnsemble(VersionedState, BaseEstimator):
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
         return tags
-
-
-def _check_alike(models: Sequence[AgeGenderPipeline], error: type[Exception] = ValueError) -> None:
-    for number, model in enumerate(models):
-        for what, first, own in zip(("ages", "genders"), models[0].classes_, model.classes_, strict=True):
-            if not np.array_equal(first, own):
-                raise error(
-                    f"the models cannot be averaged: model 0 predicts the {what} {first[0]} … {first[-1]}, model "
-                    f"{number} {own[0]} … {own[-1]}. Train them with one max_age and the same gender labels."
-                )
-
-
-def _blocks(
-    passes: Sequence[Pass], pictures: Sequence[Any], limit: float, faces: _Faces
-) -> Iterator[list[Embedded]]:
-    """Yield the rows and faces of each pass, for blocks of the same pictures."""
-    widest = max(
-        int(np.prod(one.extractor.row_shape())) * np.dtype(one.extractor.row_dtype()).itemsize
-        for one in passes
-    )
-    size = int(max(1, min(len(pictures), limit // widest)))
-    for start in range(0, len(pictures), size):
-        block = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
-        yield [one.extractor.embed(block, faces=faces, with_faces=True) for one in passes]
-
-
-def _read(
-    models: Sequence[AgeGenderPipeline], passes: Sequence[Pass], rows: Sequence[NDArray[Any]], n_models: int
-) -> _Distributions:
-    ages: list[Any] = [None] * n_models
-    genders: list[Any] = [None] * n_models
-    for one, block in zip(passes, rows, strict=True):
-        for number in one.columns:
-            found = models[number].classifier_.predict_proba(one.rows_of(number, block))
-            ages[number], genders[number] = found
-    return ages, genders

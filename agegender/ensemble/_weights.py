@@ -5,28 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mixture", "mixture_weights"]
+__all__ = ["mixture_weights"]
 
 PRIOR_PICTURES = 10.0
 """Prior of equal weights, in pictures per model; it limits the influence of small held-out sets."""
 
 _STEPS = 500
 _ENOUGH = 1e-7
-
-
-def mixture(weights: NDArray[np.float64], proba: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the weighted mean of distributions, one array per model.
-
-    Examples
-    --------
-    >>> one, other = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
-    >>> mixture(np.array([0.75, 0.25]), [one, other])
-    array([[0.75, 0.25]], dtype=float32)
-    """
-    total = np.zeros(proba[0].shape, np.float64)
-    for weight, part in zip(weights, proba, strict=True):
-        total += weight * part
-    return total.astype(np.float32)
 
 
 def mixture_weights(likelihoods: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 from agegender._extraction.crops import shipped_crops
 from agegender._extraction.extraction import Extraction, Running
 from agegender._extraction.resolved import Asked, resolve
+from agegender._extraction.shared import SharedExtraction
 from agegender._extraction.upgrade import FITTED_BEFORE, RENAMED, upgraded
+from agegender._fitting.averaged_head import AveragedHead
 from agegender._fitting.fitted_head import FittedHead
 from agegender._networks.opening import needs_keras
 from agegender._networks.shipped import SHIPPED
 from agegender._safe.reading import Classes, read_file
 from agegender._utils.validation import check_choice
+from agegender.backbones import Backbone
 from agegender.exceptions import ModelFileError
 from agegender.inference._predictor import Predictor, Training
-from agegender.inference._saved import CLASSES, SavedClassifier, SavedPipeline
+from agegender.inference._saved import CLASSES, SavedClassifier, SavedEnsemble, SavedPipeline
 
 __all__ = ["load", "load_pretrained"]
 
@@ -27,10 +31,10 @@ _NEEDS_KERAS = "which needs TensorFlow. keras=True allows this; agegender.load_m
 
 
 def load(path: str | os.PathLike[str], *, keras: bool = False, **options: Any) -> Predictor:
-    """Load a fitted pipeline from a file of :func:`agegender.save_model`, to predict with it.
+    """Load a fitted pipeline or ensemble from a file of :func:`agegender.save_model`, to predict with it.
 
     The file is checked as by :func:`agegender.load_model`: no code of it is run. Its numbers are those of the
-    pipeline. Neither scikit-learn, SciPy, pandas, joblib, matplotlib nor TensorFlow is imported.
+    model. Neither scikit-learn, SciPy, pandas, joblib, matplotlib nor TensorFlow is imported.
 
     Parameters
     ----------
@@ -50,8 +54,8 @@ def load(path: str | os.PathLike[str], *, keras: bool = False, **options: Any) -
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        If it is damaged, was changed, comes from a later agegender, holds no fitted pipeline, or holds a network or
-        head that ONNX Runtime cannot run.
+        If it is damaged, was changed, comes from a later agegender, holds no fitted pipeline or ensemble, or holds a
+        network or head that ONNX Runtime cannot run.
 
     See Also
     --------
@@ -65,18 +69,19 @@ def load(path: str | os.PathLike[str], *, keras: bool = False, **options: Any) -
     array([[31.4,  1. ]])
     """
     model = read_file(path, _READ)
-    head, extraction = _parts(model, str(path))
+    extraction, head = _parts(model, str(path))
+    limit, training = vars(model).get("memory_limit", "2GB"), model.training()
+    predictor = Predictor(extraction, head, memory_limit=limit, training=training)
     if not keras:
-        _check_onnx(extraction, head, str(path))
-    limit, training = vars(model).get("memory_limit", "2GB"), Training.of(model)
-    return Predictor(extraction, head, memory_limit=limit, training=training).with_options(**options)
+        _check_onnx(predictor.networks, head, str(path))
+    return predictor.with_options(**options)
 
 
-def _check_onnx(extraction: Extraction, head: FittedHead, path: str) -> None:
+def _check_onnx(networks: Sequence[Backbone], head: FittedHead | AveragedHead, path: str) -> None:
     """Raise an error if ONNX Runtime is not enough."""
-    if head.onnx is None:
+    if head.needs_keras:
         raise ModelFileError(f"The head in {path} has no ONNX form, only a Keras form, {_NEEDS_KERAS}")
-    for backbone in extraction.resolved.backbones:
+    for backbone in networks:
         if needs_keras(backbone):
             raise ModelFileError(
                 f"The network {backbone.name!r} of {path} is a {backbone.suffix} file that has no ONNX form yet, "
@@ -127,15 +132,13 @@ def load_pretrained(name: str = "compact", **options: Any) -> Predictor:
     return Predictor(Extraction(resolved, Running(), None), head, training=training).with_options(**options)
 
 
-def _parts(model: Any, path: str) -> tuple[FittedHead, Extraction]:
-    """Return head and extraction of a fitted pipeline, or raise an error that says what the file holds instead."""
-    if not isinstance(model, SavedPipeline):
+def _parts(model: Any, path: str) -> tuple[Extraction, FittedHead] | tuple[SharedExtraction, AveragedHead]:
+    """Return extraction and head of a fitted model, or raise an error that says what the file holds instead."""
+    if not isinstance(model, SavedPipeline | SavedEnsemble):
         raise ModelFileError(
-            f"{path} holds an object of class {model.kind}; a fitted AgeGenderPipeline is needed. "
-            "agegender.load_model loads what it holds."
+            f"{path} holds an object of class {model.kind}; a fitted AgeGenderPipeline or AgeGenderEnsemble is "
+            "needed. agegender.load_model loads what it holds."
         )
-    extractor, classifier = (vars(model).get(name) for name in ("extractor_", "classifier_"))
-    head = classifier.fitted_head() if classifier is not None else None
-    if extractor is None or head is None:
-        raise ModelFileError(f"{path} holds an unfitted AgeGenderPipeline; fit it, then save it again.")
-    return head, extractor.extraction()
+    if (parts := model.parts()) is None:
+        raise ModelFileError(f"{path} holds an unfitted {model.kind}; fit it, then save it again.")
+    return parts

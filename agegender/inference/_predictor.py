@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from agegender._extraction.extraction import Embedded, Extraction, Running, is_own
 from agegender._extraction.report import ExtractionReport
 from agegender._extraction.resolved import FacesParameter, Resolved
+from agegender._extraction.shared import SharedExtraction
+from agegender._fitting.averaged_head import AveragedHead
 from agegender._fitting.fitted_head import FittedHead
 from agegender._machine.installation import check_opencv
 from agegender._utils.callers import refuse_recoded_labels
 from agegender._utils.pictures import check_pictures
 from agegender._utils.validation import check_bytes, did_you_mean
+from agegender.backbones import Backbone
 from agegender.calibration import Calibration
 from agegender.faces import Detector, face_columns
 from agegender.inference._columns import Columns, Wanted, joined, of_every_face
@@ -53,19 +57,29 @@ class Training:
             len(getattr(pipeline, "trained_on_", ())) or None,
         )
 
+    @classmethod
+    def of_each(cls, pipelines: Sequence[Any]) -> Self:
+        """Read it from several fitted pipelines; a picture counts once, and there is no number of epochs."""
+        known = [np.asarray(getattr(each, "trained_on_", ()), np.uint64) for each in pipelines]
+        heads = [cls.of(pipeline).head for pipeline in pipelines]
+        # numpy.unique would import numpy.ma
+        in_order = np.sort(np.concatenate(known))
+        n_pictures = min(len(in_order), 1) + np.count_nonzero(np.diff(in_order))
+        return cls(" + ".join(heads), None, int(n_pictures) or None)
+
 
 class Predictor:
     """A fitted model that only predicts.
 
-    Made by :func:`load`, :func:`load_pretrained` or :meth:`agegender.AgeGenderPipeline.to_predictor`. Training the
-    pipeline again does not change it.
+    Made by :func:`load`, :func:`load_pretrained`, :meth:`agegender.AgeGenderPipeline.to_predictor` or
+    :meth:`agegender.ensemble.AgeGenderEnsemble.to_predictor`. Training the model again does not change it.
 
     Parameters
     ----------
-    extraction : Extraction
+    extraction : Extraction or SharedExtraction
         From pictures to rows.
-    head : FittedHead
-        From rows to distributions.
+    head : FittedHead or AveragedHead
+        From rows to distributions; an AveragedHead takes the rows of a SharedExtraction.
     memory_limit : int, str or None, default="2GB"
         Bytes that the rows of a block of pictures may take, as in :class:`agegender.AgeGenderPipeline`.
     training : Training, default=None
@@ -96,8 +110,8 @@ class Predictor:
 
     def __init__(
         self,
-        extraction: Extraction,
-        head: FittedHead,
+        extraction: Extraction | SharedExtraction,
+        head: FittedHead | AveragedHead,
         *,
         memory_limit: int | str | None = "2GB",
         training: Training | None = None,
@@ -276,13 +290,14 @@ class Predictor:
                 raise ValueError(
                     f"A predictor has no option {name!r}; there are {', '.join(known)}.{did_you_mean(name, known)}"
                 )
-        running = replace(self._extraction.running, **options)
-        running.check(type(self).__name__)
-        extraction = Extraction(self._extraction.resolved, running, self._extraction.faces)
+        extraction = self._extraction.with_running(**options)
+        extraction.members[0].running.check(type(self).__name__)
         return Predictor(extraction, self._head, memory_limit=self._memory_limit, training=self.training)
 
     def extraction(self, layer: str | None = None) -> Extraction:
         """Return what computes the rows that the head reads, or those of another layer, plain and without views.
+
+        If several models are averaged, it computes the rows of the first.
 
         Parameters
         ----------
@@ -293,7 +308,7 @@ class Predictor:
         -------
         agegender._extraction.extraction.Extraction
         """
-        own = self._extraction
+        own = self._first
         resolved = own.resolved if layer is None else own.resolved.reading(layer)
         return Extraction(resolved, own.running, own.faces)
 
@@ -304,12 +319,12 @@ class Predictor:
         -------
         agegender.faces.Detector
         """
-        return self._extraction.resolved.detector_for("auto", self._extraction.faces)
+        return self._first.resolved.detector_for("auto", self._first.faces)
 
     @property
     def options(self) -> dict[str, Any]:
-        """How calls run; see :meth:`with_options`."""
-        return {field.name: getattr(self._extraction.running, field.name) for field in fields(Running)}
+        """How calls run; see :meth:`with_options`. If several models are averaged, those of the first."""
+        return {field.name: getattr(self._first.running, field.name) for field in fields(Running)}
 
     @property
     def classes_(self) -> list[NDArray[Any]]:
@@ -323,8 +338,14 @@ class Predictor:
 
     @property
     def resolved_(self) -> Resolved:
-        """What ``fit`` decided: networks, layers, detector, views, crop."""
-        return self._extraction.resolved
+        """What ``fit`` decided: networks, layers, detector, views, crop; of the first of several models."""
+        return self._first.resolved
+
+    @property
+    def networks(self) -> tuple[Backbone, ...]:
+        """The networks of all models, each once."""
+        each = [member.resolved.backbones for member in self._extraction.members]
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(each)))
 
     @property
     def report_(self) -> ExtractionReport | None:
@@ -332,10 +353,14 @@ class Predictor:
         return self._extraction.report
 
     def __repr__(self) -> str:
-        networks = " + ".join(backbone.name for backbone in self.resolved_.backbones)
+        networks = " + ".join(backbone.name for backbone in self.networks)
         return f"<Predictor on {networks}, genders {', '.join(map(str, self.classes_[1]))}>"
 
-    def _blocks(self, X: Any, faces: Faces, *, with_faces: bool = False) -> Iterator[Embedded]:
+    @property
+    def _first(self) -> Extraction:
+        return self._extraction.members[0]
+
+    def _blocks(self, X: Any, faces: Faces, *, with_faces: bool = False) -> Iterator[Embedded[Any]]:
         """Yield rows in blocks of at most memory_limit."""
         pictures = check_pictures(X)
         if is_own(faces):
@@ -345,6 +370,6 @@ class Predictor:
     def _limit(self) -> float:
         return check_bytes("memory_limit", self._memory_limit, type(self).__name__)
 
-    def _columns(self, rows: NDArray[Any], wanted: Wanted) -> Columns:
+    def _columns(self, rows: Any, wanted: Wanted) -> Columns:
         ages, genders = self._head.distributions(rows)
         return wanted.columns(ages, genders, self.classes_[1], self.calibration_)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from agegender._extraction.crops import SeenCrops
 from agegender._extraction.extraction import Extraction, Running
 from agegender._extraction.resolved import Asked, Resolved, Source, resolve
+from agegender._extraction.shared import SharedExtraction
+from agegender._fitting.averaged_head import AveragedHead, check_averaged
 from agegender._fitting.fitted_head import FittedHead, check_fitted
 from agegender._safe.absent_head import AbsentHead
 from agegender._safe.declaration import SafeState
@@ -15,6 +17,7 @@ from agegender._safe.declared import CLASSIFIER, ENSEMBLE, EXTRACTOR, PIPELINE
 from agegender.calibration import Calibration
 from agegender.exceptions import ModelFileError
 from agegender.faces import RecordedDetector
+from agegender.inference._predictor import Training
 from agegender.views import View
 
 __all__ = ["CLASSES", "SavedClassifier", "SavedEnsemble", "SavedExtractor", "SavedPipeline"]
@@ -95,12 +98,55 @@ class SavedPipeline(_Saved):
                 if not isinstance(found, kind | None):
                     raise ModelFileError(f"its {attribute} is a {type(found).__name__}")
 
+    def head(self) -> FittedHead | None:
+        """Return the head, or None if it was not fitted."""
+        extractor, classifier = (vars(self).get(name) for name in ("extractor_", "classifier_"))
+        return None if extractor is None or classifier is None else classifier.fitted_head()
+
+    def parts(self) -> tuple[Extraction, FittedHead] | None:
+        """Return what computes rows and what reads them, or None if it was not fitted."""
+        head = self.head()
+        return None if head is None else (vars(self)["extractor_"].extraction(), head)
+
+    def training(self) -> Training:
+        """Return what is known of its training."""
+        return Training.of(self)
+
 
 class SavedEnsemble(_Saved):
     """An AgeGenderEnsemble."""
 
     kind = "AgeGenderEnsemble"
     _safe: ClassVar[SafeState] = ENSEMBLE
+    names = ("models", "prefit", "held_out_fraction", "random_state", "memory_limit")
+
+    def _check_safe(self) -> None:
+        for name in ("models", "models_"):
+            found = vars(self).get(name, ())
+            if not isinstance(found, list | tuple) or not all(
+                isinstance(one, SavedPipeline) for one in found
+            ):
+                raise ModelFileError(f"its {name} are no pipelines")
+        if "models_" in vars(self):
+            check_averaged(vars(self), [head.classes for head in self._heads()])
+
+    def parts(self) -> tuple[SharedExtraction, AveragedHead] | None:
+        """Return what computes rows and what reads them, or None if it was not fitted."""
+        if "models_" not in vars(self):
+            return None
+        extractions = [vars(model)["extractor_"].extraction() for model in vars(self)["models_"]]
+        head = AveragedHead(self._heads(), vars(self)["weights_"], vars(self)["calibration_"])
+        return SharedExtraction(extractions), head
+
+    def training(self) -> Training:
+        """Return what is known of the training of its models."""
+        return Training.of_each(vars(self)["models_"])
+
+    def _heads(self) -> tuple[FittedHead, ...]:
+        heads = [model.head() for model in vars(self)["models_"]]
+        if None in heads:
+            raise ModelFileError("one of its models is not fitted")
+        return tuple(head for head in heads if head is not None)
 
 
 CLASSES: dict[str, Any] = {

@@ -27,6 +27,7 @@ from agegender.inspection._labels import Neighbours, label_table
 from agegender.inspection._leaks import LEAK_COLUMNS, find_leaks
 from agegender.inspection._look import Look, kept_on_interrupt, other_set, read_labels
 from agegender.inspection._pictures import MeasuredPictures
+from agegender.inspection._trained import trained_model
 from agegender.model_selection import connected_groups
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def inspect_faces(
     *,
     extractor: EmbeddingExtractor | None = None,
     classifier: AgeGenderClassifier | None = None,
+    model: Any = "auto",
     cv: Any = None,
     against: Any = None,
     persons: ArrayLike | None = None,
@@ -84,6 +86,11 @@ def inspect_faces(
         The model that is trained on each fold. If None: one with ``calibration_fraction=0``, because all folds
         together are used for calibration; if there are fewer than 1,000 pictures, its genders are replaced by
         those of a logistic regression.
+    model : {"auto", "compact"}, fitted model or None, default="auto"
+        A trained model that has not seen these pictures: an `AgeGenderPipeline`, or another estimator whose
+        ``predict_proba`` takes pictures. What it says is joined to what the folds' models say, with the weight under
+        which the labels are likeliest. "compact" is the model of the package; "auto" is this model if it was trained
+        on none of the pictures and the genders are male and female. If None, the folds' models alone judge.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None means ``AgeGenderKFold(5)`` and an integer k means ``AgeGenderKFold(k)``, both with
         `random_state`; if there are fewer than 1,000 pictures and `classifier` is None, the set is divided
@@ -118,8 +125,8 @@ def inspect_faces(
     Raises
     ------
     ValueError
-        If there are no labels, only one gender, too few pictures, or no readable picture, or if a parameter is not
-        as described.
+        If there are no labels, only one gender, too few pictures, or no readable picture; if `model` was trained on
+        some of the pictures; or if a parameter is not as described.
     TypeError
         If `extractor`, `classifier`, `frame` or `gender_names` is of another kind.
 
@@ -158,6 +165,7 @@ def inspect_faces(
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
     look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose, chosen)
+    judge, model_note = trained_model(model, faces)
     with kept_on_interrupt(look.cache is not None):
         measured = look.measure(faces.pictures)
         readable = _readable(faces, measured)
@@ -168,7 +176,12 @@ def inspect_faces(
         )
         check_enough(faces, readable, copies.groups)
         leaks, leak_note = _leaks(look, faces, measured, embeddings, other, near_copy)
-        readings = read_labels(look, faces, rows, measured.digests, copies.groups, readable, cv, int(seed))
+        trained = (
+            None if judge is None else judge.read(faces, readable, look.extractor, classifier.max_age + 1)
+        )
+        readings = read_labels(
+            look, faces, rows, measured.digests, copies.groups, readable, cv, int(seed), trained
+        )
         labels, noise = label_table(
             faces,
             readings,
@@ -176,6 +189,7 @@ def inspect_faces(
             copies.photographs,
             _neighbours(rows, embeddings, copies),
             coverage,
+            trained,
         )
     pictures = _pictures_table(faces, measured)
     unreadable = measured.failures.assign(picture=faces.names[measured.failures["row"].to_numpy()])
@@ -207,7 +221,7 @@ def inspect_faces(
             faces.ages, faces.genders, faces.gender_names, faces.frame, error, right
         ),
         groups=copies.groups,
-        notes=[note for note in (copies.note, leak_note, *look.notes) if note],
+        notes=[note for note in (copies.note, leak_note, model_note, *look.notes) if note],
         sources=faces.pictures,
     )
 

@@ -46,7 +46,8 @@ class FacesInspection(InspectionTables):
     labels : DataFrame
         One row per picture, in their order: ``row``, ``picture``, ``age``, ``gender`` (as labelled),
         ``group``, ``fold``, ``n_readings``, ``read_age`` and ``read_female`` (mean age, and probability of
-        the second gender, whose name it has, as models gave them), ``rank`` (1 is the most suspicious),
+        the second gender, whose name it has, as models gave them), ``model_age`` and ``model_female`` (what a
+        trained model says, if one read the pictures), ``rank`` (1 is the most suspicious),
         ``suspicion``, ``age_suspicion``, ``gender_suspicion``, ``age_label_proba`` and ``gender_label_proba``
         (of the label, under models that did not see it), ``suggested_age``, ``age_low``, ``age_high``
         (years), ``suggested_gender``, ``suggested_gender_proba``, ``neighbours`` (rows of the nearest faces

@@ -13,6 +13,7 @@ from agegender.calibration import age_interval, calibrate
 from agegender.inspection._inputs import LabelledFaces
 from agegender.inspection._readings import Readings
 from agegender.inspection._suspicion import AgeDoubt, GenderDoubt, doubt_ages, doubt_genders
+from agegender.inspection._trained import TrainedReading
 from agegender.metrics import expected_age
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Noise:
         Distributions were raised to the power 1 / temperature. The width is that of the normal distribution
         that ages were smoothed with, the bell that of a normal distribution around the mean age that makes up
         half of each distribution (standard deviations in years; None: no such part).
+    age_share, gender_share : float
+        The shares of a trained model's reading in what is said of ages and genders; 0 if there was none.
     """
 
     age_rate: float
@@ -60,6 +63,8 @@ class Noise:
     age_width: float
     age_bell: float | None
     gender_temperature: float
+    age_share: float
+    gender_share: float
 
 
 def label_table(
@@ -69,6 +74,7 @@ def label_table(
     photographs: Sequence[NDArray[np.intp]],
     neighbours: Neighbours,
     coverage: float,
+    trained: TrainedReading | None = None,
 ) -> tuple[pd.DataFrame, Noise]:
     """Estimate a suspicion and a suggestion for each label.
 
@@ -83,6 +89,8 @@ def label_table(
     neighbours : Neighbours
     coverage : float
         The coverage of the suggested ages' intervals.
+    trained : TrainedReading, default=None
+        What a trained model says, which has not seen the pictures.
 
     Returns
     -------
@@ -98,8 +106,9 @@ def label_table(
     witnesses = [place[rows][place[rows] >= 0] for rows in photographs]
     witnesses = [rows for rows in witnesses if len(rows) > 1]
     ages, genders = faces.ages[read], faces.genders[read]
-    of_age = doubt_ages(readings.age_proba[read], ages, witnesses)
-    of_gender = doubt_genders(readings.gender_proba[read], genders, witnesses)
+    told = (None, None) if trained is None else (trained.age_proba[read], trained.gender_proba[read])
+    of_age = doubt_ages(readings.age_proba[read], ages, witnesses, told[0])
+    of_gender = doubt_genders(readings.gender_proba[read], genders, witnesses, told[1])
     low, high = _intervals(of_age, of_gender, ages, genders, coverage)
     columns = _columns(of_age, of_gender, genders, faces) | {"age_low": low, "age_high": high}
     table = pd.DataFrame(columns, index=read).reindex(range(len(faces)))
@@ -115,6 +124,9 @@ def label_table(
         "read_age": readings.age_proba @ np.arange(readings.age_proba.shape[1]),
         f"read_{faces.gender_names[1]}": readings.gender_proba,
     }
+    if trained is not None:
+        heading["model_age"] = trained.age_proba @ np.arange(trained.age_proba.shape[1])
+        heading[f"model_{faces.gender_names[1]}"] = trained.gender_proba
     labels = pd.DataFrame(heading).join(table)
     labels["neighbours"] = [
         row[there].tolist() for row, there in zip(neighbours.rows, neighbours.known, strict=True)
@@ -122,7 +134,14 @@ def label_table(
     labels["reason"] = _reasons(labels, readings, photographs)
     shape = of_age.shape
     noise = Noise(
-        of_age.rate, of_gender.rate, shape.temperature, shape.width, shape.bell, of_gender.temperature
+        age_rate=of_age.rate,
+        gender_rate=of_gender.rate,
+        age_temperature=shape.temperature,
+        age_width=shape.width,
+        age_bell=shape.bell,
+        gender_temperature=of_gender.temperature,
+        age_share=of_age.share,
+        gender_share=of_gender.share,
     )
     return labels, noise
 

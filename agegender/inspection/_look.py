@@ -23,10 +23,11 @@ from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
 from agegender.faces import Detector
 from agegender.heads import with_backbone
-from agegender.inspection._few import FEW, READINGS, FewFacesModel
+from agegender.inspection._few import FEW, READINGS, FewFacesModel, rows_with
 from agegender.inspection._inputs import OWNER, LabelledFaces, name_of
 from agegender.inspection._pictures import MeasuredPictures, measure_pictures
 from agegender.inspection._readings import Readings, read_out_of_fold
+from agegender.inspection._trained import TrainedReading
 from agegender.model_selection import AgeGenderKFold
 from agegender.pipeline import AgeGenderPipeline
 
@@ -52,11 +53,11 @@ class Look:
     chosen: bool = True
     """Whether the user chose the classifier, which is then used for sets of any size."""
 
-    def judge(self, n_pictures: int) -> Any:
-        """Return the model that is trained on each fold."""
+    def judge(self, n_pictures: int, shape: tuple[int, ...]) -> Any:
+        """Return the model that is trained on each fold, on activations of this shape."""
         classifier = clone(self.classifier)
         classifier.head = with_backbone(classifier.head, self.extractor.resolve_backbones())
-        return classifier if self.chosen or n_pictures >= FEW else FewFacesModel(classifier)
+        return classifier if self.chosen or n_pictures >= FEW else FewFacesModel(classifier, shape)
 
     @property
     def extractor(self) -> EmbeddingExtractor:
@@ -125,17 +126,21 @@ def read_labels(
     readable: NDArray[np.bool_],
     cv: Any,
     seed: int,
+    trained: TrainedReading | None,
 ) -> Readings:
-    """Return out-of-fold predictions."""
+    """Return out-of-fold predictions; models of few pictures use the genders that a trained model said."""
     known = readable & np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    classifier = look.judge(int(known.sum()))
-    again = isinstance(classifier, FewFacesModel) and (cv is None or isinstance(cv, int | np.integer))
+    classifier = look.judge(int(known.sum()), rows.shape[1:])
+    few = isinstance(classifier, FewFacesModel)
+    again = few and (cv is None or isinstance(cv, int | np.integer))
     folds = [
         fold
         for number in range(READINGS if again else 1)
         for fold in _folds(faces, groups, known, cv, seed + number)
     ]
     target = np.column_stack([faces.ages, faces.genders])
+    if few:
+        rows = rows_with(rows, None if trained is None else trained.gender_proba)
     return read_out_of_fold(
         classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
     )

@@ -5,7 +5,8 @@ with the probability e. Let p(a) be the age distribution that a model predicts f
 trained on, and q(a) the distribution of ages in the set. By Bayes' rule, a label a belongs to another picture
 with the probability e·q(a) / ((1 − e)·p(a) + e·q(a)). The width of p and e are chosen by maximum likelihood
 of the labels of all pictures. Therefore an overconfident model does not make labels suspicious. Flipped
-genders are treated in the same way.
+genders are treated in the same way. If a trained model has read the pictures too, its weight beside the models of
+the folds is chosen by the labels as well: a model that says nothing more has no weight.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-__all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "with_witnesses"]
+__all__ = ["AgeDoubt", "GenderDoubt", "doubt_ages", "doubt_genders", "log_odds_of", "with_witnesses"]
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 WIDTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
@@ -26,6 +27,9 @@ BELLS = (None, 4.0, 6.0, 8.0, 10.0, 12.0)
 """Standard deviations (years) of a normal distribution around the mean, mixed in with weight ½; None: none.
 
 If there are few training pictures, a model's mean is more informative than the shape of its distribution."""
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of a trained model's distribution in the mean of it and the distribution of the folds' models."""
 
 ROUNDS = 20
 MOST_RATE = 0.4
@@ -81,6 +85,8 @@ class AgeDoubt:
         The estimated share of wrong labels.
     shape : AgeShape
         The changes of the models' distributions.
+    share : float
+        The share of the trained model's distribution.
     """
 
     proba: NDArray[np.float64]
@@ -89,6 +95,7 @@ class AgeDoubt:
     log_odds: NDArray[np.float64]
     rate: float
     shape: AgeShape
+    share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +108,8 @@ class GenderDoubt:
         Out-of-fold probabilities of the second gender, after calibration on the labels.
     suspicion, log_odds, rate, temperature
         As in `AgeDoubt`; the suspicion is the probability that the label is flipped.
+    share : float
+        The share of the trained model's log-odds in the weights of both.
     """
 
     proba: NDArray[np.float64]
@@ -108,10 +117,14 @@ class GenderDoubt:
     log_odds: NDArray[np.float64]
     rate: float
     temperature: float
+    share: float = 0.0
 
 
 def doubt_ages(
-    age_proba: NDArray[np.float64], ages: NDArray[np.float64], copies: Iterable[NDArray[np.intp]] = ()
+    age_proba: NDArray[np.float64],
+    ages: NDArray[np.float64],
+    copies: Iterable[NDArray[np.intp]] = (),
+    trained: NDArray[np.float64] | None = None,
 ) -> AgeDoubt:
     """Estimate the probability that each age label is wrong.
 
@@ -123,6 +136,8 @@ def doubt_ages(
         Labels in years.
     copies : iterable of ndarray of int
         Pictures that show the same photograph; their labels are used as evidence about one another.
+    trained : ndarray of shape (n_pictures, n_ages), default=None
+        The distributions of a trained model that has not seen the pictures; NaN if it could not read one.
 
     Returns
     -------
@@ -137,11 +152,24 @@ def doubt_ages(
     """
     year = np.clip(np.floor(ages + 0.5), 0, age_proba.shape[1] - 1).astype(np.intp)
     occurrence = _occurrence(year, age_proba.shape[1])
-    rate, shape = _fit_ages(age_proba, year, occurrence)
-    proba = with_witnesses(shape(age_proba), year, rate, occurrence, copies)
+    shares = (0.0,) if trained is None else SHARES
+    fits = {share: _fit_ages(_joined(age_proba, trained, share), year, occurrence) for share in shares}
+    share = max(fits, key=lambda share: fits[share].likelihood)
+    rate, shape = fits[share].rate, fits[share].shape
+    proba = with_witnesses(shape(_joined(age_proba, trained, share)), year, rate, occurrence, copies)
     of_label = proba[np.arange(len(year)), year]
     log_odds = np.log(rate * occurrence[year]) - np.log((1 - rate) * of_label + 1e-300)
-    return AgeDoubt(proba, of_label, expit(log_odds), log_odds, rate, shape)
+    return AgeDoubt(proba, of_label, expit(log_odds), log_odds, rate, shape, share)
+
+
+def _joined(
+    own: NDArray[np.float64], trained: NDArray[np.float64] | None, share: float
+) -> NDArray[np.float64]:
+    """Return the weighted mean of both distributions; the own one where the trained model has none."""
+    if trained is None or not share:
+        return own
+    other = np.where(np.isfinite(trained), trained, own)
+    return (1 - share) * own + share * other
 
 
 def _occurrence(year: NDArray[np.intp], n_ages: int) -> NDArray[np.float64]:
@@ -173,11 +201,17 @@ def _bells(proba: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     return np.asarray(bells / bells.sum(axis=1, keepdims=True))
 
 
-def _fit_ages(
-    proba: NDArray[np.float64], year: NDArray[np.intp], occurrence: NDArray[np.float64]
-) -> tuple[float, AgeShape]:
-    """Return the rate and the shape with the highest likelihood of the labels."""
-    best, found = -np.inf, (PRIOR_RATE, AgeShape(1.0, 2.0, None))
+@dataclass(frozen=True)
+class _Fit:
+    """The rate and the shape with the highest likelihood of the labels, and this likelihood."""
+
+    likelihood: float
+    rate: float
+    shape: AgeShape
+
+
+def _fit_ages(proba: NDArray[np.float64], year: NDArray[np.intp], occurrence: NDArray[np.float64]) -> _Fit:
+    best = _Fit(-np.inf, PRIOR_RATE, AgeShape(1.0, 2.0, None))
     rows, wrong = np.arange(len(year)), occurrence[year]
     kernels = {width: _kernel(proba.shape[1], width)[year] for width in WIDTHS}
     bells = {bell: _bells(proba, bell)[rows, year] for bell in BELLS if bell is not None}
@@ -189,9 +223,9 @@ def _fit_ages(
             for bell in BELLS:
                 right = smooth if bell is None else (smooth + bells[bell]) / 2
                 rate, likelihood = _rate(right, wrong)
-                if likelihood > best:
-                    best, found = likelihood, (rate, AgeShape(temperature, width, bell))
-    return found
+                if likelihood > best.likelihood:
+                    best = _Fit(likelihood, rate, AgeShape(temperature, width, bell))
+    return best
 
 
 def _rate(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[float, float]:
@@ -243,7 +277,10 @@ def with_witnesses(
 
 
 def doubt_genders(
-    gender_proba: NDArray[np.float64], genders: NDArray[np.intp], copies: Iterable[NDArray[np.intp]] = ()
+    gender_proba: NDArray[np.float64],
+    genders: NDArray[np.intp],
+    copies: Iterable[NDArray[np.intp]] = (),
+    trained: NDArray[np.float64] | None = None,
 ) -> GenderDoubt:
     """Estimate the probability that each gender label is flipped.
 
@@ -255,6 +292,8 @@ def doubt_genders(
         Labels, 0 or 1.
     copies : iterable of ndarray of int
         Pictures that show the same photograph.
+    trained : ndarray of shape (n_pictures,), default=None
+        The probabilities of a trained model that has not seen the pictures; NaN if it could not read one.
 
     Returns
     -------
@@ -266,7 +305,7 @@ def doubt_genders(
     >>> found.suspicion.argmax(), bool(found.suspicion[99] > 0.5)
     (np.int64(99), True)
     """
-    odds = logit(np.clip(gender_proba, FLOOR, 1 - FLOOR))
+    odds, share = _joined_odds(log_odds_of(gender_proba), genders, trained)
     best = (-np.inf, PRIOR_RATE, 1.0)
     for temperature in TEMPERATURES:
         second = expit(odds / temperature)
@@ -281,4 +320,26 @@ def doubt_genders(
         joined[rows] += told[rows].sum() - told[rows]
     towards_label = np.where(genders == 1, joined, -joined)
     log_odds = logit(rate) - towards_label
-    return GenderDoubt(expit(joined), expit(log_odds), log_odds, rate, temperature)
+    return GenderDoubt(expit(joined), expit(log_odds), log_odds, rate, temperature, share)
+
+
+def _joined_odds(
+    own: NDArray[np.float64], genders: NDArray[np.intp], trained: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], float]:
+    """Return the log-odds that a logistic regression on both readings gives, and the trained model's share."""
+    from sklearn.linear_model import LogisticRegression
+
+    there = np.isfinite(own if trained is None else trained)
+    if trained is None or len(np.unique(genders[there])) < 2:
+        return own, 0.0
+    both = np.column_stack([own[there], log_odds_of(trained[there])])
+    model = LogisticRegression().fit(both, genders[there])
+    joined = own.copy()
+    joined[there] = model.decision_function(both)
+    weights = np.abs(model.coef_[0]) * both.std(axis=0)
+    return joined, float(weights[1] / max(weights.sum(), 1e-12))
+
+
+def log_odds_of(proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-odds of probabilities, finite for 0 and 1."""
+    return np.asarray(logit(np.clip(proba, FLOOR, 1 - FLOOR)))

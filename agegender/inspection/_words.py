@@ -29,10 +29,16 @@ def findings(found: InspectionTables) -> list[tuple[str, str]]:
 
 def _labels(found: InspectionTables) -> str:
     counts, noise = found.counts, found.noise
+    joined = (
+        f" A trained model read the pictures too: {100 * noise.age_share:.0f} % of what is said of the ages is its "
+        f"reading, {100 * noise.gender_share:.0f} % of what is said of the genders."
+        if "model_age" in found.labels
+        else ""
+    )
     return (
         f"{counts['suspicious']:,} of {counts['read']:,} labels are more likely wrong than right. Estimated over "
         f"all: {100 * noise.age_rate:.1f} % of the ages belong to other pictures, {100 * noise.gender_rate:.1f} % of "
-        "the genders are flipped."
+        f"the genders are flipped.{joined}"
     )
 
 

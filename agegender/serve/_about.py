@@ -54,7 +54,7 @@ def about(
         "sha256": sha256,
         "trained_on": trained_on or "not recorded in the model's file",
         "n_training_pictures": training and training.n_pictures,
-        "networks": [_network(backbone) for backbone in model.resolved_.backbones],
+        "networks": [_network(backbone) for backbone in model.networks],
         "head": training and training.head,
         "n_epochs": training and plain(training.n_epochs),
         "n_calibration_pictures": plain(model.calibration_.n_pictures),

@@ -156,6 +156,26 @@ class Connection(_SlowReader, HttpToolsProtocol):
 class LiveConnection(_SlowReader, WebSocketsSansIOProtocol):
     """A WebSocket connection."""
 
+    _pong = b""
+
+    def handle_ping(self) -> None:
+        """Answer pings; while the client does not read, only the answer to the newest is kept (RFC 6455, 5.5.3).
+
+        uvicorn stores every answer, as many as a client that never reads sends pings for.
+        """
+        answers = self.conn.data_to_send()
+        if self.writable.is_set():
+            self.transport.write(b"".join(answers))
+        elif answers:
+            self._pong = answers[-1]
+
+    def resume_writing(self) -> None:
+        """Write the answer that was kept."""
+        super().resume_writing()
+        pong, self._pong = self._pong, b""
+        if pong:
+            self.transport.write(pong)
+
     def may_be_sent_more(self) -> bool:
         """Return whether the client has not said that it sends nothing more."""
         return self.conn.close_rcvd is None

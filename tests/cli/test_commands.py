@@ -302,10 +302,14 @@ def test_inspect_writes_a_report_and_corrections_that_a_loader_takes_back(
         "labels.csv",
         "pictures.csv",
     ]
+    labels = report / "labels.csv"
+    assert "model_age" in labels.read_text().splitlines()[0]
     again = agegender(
         *("inspect", drawn_faces, "--out", report, "--corrections", report / "corrections.csv", *options),
+        *("--model", "none"),
         home=home,
     )
+    assert "model_age" not in labels.read_text().splitlines()[0]
     assert "60 pictures, 0 left out, 0 corrected" in again.stderr
     assert (report / "corrections-new.csv").is_file()
     assert "Edit corrections.csv" in done.stderr
@@ -340,6 +344,11 @@ def test_inspect_says_what_is_missing(tmp_path: Path, tiny_onnx: Path) -> None:
     assert "10 pictures" in done.stderr
     assert "too few" in done.stderr
     assert not (tmp_path / "report").exists()
+    missing = agegender(
+        "inspect", faces, *options, "--model", "no.agegender", home=tmp_path / "home", check=False
+    )
+    assert missing.returncode == 2
+    assert "There is no model 'no.agegender'" in missing.stderr
 
 
 def test_commands_are_known_by_name_before_they_are_imported() -> None:

@@ -117,7 +117,7 @@ def test_what_is_no_fitted_model_is_refused_by_every_command(command, given, tmp
         "search.joblib": "class GridSearchCV; a fitted AgeGenderPipeline is needed. Save its best_estimator_",
         "new.joblib": "holds an unfitted AgeGenderPipeline; fit it",
         "new.agegender": "holds an unfitted AgeGenderPipeline; fit it",
-        "classifier.agegender": "class AgeGenderClassifier; a fitted AgeGenderPipeline is needed",
+        "classifier.agegender": "class AgeGenderClassifier; a fitted AgeGenderPipeline",
         "none.joblib": "There is no model",
         "model.h5": "ends neither in",
     }.items():

@@ -23,10 +23,10 @@ from agegender import (
     load_model,
     save_model,
 )
+from agegender._extraction.shared import passes_of
 from agegender.cli._models import load
 from agegender.datasets import load_utkface
 from agegender.ensemble import AgeGenderEnsemble
-from agegender.ensemble._passes import passes_of
 from agegender.ensemble._weights import mixture_weights
 from agegender.exceptions import LeakageWarning, ModelFileError
 from agegender.faces import FACE_COLUMNS
@@ -85,13 +85,12 @@ def test_distributions_are_averaged_with_the_weights(ensemble, models, held_out)
 
 
 def test_models_that_agree_are_one_pass_and_share_networks(ensemble, models, held_out) -> None:
-    flat, maps = passes_of(models)
-    assert [network.name for network in flat.extractor.backbones_] == ["tiny", "other"]
-    assert maps.extractor is models[2].extractor_
+    flat, maps = passes_of([model.extractor_.extraction() for model in models])
+    assert [network.name for network in flat.extraction.resolved.backbones] == ["tiny", "other"]
+    assert maps.extraction.resolved.sources == models[2].extractor_.resolved_.sources
     before = images_passed()
     ensemble.predict(held_out.data[:10])
     assert images_passed() - before == 30  # tiny, other, and other's map; not tiny twice
-    assert len(passes_of([models[0], pipeline(models[0].extractor_.backbone_, crop=0.1)][:1])) == 1
 
 
 def test_the_better_model_weighs_more_and_few_pictures_decide_little() -> None:

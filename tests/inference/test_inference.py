@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_tiny_onnx
+from predicting import HEAVIER, check_same, imported_after
 
 from agegender import (
     AgeGenderClassifier,
@@ -34,9 +34,6 @@ from agegender.datasets import make_faces
 from agegender.exceptions import ModelFileError, PictureError
 from agegender.inference._saved import SavedClassifier
 
-HEAVY = {"sklearn", "scipy", "pandas", "joblib", "matplotlib", "tensorflow", "keras", "numpy.ma"}
-# A file of a stranger is checked by the package onnx; the model in the package is known.
-HEAVIER = HEAVY | {"onnx", "google.protobuf"}
 HEADS = {
     "dense": lambda _: DenseHead((4,)),
     "conv": lambda _: ConvHead((4,)),
@@ -63,18 +60,6 @@ def given(drawn, backbone, tmp_path_factory: pytest.TempPathFactory) -> Any:
     model.fit(drawn.data, drawn.target)
     file = save_model(model, tmp_path_factory.mktemp("model") / "model.agegender")
     return SimpleNamespace(model=model, file=file, pictures=list(drawn.data[:5]))
-
-
-def imported_after(script: str, *arguments: object, heavy: set[str] = HEAVY) -> set[str]:
-    """Run a script, and return which heavy modules it has imported."""
-    tail = f"\nimport sys; print(*({heavy!r} & set(sys.modules)), file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script + tail, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(done.stderr.split())
 
 
 @pytest.mark.parametrize("faces", ["None", "'mtcnn'"])
@@ -148,19 +133,6 @@ def test_several_networks_and_every_option_too(options, drawn, backbone, other, 
     model = AgeGenderPipeline(extractor, AgeGenderClassifier(epochs=1, random_state=0))
     model.fit(drawn.data, drawn.target)
     check_same(model, save_model(model, tmp_path / "model.agegender"), drawn.data[:4])
-
-
-def check_same(model: AgeGenderPipeline, file: Path, pictures: Any) -> None:
-    predictor = inference.load(file, cache=None)
-    np.testing.assert_array_equal(predictor.predict(pictures), model.predict(pictures))
-    for mine, theirs in zip(predictor.predict_proba(pictures), model.predict_proba(pictures), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    limits = {"coverage": 0.6, "max_age_range": 20.0, "min_gender_proba": 0.6}
-    columns = pd.DataFrame(predictor.predict_columns(pictures, **limits))
-    pd.testing.assert_frame_equal(columns, model.predict_frame(pictures, **limits))
-    faces = pd.DataFrame(predictor.predict_faces(pictures, faces="mtcnn", **limits))
-    pd.testing.assert_frame_equal(faces, model.predict_faces(pictures, faces="mtcnn", **limits))
-    assert len(faces)
 
 
 def test_the_model_of_the_package_is_the_same_both_ways(given) -> None:
@@ -253,7 +225,7 @@ def test_what_is_no_fitted_pipeline_is_refused(given, tmp_path) -> None:
     joblib.dump(given.model, pickled)
     for file, message in {
         unfitted: "holds an unfitted AgeGenderPipeline; fit it",
-        head: "class AgeGenderClassifier; a fitted AgeGenderPipeline is needed",
+        head: "class AgeGenderClassifier; a fitted AgeGenderPipeline or AgeGenderEnsemble is needed",
         pickled: "not a file of agegender.save_model",
     }.items():
         with pytest.raises(ModelFileError, match=message):

@@ -23,7 +23,7 @@ def small():
 def test_flipped_genders_are_not_learnt(small) -> None:
     rows, genders, labels = small
     head = AgeGenderClassifier(DenseHead(units=(8,)), epochs=2, calibration_fraction=0)
-    ages, proba = FewFacesModel(head).fit(rows, labels, groups=np.arange(200)).predict_proba(rows)
+    ages, proba = FewFacesModel(head, (60,)).fit(rows, labels, groups=np.arange(200)).predict_proba(rows)
     assert ages.shape == (200, head.max_age + 1)
     np.testing.assert_allclose(ages.sum(axis=1), 1, atol=1e-5)
     wrong = labels[:, 1] != genders
@@ -34,12 +34,12 @@ def test_a_training_part_of_one_gender_is_refused(small) -> None:
     rows, _, labels = small
     labels[:, 1] = 1
     with pytest.raises(ValueError, match="of one gender and none of the other"):
-        FewFacesModel(AgeGenderClassifier()).fit(rows, labels)
+        FewFacesModel(AgeGenderClassifier(), (60,)).fit(rows, labels)
 
 
 def test_large_sets_and_chosen_classifiers_keep_their_head() -> None:
     chosen = Look(None, AgeGenderClassifier(), None, 0, chosen=True)
     default = Look(None, AgeGenderClassifier(), None, 0, chosen=False)
-    assert isinstance(default.judge(FEW - 1), FewFacesModel)
-    assert isinstance(default.judge(FEW), AgeGenderClassifier)
-    assert isinstance(chosen.judge(FEW - 1), AgeGenderClassifier)
+    assert isinstance(default.judge(FEW - 1, (4,)), FewFacesModel)
+    assert isinstance(default.judge(FEW, (4,)), AgeGenderClassifier)
+    assert isinstance(chosen.judge(FEW - 1, (4,)), AgeGenderClassifier)

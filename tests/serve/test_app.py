@@ -271,8 +271,7 @@ def test_all_bodies_together_may_hold_so_much_memory(narrow: Served) -> None:
             b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 59000\r\n\r\n" + b" " * 58_000
         )
-        while narrow.count('agegender_running{what="bytes"}') < 58_000:
-            pass
+        narrow.wait_for('agegender_running{what="bytes"}', 58_000)
         refused = narrow.predict([bytes(20_000)])
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert "70,000 bytes" in refused.json()["detail"]
@@ -287,13 +286,11 @@ def test_too_many_requests_at_once_are_refused_by_client_and_in_all(model: Any) 
         with serve(model, limits=limits) as served, served.connect() as first, served.connect() as second:
             first.sendall(held)
             second.sendall(held)
-            while served.count('agegender_running{what="requests"}') < 2:
-                pass
+            served.wait_for('agegender_running{what="requests"}', 2)
             refused = served.predict([blank()])
             assert (refused.status_code, refused.headers["retry-after"]) == (status, "1")
             first.close()
-            while served.count('agegender_running{what="requests"}') > 1:
-                pass
+            served.wait_for('agegender_running{what="requests"}', 1)
             assert served.predict([blank()]).status_code == 200
 
 
@@ -401,8 +398,7 @@ def test_what_waits_when_the_service_stops_is_finished(model: Any, portraits: li
         ]
         for thread in threads:
             thread.start()
-        while served.count('agegender_step_seconds_count{step="upload"}') < 4:
-            pass
+        served.wait_for('agegender_step_seconds_count{step="upload"}', 4)
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [200] * 4

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
-from serving import Served, as_text, blank, serve
+from serving import Served, as_text, blank, is_ended, received_until, serve, wait_until
 
 from agegender.serve import Limits, _connections, _lingering
 from agegender.serve._connections import raise_file_limit
@@ -23,16 +23,6 @@ def impatient(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(_connections, "SEND_SECONDS", 0.5)
     with serve(model, small_buffers=True) as running:
         yield running
-
-
-def is_ended(raw: socket.socket) -> bool:
-    """Wait until the other side ends the connection."""
-    try:
-        while raw.recv(65536):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
 
 
 @pytest.mark.parametrize(
@@ -85,26 +75,21 @@ def test_slow_uploads_keep_nobody_waiting(served: Served, portraits: list[bytes]
                 b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 1000000\r\n\r\n["
             )
-        while served.count('agegender_running{what="requests"}') < 50:
-            pass
+        served.wait_for('agegender_running{what="requests"}', 50)
         assert len(served.faces(portraits)) == 2
-    while served.count('agegender_running{what="requests"}'):
-        pass
+    served.wait_for('agegender_running{what="requests"}', 0)
 
 
 def test_one_who_does_not_read_the_answer_is_ended(impatient: Served, portraits: list[bytes]) -> None:
     body = json.dumps([as_text(portraits[0])] * 32).encode()
-    with socket.socket() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", impatient.port))
+    with impatient.connect(small_buffer=True) as raw:
         raw.sendall(
             b"POST /v1/embed?faces=none&layer=penultimate HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        while impatient.count('agegender_requests_total{path="/v1/embed",status="200"}') < 1:
-            pass
-        while len(impatient.server.server_state.connections) > 1:
-            pass
+        impatient.wait_for('agegender_requests_total{path="/v1/embed",status="200"}', 1)
+        connections = impatient.server.server_state.connections
+        wait_until(lambda: len(connections) == 1, "only the client of this test is connected")
         received = bytearray()
         with suppress(ConnectionResetError):
             while some := raw.recv(65536):
@@ -125,8 +110,7 @@ def test_requests_that_do_not_wait_for_answers_are_refused(served: Served, portr
         raw.sendall(ask * 2)
         assert raw.recv(4096).startswith(b"HTTP/1.1 400")
         assert is_ended(raw)
-    while served.count('agegender_running{what="requests"}'):
-        pass
+    served.wait_for('agegender_running{what="requests"}', 0)
     assert len(served.faces(portraits)) == 2
 
 
@@ -134,16 +118,6 @@ def head(address: str, n_bytes: int, *headers: str) -> bytes:
     """Return the head of a request whose body follows later."""
     lines = [f"POST {address} HTTP/1.1", "Host: localhost", f"Content-Length: {n_bytes}", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
-
-
-def received_to(raw: socket.socket, end: bytes) -> bytes:
-    """Return what the service has sent when it ends so."""
-    received = b""
-    while not received.endswith(end):
-        part = raw.recv(4096)
-        assert part, received
-        received += part
-    return received
 
 
 JSON, EVIL = "Content-Type: application/json", "Origin: http://evil.example"
@@ -179,11 +153,40 @@ def test_a_client_that_first_sends_its_whole_body_reads_the_refusal(strict: Serv
             assert raw.recv(4096).startswith(b"HTTP/1.1 %d" % status)
 
 
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        ({"upload_seconds": 0.3}, 408),
+        ({"max_requests_per_client": 1}, 429),
+        ({"max_requests": 1}, 503),
+        ({"max_memory": 20_000}, 503),
+    ],
+    ids=["408-slow", "429-client", "503-requests", "503-memory"],
+)
+def test_so_does_one_who_is_refused_while_the_service_is_busy_or_the_body_slow(
+    model: Any, limits: dict[str, Any], status: int
+) -> None:
+    with serve(model, limits=Limits(**limits)) as served, served.connect() as first, served.connect() as raw:
+        if "max_requests" in str(limits):
+            first.sendall(head("/v1/predict", 50_000, JSON))
+            served.wait_for('agegender_running{what="requests"}', 1)
+        raw.sendall(head("/v1/predict", 90_000, JSON))
+        if "max_memory" in limits:
+            raw.sendall(bytes(30_000))
+        served.wait_for(f'agegender_requests_total{{path="/v1/predict",status="{status}"}}', 1)
+        for _ in range(5):
+            raw.sendall(bytes(10_000))
+            served.client.get("/healthz")  # meanwhile, the service sees what was sent
+        assert raw.recv(4096).startswith(b"HTTP/1.1 %d" % status)
+        raw.shutdown(socket.SHUT_WR)
+        assert is_ended(raw)
+
+
 def test_a_refusal_that_keeps_the_connection_drops_the_body_before_the_next_request(strict: Served) -> None:
     with strict.connect() as raw:
         for _ in range(2):
             raw.sendall(head("/v1/predict", 50_000, JSON, EVIL))
-            assert received_to(raw, b"}").startswith(b"HTTP/1.1 403")
+            assert received_until(raw, b"}").startswith(b"HTTP/1.1 403")
             raw.sendall(bytes(50_000))
         raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 200")
@@ -197,10 +200,9 @@ def test_the_rest_of_a_refused_body_is_waited_for_within_limits(
     sent = head("/v1/predict", 10**9, JSON, *more)
     with strict.connect() as raw:
         raw.sendall(sent)
-        while len(strict.server.server_state.connections) < 2:
-            strict.client.get("/healthz")
-        while len(strict.server.server_state.connections) > 1:
-            strict.client.get("/healthz")
+        connections = strict.server.server_state.connections
+        wait_until(lambda: len(connections) == 2, "the service sees the connection")
+        wait_until(lambda: len(connections) == 1, "the service has ended the connection")
     monkeypatch.setattr(_lingering, "LINGER_SECONDS", 60.0)
     monkeypatch.setattr(_lingering, "LINGER_BYTES", 1_000_000)
     with strict.connect() as raw, pytest.raises(ConnectionError):
@@ -238,8 +240,7 @@ def test_a_broken_connection_amid_a_body_leaves_nothing_behind(served: Served) -
                 b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body
             )
-    while served.count('agegender_running{what="requests"}'):
-        pass
+    served.wait_for('agegender_running{what="requests"}', 0)
     assert served.count('agegender_running{what="bytes"}') == 0
 
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from serving import Served, beside, blank, png_claiming, serve
+from serving import Served, beside, blank, is_ended, png_claiming, received_until, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from agegender.serve import Limits, _connections, _live
+
+PATIENCE = 60
+"""Seconds."""
 
 
 @contextmanager
 def camera(served: Served, **wanted: Any) -> Iterator[ClientConnection]:
     with connect(f"ws://127.0.0.1:{served.port}/v1/live") as live:
         live.send(json.dumps(wanted))
-        assert json.loads(live.recv()) == {"ready": True, "faces": "mtcnn"}
+        assert json.loads(live.recv(PATIENCE)) == {"ready": True, "faces": "mtcnn"}
         yield live
 
 
 def look(live: ClientConnection, frame: bytes) -> dict[str, Any]:
     live.send(frame)
-    return json.loads(live.recv())
+    return json.loads(live.recv(PATIENCE))
 
 
 def test_a_face_is_followed_and_its_numbers_are_averaged(served: Served, portraits: list[bytes]) -> None:
@@ -73,9 +75,9 @@ def test_frames_that_come_too_fast_are_dropped_but_for_the_newest(
     with camera(served) as live:
         for number in range(n_sent):
             live.send(portraits[number % 2])
-        answers = [json.loads(live.recv())]
+        answers = [json.loads(live.recv(PATIENCE))]
         while answers[-1]["frame"] < n_sent:
-            answers.append(json.loads(live.recv()))
+            answers.append(json.loads(live.recv(PATIENCE)))
     assert len(answers) + answers[-1]["dropped"] == n_sent
     assert answers[-1]["dropped"] > 0
     numbers = [answer["frame"] for answer in answers]
@@ -109,9 +111,9 @@ def test_a_bad_frame_costs_itself_alone(
 def test_a_bad_first_message_is_a_problem_and_the_end(served: Served, first: Any, says: str) -> None:
     with connect(f"ws://127.0.0.1:{served.port}/v1/live") as live:
         live.send(first)
-        assert says in json.loads(live.recv())["problem"]["detail"]
+        assert says in json.loads(live.recv(PATIENCE))["problem"]["detail"]
         with pytest.raises(ConnectionClosed) as end:
-            live.recv()
+            live.recv(PATIENCE)
     assert end.value.rcvd.code == 1008
 
 
@@ -124,7 +126,7 @@ def test_a_frame_that_is_too_large_is_the_end(served: Served) -> None:
     with camera(served) as live:
         live.send(bytes(Limits().max_frame + 1))
         with pytest.raises(ConnectionClosed, match="1009"):
-            live.recv()
+            live.recv(PATIENCE)
 
 
 def test_a_client_that_first_sends_its_whole_frame_reads_why_it_is_the_end(served: Served) -> None:
@@ -145,10 +147,9 @@ def test_so_many_cameras_and_no_more(model: Any, portraits: list[bytes]) -> None
     with serve(model, limits=Limits(max_live=1)) as served:
         with camera(served) as first:
             with connect(f"ws://127.0.0.1:{served.port}/v1/live") as second:
-                assert "1 cameras are live" in json.loads(second.recv())["problem"]["detail"]
+                assert "1 cameras are live" in json.loads(second.recv(PATIENCE))["problem"]["detail"]
             assert len(look(first, portraits[0])["faces"]) == 1
-        while served.count('agegender_running{what="cameras"}'):
-            pass
+        served.wait_for('agegender_running{what="cameras"}', 0)
         with camera(served) as third:
             assert len(look(third, portraits[0])["faces"]) == 1
 
@@ -158,31 +159,41 @@ def test_one_who_says_nothing_is_not_waited_for(model: Any, monkeypatch: pytest.
     monkeypatch.setattr(_live, "_IDLE_SECONDS", 1.0)
     with serve(model) as served:
         with connect(f"ws://127.0.0.1:{served.port}/v1/live") as live:
-            assert "No first message" in json.loads(live.recv())["problem"]["detail"]
+            assert "No first message" in json.loads(live.recv(PATIENCE))["problem"]["detail"]
         with camera(served) as live:
-            assert "No frame came" in json.loads(live.recv())["problem"]["detail"]
+            assert "No frame came" in json.loads(live.recv(PATIENCE))["problem"]["detail"]
 
 
 def test_one_who_never_reads_is_ended_and_keeps_nobody_waiting(
     model: Any, portraits: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_live, "_SEND_SECONDS", 0.5)
-    monkeypatch.setattr(_connections, "SEND_SECONDS", 0.5)
-    frame = _masked(
-        2, b"words" * 2000
-    )  # answered without a prediction, so that answers fill the buffers soon
-    with serve(model, small_buffers=True) as served, socket.socket() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect(("127.0.0.1", served.port))
+    monkeypatch.setattr(_live, "_SEND_SECONDS", 0.2)
+    monkeypatch.setattr(_connections, "SEND_SECONDS", 0.2)
+    with serve(model, small_buffers=True) as served, served.connect(small_buffer=True) as raw:
         raw.sendall(_UPGRADE)
+        received_until(raw, b"\r\n\r\n")
         raw.sendall(_masked(1, b'{"distribution": true}'))
-        raw.settimeout(20)
-        with suppress(ConnectionError):
-            while True:  # until the service has no more patience
-                raw.sendall(frame)
-        while served.count('agegender_running{what="cameras"}'):
-            pass
+        served.wait_for('agegender_running{what="cameras"}', 1)
+        raw.sendall(_masked(9, bytes(125)) * 1500)  # the answers to pings fill the buffers soon
+        raw.sendall(_masked(2, b"words"))
+        served.wait_for('agegender_running{what="cameras"}', 0)
+        assert is_ended(raw)
         assert len(served.faces(portraits)) == 2
+
+
+def test_pings_of_one_who_does_not_read_are_not_stored_and_the_newest_is_answered(model: Any) -> None:
+    with serve(model, small_buffers=True) as served, served.connect(small_buffer=True) as raw:
+        raw.sendall(_UPGRADE)
+        received_until(raw, b"\r\n\r\n")
+        most = 0
+        for _ in range(20):
+            raw.sendall(_masked(9, bytes(125)) * 1000)
+            served.client.get("/healthz")  # meanwhile, the service sees what was sent
+            stored = [one.transport.get_write_buffer_size() for one in served.server.server_state.connections]
+            most = max(most, *stored)
+        assert 2**16 < most < 2**20
+        raw.sendall(_masked(9, b"the newest"))
+        received_until(raw, b"\x8a\x0athe newest")
 
 
 _UPGRADE = (

@@ -269,8 +269,7 @@ def test_the_camera_live(open_page: Callable[..., Any], served: Served) -> None:
     page.get_by_role("button", name="Stop the camera").click()
     expect(page.locator("#stage-text")).to_have_text("The camera is off.")
     expect(page.locator("#live-faces .face")).to_have_count(0)
-    while served.count('agegender_running{what="cameras"}'):
-        pass
+    served.wait_for('agegender_running{what="cameras"}', 0)
 
 
 def test_a_camera_that_is_refused_is_said_plainly(

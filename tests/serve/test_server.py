@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from serving import wait_until
 
 from agegender import save_model
 from agegender.serve._server import Settings, check
@@ -56,10 +57,11 @@ def test_it_serves_and_finishes_what_runs_when_it_is_stopped(portraits: list[byt
         assert "agegender" in httpx.get(address, timeout=60).text
         thread = threading.Thread(target=lambda: answers.append(post(address, portraits[0])))
         thread.start()
-        while b"agegender_running" not in httpx.get(f"{address}/metrics").content:
-            pass
-        while not (answers or 'running{what="requests"} 1' in httpx.get(f"{address}/metrics").text):
-            pass
+        running = 'agegender_running{what="requests"} 1'
+        wait_until(
+            lambda: answers or running in httpx.get(f"{address}/metrics").text,
+            "the request runs or is answered",
+        )
         process.send_signal(signal.SIGTERM)
         thread.join()
     assert answers[0].status_code == 200

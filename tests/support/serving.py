@@ -6,7 +6,8 @@ import base64
 import io
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,13 +42,50 @@ class Served:
         assert answer.status_code == 200, answer.text
         return [picture["faces"] for picture in answer.json()["pictures"]]
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, *, small_buffer: bool = False) -> socket.socket:
+        raw = socket.socket()
+        raw.settimeout(20)
+        if small_buffer:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", self.port))
+        return raw
 
     def count(self, sample: str) -> float:
         """Return one of the metrics."""
         lines = self.client.get("/metrics").text.splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+    def wait_for(self, sample: str, n: float) -> None:
+        """Wait until one of the metrics has a value."""
+        wait_until(lambda: self.count(sample) == n, f"{sample} is {n:g}")
+
+
+def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
+    """Wait until something holds; if it does not within so many seconds, the test fails and says what."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"{seconds:g} seconds are over, and it does not hold that {what}"
+        time.sleep(0.002)  # the service may run in this process, and needs its turn
+
+
+def is_ended(raw: socket.socket) -> bool:
+    """Wait until the other side ends the connection."""
+    try:
+        while raw.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def received_until(raw: socket.socket, end: bytes) -> bytes:
+    """Return what arrives at a socket until it ends so."""
+    received = b""
+    while not received.endswith(end):
+        part = raw.recv(65536)
+        assert part, received[-1000:]
+        received += part
+    return received
 
 
 @contextmanager
@@ -67,7 +105,8 @@ def serve(model: Any, *, port: int = 0, small_buffers: bool = False, **settings:
                 yield Served(port, client, app, server)
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive(), "60 seconds are over, and the service has not stopped"
 
 
 def encode(pixels: np.ndarray, kind: str = "JPEG") -> bytes:
