@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import chromium, find_axe
+from chromium import find_axe
 
 from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
 from agegender.inspection import inspect_faces
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as start:
-        yield start()
+def browser(launch):
+    return launch()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import chromium, find_axe
+from chromium import find_axe
 from PIL import Image
 from serving import Served, beside, blank, encode, serve
 
@@ -22,12 +22,6 @@ expect = sync_api.expect
 expect.set_options(timeout=20_000)
 
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="session")
-def launch() -> Iterator[Callable[..., Any]]:
-    with chromium() as start:
-        yield start
 
 
 @pytest.fixture(scope="session")
