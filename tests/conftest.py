@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from chromium import chromium
 from material import Material
 from PIL import Image
 from sklearn.utils import Bunch
@@ -47,6 +50,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("INSIGHTFACE_HOME", str(home / "insightface"))
     monkeypatch.setenv("UNIFACE_CACHE_DIR", str(home / "uniface"))
     return home
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Callable[..., Any]]:
+    """What starts a browser with further flags; one for all tests, because Playwright runs once in a process."""
+    with chromium() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

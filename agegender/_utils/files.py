@@ -1,4 +1,4 @@
-"""Writing files completely or not at all."""
+"""Writing files completely or not at all, and names of files as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_writable", "utf8", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
@@ -91,3 +91,14 @@ def _write_through(path: Path, write: Callable[[Path], object]) -> None:
         write(whole)
         with whole.open("rb") as source, path.open("wb") as sink:
             shutil.copyfileobj(source, sink)
+
+
+def utf8(name: str) -> str:
+    r"""Return a file's name as text that tables can contain: bytes that are not UTF-8 are written as escapes.
+
+    Examples
+    --------
+    >>> print(utf8(os.fsdecode(b"zo\xe9.jpg")))
+    zo\udce9.jpg
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

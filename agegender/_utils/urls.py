@@ -6,13 +6,14 @@ import os
 import re
 from typing import TypeGuard
 
-__all__ = ["absolute", "is_url", "join", "name_of", "parent", "public", "redacted", "suffix_of"]
+__all__ = ["absolute", "is_folder", "is_url", "join", "name_of", "parent", "public", "redacted", "suffix_of"]
 
 # Chains of fsspec: "simplecache::s3://…", "zip://a.jpg::s3://bucket/faces.zip". One letter is a drive.
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]+::)*[A-Za-z][A-Za-z0-9+.\-]+://")
 # A password may contain a slash, so everything up to the last "@" is treated as one; a port is not.
 _PASSWORD = re.compile(r"://[^/@:?\s]*:(?!\d+(?:/|\?|$))[^?\s]*@|://[^/@:?\s]+@")
 _QUERY = re.compile(r"\?(?!…)[^\s'\"<>)]+?(?=::|[\s'\"<>)]|$)")
+_TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz", ".xz", ".bz2", ".zst", ".tar")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
 
 
@@ -107,6 +108,13 @@ def suffix_of(place: str | os.PathLike[str]) -> str:
     """Return the suffix of a file's name in lower case."""
     name = name_of(place) if is_url(place) else os.fspath(place)
     return os.path.splitext(name)[1].lower()
+
+
+def is_folder(place: str | os.PathLike[str]) -> bool:
+    """Return whether a location is a folder; a URL is a folder if it does not end like a table."""
+    if not is_url(place):
+        return os.path.isdir(os.path.expanduser(place))
+    return suffix_of(place) not in _TABLES
 
 
 def _split(url: str) -> tuple[str, str]:

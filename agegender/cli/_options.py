@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agegender._utils.stores import find
-from agegender._utils.urls import is_url, join, public, suffix_of
+from agegender._utils.urls import is_url, join, name_of, public, suffix_of
 from agegender.cli._networks import networks_of
 
 if TYPE_CHECKING:
@@ -109,7 +110,12 @@ def cache_folder(cache: str) -> Iterator[str]:
         yield cache
         return
     with tempfile.TemporaryDirectory(prefix="agegender-") as folder:
-        yield folder
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            # The notes speak of what the cache keeps, and this one is deleted.
+            stop.__notes__ = ["Nothing was kept: --cache none."]
+            raise
 
 
 def place(text: str) -> Path | str:
@@ -117,11 +123,11 @@ def place(text: str) -> Path | str:
     return text if is_url(text) else Path(text)
 
 
-def is_folder(given: Path | str) -> bool:
-    """Return whether a location is a folder; a URL is a folder if it does not end like a table."""
+def place_name(given: Path | str) -> str:
+    """Return the last part of a location, also of the current folder."""
     if isinstance(given, Path):
-        return given.is_dir()
-    return suffix_of(given) not in (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz", ".xz", ".bz2", ".zst")
+        return Path(os.path.abspath(given)).name
+    return name_of(given) or public(given).rpartition("/")[2]
 
 
 def find_pictures(given: Sequence[Path | str]) -> list[str]:

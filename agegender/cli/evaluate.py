@@ -9,9 +9,9 @@ import typer
 
 from agegender._utils.files import check_writable
 from agegender._utils.genders import gender_word
-from agegender._utils.urls import name_of, public
+from agegender._utils.urls import is_folder, public
 from agegender.cli._models import load
-from agegender.cli._options import QuietOption, is_folder, place
+from agegender.cli._options import QuietOption, place, place_name
 from agegender.cli._output import end_with_failures, out_console, say, shown
 
 ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name.")]
@@ -84,7 +84,7 @@ def evaluate(
         reference=other,
         gender_names={label: gender_word(label) for label in (0, 1)},
         coverage=coverage,
-        title=title or f"{model.name} on {_name(data)}",
+        title=title or f"{model.name} on {place_name(data)}",
     )
     failures = fitted.report_.failures
     page = report.save(out)
@@ -116,10 +116,6 @@ def _baseline(name: str, faces: str) -> Any:
 def _tell(fitted: Any, quiet: bool) -> None:
     """Set a model to continue after pictures that it cannot use, and to show its progress."""
     getattr(fitted, "extractor_", fitted).set_params(on_error="nan", verbose=0 if quiet else 1)
-
-
-def _name(data: Path | str) -> str:
-    return name_of(data) if isinstance(data, str) else data.name
 
 
 def _load(data: Path, path: str, age: str, gender: str, quiet: bool) -> Any:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from agegender._utils.urls import is_folder
+from agegender._utils.validation import did_you_mean
 from agegender.cli._options import (
     BatchOption,
     CacheOption,
@@ -18,6 +20,8 @@ from agegender.cli._options import (
     ScaleOption,
     cache_folder,
     make_extractor,
+    place,
+    place_name,
 )
 from agegender.cli._output import import_tensorflow, out_console, say, shown
 
@@ -33,7 +37,11 @@ ColumnOption = Annotated[str, typer.Option(help="Of a table: the column's name."
 
 def inspect(
     data: Annotated[
-        Path, typer.Argument(help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table.")
+        Path,
+        typer.Argument(
+            parser=place,
+            help="A folder named as in UTKFace, or a .csv, .tsv or .parquet table: a path or URL.",
+        ),
     ],
     out: Annotated[
         Path,
@@ -43,7 +51,10 @@ def inspect(
     ],
     against: Annotated[
         Path | None,
-        typer.Option(help="Another set, a folder or a table: its pictures that stand here too are listed."),
+        typer.Option(
+            parser=place,
+            help="Another set, a folder or a table with a column path: its pictures that stand here too are listed.",
+        ),
     ] = None,
     corrections: Annotated[
         Path | None, typer.Option(help="Corrections of an earlier inspection, applied before this one.")
@@ -71,12 +82,12 @@ def inspect(
             "or auto: compact, unless it was trained on some of them."
         ),
     ] = "auto",
-    folds: Annotated[int, typer.Option(help="Folds; each is read by a model of the others.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Folds; each is read by a model of the others.")] = 5,
     near_copy: Annotated[
         float, typer.Option(help="Cosine similarity from which two pictures are near-copies.")
     ] = 0.9,
     n_shown: Annotated[
-        int, typer.Option("--shown", help="How many of the most suspicious pictures the page shows.")
+        int, typer.Option("--shown", min=0, help="How many of the most suspicious pictures the page shows.")
     ] = 120,
     cache: CacheOption = "auto",
     seed: Annotated[int, typer.Option(help="Random state of folds and training.")] = 0,
@@ -112,16 +123,29 @@ def inspect(
             against=against,
             detector=None if detector == "none" else detector,
             near_copy=near_copy,
-            title=f"What is in {data.name}",
+            title=f"What is in {place_name(data)}",
             random_state=seed,
             verbose=0 if quiet else 1,
         )
+        edited = (out / "corrections.csv").exists()
         page = found.save(out, n_shown=n_shown)
     out_console.print(found)
-    say(
-        f"Saved {shown(page)}. Edit corrections.csv beside it, and pass it to the loader: corrections=…",
-        quiet,
+    decide = (
+        "corrections-new.csv (corrections.csv was there and is unchanged)" if edited else "corrections.csv"
     )
+    say(f"Saved {shown(page)}. Edit {decide} beside it, and pass it to the loader: corrections=…", quiet)
+
+
+def _persons(frame: Any, column: str) -> Any:
+    """Return the column of persons, to whose name the loader adds "_given" if the name is one of its own."""
+    own = ("path", "age", "age_low", "age_high", "gender", "group")
+    name = f"{column}_given" if column in own else column
+    if name not in frame:
+        names = list(map(str, frame.columns))
+        raise ValueError(
+            f"--person: there is no column {column!r} among {names}.{did_you_mean(column, names)}"
+        )
+    return frame[name]
 
 
 def _trained(model: str) -> Any:
@@ -134,19 +158,22 @@ def _trained(model: str) -> Any:
 
 
 def _load(
-    data: Path, path: str, age: str, gender: str, person: str | None, corrections: Path | None, quiet: bool
+    data: Path | str,
+    path: str,
+    age: str,
+    gender: str,
+    person: str | None,
+    corrections: Path | None,
+    quiet: bool,
 ) -> Any:
     from agegender.datasets import load_table, load_utkface
 
-    if data.is_dir():
+    if is_folder(data):
         faces = load_utkface(data, corrections=corrections, verbose=0 if quiet else 1)
     else:
-        faces = load_table(
-            data, path=path, age=age, gender=gender, group=person, corrections=corrections, check_files=True
-        )
+        faces = load_table(data, path=path, age=age, gender=gender, corrections=corrections, check_files=True)
         if person is not None:
-            # Pictures of one person share a group; the number represents the name.
-            faces.frame["person"] = faces.frame["group"]
+            faces.frame["person"] = _persons(faces.frame, person)
     say(
         f"{len(faces.data):,} pictures, {len(faces.excluded):,} left out, {len(faces.corrected):,} corrected.",
         quiet,

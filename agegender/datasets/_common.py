@@ -20,6 +20,10 @@ from agegender._utils.urls import is_url, join, parent
 if TYPE_CHECKING:
     import pandas as pd
 
+GENDER_WORDS: dict[Any, int] = {
+    **dict.fromkeys(("0", "m", "male", "man", "men", "boy"), 0),
+    **dict.fromkeys(("1", "f", "female", "woman", "women", "girl"), 1),
+}
 CORRECTED = ("path", "age", "gender", "given_age", "given_gender", "reason")
 
 
@@ -91,7 +95,7 @@ def as_bunch(
     )
 
 
-def check_some_left(n_kept: int, excluded: pd.DataFrame, where: object) -> None:
+def check_some_left(n_kept: int, excluded: pd.DataFrame, where: object, remedy: str = "") -> None:
     """If no picture was kept, raise a ValueError that lists the most frequent reasons."""
     if n_kept:
         return
@@ -99,7 +103,7 @@ def check_some_left(n_kept: int, excluded: pd.DataFrame, where: object) -> None:
     listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
     raise ValueError(
         f"None of the {len(excluded)} pictures of {str(where)!r} was kept: {listed}. "
-        f"The first: {excluded['path'].iloc[0]}: {excluded['reason'].iloc[0]}."
+        f"The first: {excluded['path'].iloc[0]}: {excluded['reason'].iloc[0]}.{remedy}"
     )
 
 

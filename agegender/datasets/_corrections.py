@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agegender._utils.urls import public
 from agegender._utils.validation import did_you_mean
+from agegender.datasets._common import GENDER_WORDS
 from agegender.exceptions import CorrectionsWarning
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ ACTIONS = ("keep", "relabel", "drop", "review")
 
 CorrectionsSource: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | None"
 NEW_LABELS = ("new_age", "new_gender")
-GENDER_CODES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "male": 0, "female": 1, "m": 0, "f": 1}
+GENDER_CODES = GENDER_WORDS | {"0.0": 0, "1.0": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,8 @@ class Corrections:
     Parameters
     ----------
     source : path, DataFrame or None
-        A ``.csv`` or ``.tsv`` file, or a frame, with the columns ``path`` and ``action``, and where an action is
-        "relabel" ``new_age`` or ``new_gender`` or both. None corrects nothing.
+        A file of values separated by commas, semicolons or tabs, or a frame, with the columns ``path`` and
+        ``action``, and where an action is "relabel" ``new_age`` or ``new_gender`` or both. None corrects nothing.
     owner : str
         The loader, for its messages.
 
@@ -92,9 +94,14 @@ class Corrections:
         self._name = "the corrections" if not isinstance(source, str | os.PathLike) else repr(str(source))
         table = self._read(source)
         self._check(table)
-        self._table = table[table["action"].isin(("relabel", "drop"))].reset_index(drop=True)
-        self._rows = {_plain(path): row for row, path in enumerate(self._table["path"])}
-        self._check_repeats(table)
+        acted = table[table["action"].isin(("relabel", "drop"))]
+        acted = acted.assign(plain=[_plain(path) for path in acted["path"]])
+        # A picture that stands in the data twice may be corrected twice, in the same way.
+        self._table = acted.drop_duplicates(["plain", "action", *NEW_LABELS], ignore_index=True)
+        self._check_repeats()
+        self._rows = {path: row for row, path in enumerate(self._table["plain"])}
+        # Paths that begin at the current folder and whole ones are the same.
+        self._whole = {os.path.abspath(path): row for path, row in self._rows.items()}
 
     def apply(
         self,
@@ -145,8 +152,12 @@ class Corrections:
         return change
 
     def _find(self, path: str, name: str) -> int:
-        # The dictionary is asked twice at most for each picture: corrections may be many.
-        return self._rows.get(_plain(path), self._rows.get(_plain(name), -1)) if path else -1
+        # Dictionaries are asked three times at most for each picture: corrections may be many.
+        if not path:
+            return -1
+        plain = _plain(path)
+        by_name = self._rows.get(_plain(name), -1)
+        return self._rows.get(plain, by_name if by_name >= 0 else self._whole.get(os.path.abspath(plain), -1))
 
     def _read(self, source: CorrectionsSource) -> pd.DataFrame:
         import pandas as pd
@@ -155,15 +166,12 @@ class Corrections:
             return pd.DataFrame({name: [] for name in ("path", "action", *NEW_LABELS, "reason")})
         if isinstance(source, pd.DataFrame):
             table = source.reset_index(drop=True)
+        elif isinstance(source, str | os.PathLike):
+            table = self._read_file(Path(source).expanduser())
         else:
-            file = Path(source).expanduser()
-            if not file.is_file():
-                raise FileNotFoundError(
-                    f"{self._owner}: there are no corrections {str(file)!r} (looked for from {os.getcwd()!r})."
-                )
-            separator = "\t" if ".tsv" in [suffix.lower() for suffix in file.suffixes] else ","
-            table = pd.read_csv(
-                file, sep=separator, dtype={"path": str}, keep_default_na=False, na_values=[""]
+            raise TypeError(
+                f"{self._owner}: corrections is a {type(source).__name__}; pass the path of a table, or a frame such "
+                "as that of FacesInspection.clean."
             )
         for name in ("path", "action"):
             if name not in table:
@@ -176,6 +184,25 @@ class Corrections:
         reasons = table["reason"].fillna("").astype(str) if "reason" in table else ""
         return table.assign(reason=reasons, action=table["action"].fillna("keep"))
 
+    def _read_file(self, file: Path) -> pd.DataFrame:
+        import pandas as pd
+
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{self._owner}: there are no corrections {str(file)!r} (looked for from {os.getcwd()!r})."
+            )
+        try:
+            # Spreadsheets of many countries separate by semicolons.
+            separator = max(",;\t", key=lambda mark: len(pd.read_csv(file, sep=mark, nrows=0).columns))
+            return pd.read_csv(
+                file, sep=separator, dtype={"path": str}, keep_default_na=False, na_values=[""]
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{self._owner}: {self._name} cannot be read as a table ({str(error).strip()}); save it as CSV in "
+                'UTF-8, in a spreadsheet "CSV UTF-8".'
+            ) from error
+
     def _check(self, table: pd.DataFrame) -> None:
         import pandas as pd
 
@@ -183,7 +210,7 @@ class Corrections:
         for row, action in enumerate(table["action"]):
             if action not in ACTIONS:
                 raise ValueError(
-                    f"{self._owner}: {self._name}, row {row}: the action {action!r} is not one of "
+                    f"{self._owner}: {self._at(table, row)}: the action {action!r} is not one of "
                     f"{', '.join(map(repr, ACTIONS))}.{did_you_mean(action, ACTIONS)}"
                 )
         table["path"] = [os.fspath(path) if isinstance(path, os.PathLike) else path for path in table["path"]]
@@ -200,27 +227,31 @@ class Corrections:
         empty = (table["action"] == "relabel") & pd.isna(table[list(NEW_LABELS)]).all(axis=1)
         if empty.any():
             raise ValueError(
-                f"{self._owner}: {self._name}, row {int(np.argmax(empty.to_numpy()))}: the action is 'relabel', but "
+                f"{self._owner}: {self._at(table, int(np.argmax(empty.to_numpy())))}: the action is 'relabel', but "
                 "new_age and new_gender are both empty; fill one in, or make it 'drop' or 'keep'."
             )
+
+    def _at(self, table: pd.DataFrame, row: int) -> str:
+        return f"{self._name}, row {row} ({str(table['path'].iloc[row])!r})"
 
     def _numbers(self, table: pd.DataFrame, name: str, rule: str, read: Any) -> NDArray[np.float64]:
         found = np.full(len(table), np.nan)
         for row in np.flatnonzero(table[name].notna() & (table["action"] == "relabel")).tolist():
-            number = read(table[name].iloc[row])
+            entry = table[name].iloc[row]
+            number = read(entry)
             if number is None:
                 raise ValueError(
-                    f"{self._owner}: {self._name}, row {row}: {name}={table[name].iloc[row]!r} is not {rule}."
+                    f"{self._owner}: {self._at(table, row)}: {name}={str(entry)!r} is not {rule}."
                 )
             found[row] = number
         return found
 
-    def _check_repeats(self, table: pd.DataFrame) -> None:
-        if len(self._rows) < len(self._table):
-            plain = self._table["path"].map(_plain)
-            twice = self._table["path"][plain.duplicated()].iloc[0]
+    def _check_repeats(self) -> None:
+        twice = self._table["path"][self._table["plain"].duplicated()]
+        if len(twice):
             raise ValueError(
-                f"{self._owner}: {self._name} has several corrections of {twice!r}; leave one of them."
+                f"{self._owner}: {self._name} has several different corrections of {twice.iloc[0]!r}; leave one of "
+                "them."
             )
 
     def _check_found(self, found: NDArray[np.intp]) -> None:
@@ -242,13 +273,13 @@ class Corrections:
 
 
 def _plain(path: str) -> str:
-    """Return a path in one form, whichever system it was written on."""
-    return os.path.normpath(path.replace("\\", "/"))
+    """Return a path in one form, whichever system it was written on, and a URL as reports show it."""
+    return os.path.normpath(public(path).replace("\\", "/"))
 
 
 def _age(entry: Any) -> float | None:
     try:
-        age = float(entry)
+        age = float(str(entry).replace(",", "."))
     except (TypeError, ValueError):
         return None
     return age if 0 <= age < np.inf else None

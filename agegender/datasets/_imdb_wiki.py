@@ -85,7 +85,7 @@ def load_imdb_wiki(
     check_files : bool, default=False
         Whether to check that the pictures exist, and exclude missing ones.
     corrections : path, DataFrame or None, default=None
-        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        A table (CSV or TSV) with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
         ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
         changed on disk.
     random_state : int, RandomState instance or None, default=0

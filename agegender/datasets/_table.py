@@ -20,6 +20,7 @@ from agegender._utils.stores import open_place
 from agegender._utils.urls import is_url, join, name_of, parent, public
 from agegender._utils.validation import did_you_mean, optional_import
 from agegender.datasets._common import (
+    GENDER_WORDS,
     Reasons,
     age_reason,
     as_bunch,
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 Years: TypeAlias = float | tuple[float, float]
 
 OWNER = "load_table"
-GENDER_WORDS: dict[Any, int] = {
-    **dict.fromkeys(("0", "m", "male", "man", "men", "boy"), 0),
-    **dict.fromkeys(("1", "f", "female", "woman", "women", "girl"), 1),
-}
 _PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
@@ -104,7 +101,7 @@ def load_table(
     check_files : bool, default=False
         Whether to check that the pictures exist, and exclude missing ones.
     corrections : path, DataFrame or None, default=None
-        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        A table (CSV or TSV) with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
         ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
         changed on disk.
     random_state : int, RandomState instance or None, default=0
@@ -183,6 +180,14 @@ def load_table(
     frame = frame.assign(gender=frame["gender"].astype(np.int64), group=group_numbers(frame["group"]))
     corrected = change.corrected(paths, *given, reasons.none)
     return as_bunch(frame, excluded, _description(frame, name, len(rows)), corrected)
+
+
+def listed_pictures(table: Any, path: str = "path") -> list[Any]:
+    """Return the pictures in a table's column of paths, whatever their labels; the table is one for `load_table`."""
+    source, root, _ = _source(table, path)
+    _check_column(path, source)
+    pictures = [_path(root, value) for value in source[path]]
+    return [picture for picture in pictures if picture != ""]
 
 
 def _source(table: Any, path: str) -> tuple[pd.DataFrame, str, str]:

@@ -17,6 +17,7 @@ from sklearn.utils import Bunch
 
 from agegender import images
 from agegender._machine.threads import resolve_threads
+from agegender._utils.files import utf8
 from agegender._utils.progress import progress_bar
 from agegender._utils.stores import READS, find
 from agegender._utils.urls import is_url, join, public
@@ -96,7 +97,7 @@ def load_utkface(
     min_age, max_age : int, default=0 and 100
         The range of ages to keep, in years, both ends included.
     corrections : path, DataFrame or None, default=None
-        A ``.csv`` or ``.tsv`` table with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
+        A table (CSV or TSV) with the columns ``path``, ``action`` ("keep", "relabel", "drop" or "review"),
         ``new_age`` and ``new_gender``, as :meth:`agegender.inspection.FacesInspection.clean` makes it. Nothing is
         changed on disk.
     random_state : int, RandomState instance or None, default=0
@@ -213,6 +214,8 @@ def _is_picture(file: str) -> bool:
 
 def _label(name: str) -> _Label | str:
     """Return the fields of a file's name, or the reason why it has none."""
+    if utf8(name) != name:
+        return "malformed name: not UTF-8; rename the file"
     fields = name.rpartition("/")[2].split("_", 3)
     if len(fields) < 4:
         return f"malformed name: {len(fields)} of the 4 fields {FIELDS}"
@@ -313,13 +316,15 @@ def _bunch(
     for name, label, digest in zip(names, labels, digests, strict=True):
         path = join(root, name)
         if isinstance(label, str):
-            left_out.append((path, label))
+            left_out.append((utf8(path), label))
         elif isinstance(digest, str):
             left_out.append((path, digest))
         else:
             kept.append((path, label.age, label.gender, label.race, label.taken, digest))
     excluded = excluded_frame([path for path, _ in left_out], [reason for _, reason in left_out])
-    check_some_left(len(kept), excluded, public(root))
+    check_some_left(
+        len(kept), excluded, public(root), " Pictures with other names are listed in a table: load_table."
+    )
     frame = pd.DataFrame(kept, columns=["path", "age", "gender", "race", "datetime", "group"])
     frame["datetime"] = pd.to_datetime(frame["datetime"]).astype("datetime64[ms]")
     frame["group"] = pd.factorize(frame["group"])[0]

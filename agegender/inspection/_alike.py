@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 __all__ = ["cosine_pairs", "directions", "nearest", "thumbnail_correlation"]
 
+SIMILAR = 0.5
+"""Correlation of grey copies, mean face included, that versions of one photograph have at least."""
+
 BLOCK_CELLS = 4_000_000
 """Similarities in memory at a time: 16 MB of float32."""
 
@@ -116,6 +119,8 @@ def thumbnail_correlation(
 ) -> NDArray[np.float64]:
     """Return the correlations of pairs of grey copies minus the mean face; the second is also mirrored.
 
+    Minus the mean face, pictures without contrast are alike. Their correlation is that of the copies as they are.
+
     Parameters
     ----------
     first, second : ndarray of shape (n_pairs, side, side), float32
@@ -127,13 +132,14 @@ def thumbnail_correlation(
     ndarray of shape (n_pairs,), float64
         The higher of the two correlations.
     """
+    middle = centre - centre.mean()
 
-    def unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
-        flat = (thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(
-            len(thumbnails), int(np.prod(thumbnails.shape[1:]))
+    def correlation(others: NDArray[np.float32]) -> NDArray[np.float64]:
+        pair = [thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True) for thumbnails in (first, others)]
+        plain, centred = (
+            np.prod([directions(part, taken) for part in pair], axis=0).sum(axis=1)
+            for taken in (np.zeros_like(middle), middle)
         )
-        return directions(flat, (centre - centre.mean()).ravel())
+        return np.where(plain < SIMILAR, plain, centred).astype(np.float64)
 
-    here = unit(first)
-    plain, mirrored = unit(second), unit(second[:, :, ::-1])
-    return np.maximum((here * plain).sum(axis=1), (here * mirrored).sum(axis=1)).astype(np.float64)
+    return np.maximum(correlation(second), correlation(second[:, :, ::-1]))

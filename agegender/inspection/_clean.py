@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def actions(
     for name, value in {"suspicious": suspicious, "no_face": no_face, "leaks": leaks}.items():
         allowed = ("review", "drop", "keep", *(("relabel",) if name == "suspicious" else ()))
         check_choice(name, value, allowed, "FacesInspection.clean")
-    if not 0 < min_suspicion <= 1:
+    if not isinstance(min_suspicion, numbers.Real) or not 0 < min_suspicion <= 1:
         raise ValueError(
             f"FacesInspection.clean: min_suspicion={min_suspicion!r} should be above 0 and at most 1: the "
             "probability that a label is wrong, from which it is acted on."
@@ -53,7 +54,7 @@ def _labels(found: InspectionTables, suspicious: str, min_suspicion: float) -> p
     # If only both labels together are suspicious, the more suspicious one is corrected.
     of_age = doubted & ((age >= min_suspicion) | (age >= gender))
     of_gender = doubted & ((gender >= min_suspicion) | (gender > age))
-    new_age = labels["suggested_age"].round().where(of_age)
+    new_age = labels["suggested_age"].round().where(of_age).astype("Int64")
     new_gender = labels["suggested_gender"].where(of_gender, None)
     return pd.DataFrame(
         {

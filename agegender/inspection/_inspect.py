@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def inspect_faces(
 
     Parameters
     ----------
-    X : sequence of pictures; Bunch of a loader, path of a folder or table, or DataFrame
+    X : sequence of pictures; Bunch of a loader, path or URL of a folder or table, or frame of pandas or polars
         Pictures, together with `y`; or data with labels: the Bunch of a loader, a folder with file names as
         in UTKFace, or a table with the columns path, age and gender.
     y : array-like of shape (n_samples, 2), or DataFrame with the columns age and gender, default=None
@@ -96,14 +97,16 @@ def inspect_faces(
         three times. In an iterable, each picture must be in at least one test part; if it is in several,
         it is judged by the mean of their models.
     against : as `X`, default=None
-        Another set, such as the test set: a Bunch, a folder, a table or pictures, whose labels are ignored.
+        Another set, such as the test set: a Bunch, a folder, a table with a column path, or pictures. It needs
+        no labels.
     persons : array-like of shape (n_samples,), default=None
         The person in each picture; if None, the column "person" of `frame`, if there is one. Pictures of one
         person stay together.
     detector : {"auto", "yunet", "mtcnn"}, path, Detector or None, default="auto"
         The face detector, as in :func:`agegender.faces.load_detector`; if None, faces are not searched for.
     near_copy : float, default=0.9
-        The cosine similarity, of embeddings minus their mean, from which two pictures are near-copies.
+        The cosine similarity, of embeddings minus their mean, from which two pictures are near-copies: above 0
+        and at most 1.
     coverage : float, default=0.9
         The share of suggested ages whose interval is to contain the true age.
     gender_names : dict, default=None
@@ -123,7 +126,9 @@ def inspect_faces(
     ------
     ValueError
         If there are no labels, only one gender, too few pictures, or no readable picture; if `model` was trained on
-        some of the pictures.
+        some of the pictures; or if a parameter is not as described.
+    TypeError
+        If `extractor`, `classifier`, `frame` or `gender_names` is of another kind.
 
     Notes
     -----
@@ -150,9 +155,13 @@ def inspect_faces(
     >>> faces = load_utkface("UTKFace/", corrections="corrections.csv")  # doctest: +SKIP
     """
     check_coverage(coverage)
+    _check_near_copy(near_copy)
+    _check_kind("extractor", extractor, EmbeddingExtractor)
+    _check_kind("classifier", classifier, AgeGenderClassifier)
     chosen = classifier is not None
     classifier = AgeGenderClassifier(calibration_fraction=0) if classifier is None else clone(classifier)
     faces = labelled_faces(X, y, groups, frame, gender_names, classifier.max_age)
+    other = None if against is None else other_set(against)
     seed = check_random_state(random_state).randint(2**31 - 1)
     classifier.set_params(random_state=int(seed))
     look = Look(extractor, classifier, None if detector is None else load_detector(detector), verbose, chosen)
@@ -166,6 +175,7 @@ def inspect_faces(
             _with_persons(faces, who), measured.digests, embeddings, measured.thumbnails, near_copy
         )
         check_enough(faces, readable, copies.groups)
+        leaks, leak_note = _leaks(look, faces, measured, embeddings, other, near_copy)
         trained = (
             None if judge is None else judge.read(faces, readable, look.extractor, classifier.max_age + 1)
         )
@@ -181,7 +191,6 @@ def inspect_faces(
             coverage,
             trained,
         )
-        leaks, leak_note = _leaks(look, faces, measured, embeddings, against, near_copy)
     pictures = _pictures_table(faces, measured)
     unreadable = measured.failures.assign(picture=faces.names[measured.failures["row"].to_numpy()])
     ages = _distribution.age_table(faces.ages, faces.genders, faces.gender_names)
@@ -217,6 +226,19 @@ def inspect_faces(
     )
 
 
+def _check_near_copy(near_copy: Any) -> None:
+    number = isinstance(near_copy, numbers.Real) and not isinstance(near_copy, bool)
+    if not number or not 0 < near_copy <= 1:
+        raise ValueError(
+            f"{OWNER}: near_copy={near_copy!r} should be a cosine similarity above 0 and at most 1, such as 0.9."
+        )
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{OWNER}: {name} is a {type(value).__name__}; it should be an {kind.__name__}.")
+
+
 def _readable(faces: LabelledFaces, measured: MeasuredPictures) -> NDArray[np.bool_]:
     readable = np.array([bool(digest) for digest in measured.digests])
     if not readable.any():
@@ -234,7 +256,7 @@ def _persons(faces: LabelledFaces, persons: ArrayLike | None) -> NDArray[Any] | 
     who = np.asarray(persons, dtype=object)
     if who.shape != (len(faces),):
         raise ValueError(
-            f"{OWNER}: persons has shape {who.shape}; it should be ({len(faces)},), a name a picture."
+            f"{OWNER}: persons has shape {who.shape}; it should be ({len(faces)},), one name per picture."
         )
     return who
 
@@ -257,20 +279,29 @@ def _leaks(
     faces: LabelledFaces,
     measured: MeasuredPictures,
     embeddings: NDArray[np.floating],
-    against: Any,
+    other: tuple[Sequence[Any], list[str]] | None,
     near_copy: float,
 ) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
-    if against is None:
+    if other is None:
         return pd.DataFrame(columns=LEAK_COLUMNS), ""
-    pictures, names = other_set(against)
+    pictures, names = other
     there = look.measure(pictures)
     readable = np.array([bool(digest) for digest in there.digests])
     if not readable.any():
-        raise ValueError(f"{OWNER}: none of the {len(pictures)} pictures of `against` can be read.")
+        raise ValueError(
+            f"{OWNER}: none of the {len(pictures)} pictures of `against` can be read; the first, {names[0]}: "
+            f"{there.failures['reason'].iloc[0]}."
+        )
     others = look.embed(pictures, readable)[1]
-    return find_leaks(measured, there, embeddings, others, list(faces.names), names, near_copy)
+    leaks, note = find_leaks(measured, there, embeddings, others, list(faces.names), names, near_copy)
+    copied = leaks.loc[leaks["kind"] == "copy", "row"].nunique()
+    if copied == sum(map(bool, measured.digests)):
+        note = f"Every picture stands in the other set too: is it the same set? {note}"
+    if not readable.all():
+        note = f"{(~readable).sum()} of the other set's {len(pictures)} pictures cannot be read. {note}"
+    return leaks, note.strip()
 
 
 def _pictures_table(faces: LabelledFaces, measured: MeasuredPictures) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -140,8 +141,9 @@ class FacesInspection(InspectionTables):
         -------
         dict
             ``schema_version`` (1), ``agegender_version``, ``created`` and the attributes; a table is a list
-            of records, and unknown values are None. ``labels`` contains the 500 most suspicious labels,
-            ``pictures`` those with a flag.
+            of records, and unknown values are None. Instead of ``labels``, ``pictures`` and ``groups``, there
+            are the 500 most suspicious labels (``suspicious``) and the pictures with a flag (``flagged``); the CSV
+            files of `save` have all.
         """
         heading = {
             "schema_version": SCHEMA_VERSION,
@@ -185,6 +187,11 @@ class FacesInspection(InspectionTables):
         """
         from agegender.inspection._page import render
 
+        if isinstance(n_shown, bool) or not isinstance(n_shown, numbers.Integral) or n_shown < 0:
+            raise ValueError(
+                f"FacesInspection.to_html: n_shown={n_shown!r} should be an integer of at least 0: how many of the "
+                "most suspicious pictures the page shows."
+            )
         return render(self, n_shown)
 
     def save(self, folder: str | os.PathLike[str], *, n_shown: int = 120) -> Path:
@@ -214,7 +221,12 @@ class FacesInspection(InspectionTables):
             "corrections-new.csv" if edited.exists() else "corrections.csv": self.clean(),
         }
         for name, table in tables.items():
-            write_whole(target / name, lambda path, table=table: table.to_csv(path, index=False))  # type: ignore[misc]
+            # With a byte order mark, spreadsheets read the names of edited pictures as UTF-8.
+            code = "utf-8-sig" if name.startswith("corrections") else "utf-8"
+            write_whole(
+                target / name,
+                lambda path, table=table, code=code: table.to_csv(path, index=False, encoding=code),  # type: ignore[misc]
+            )
         write_whole(target / "inspection.json", lambda path: path.write_text(data, encoding="utf-8"))
         return write_whole(target / "inspection.html", lambda path: path.write_text(page, encoding="utf-8"))
 

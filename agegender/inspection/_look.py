@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ from sklearn.base import clone
 
 from agegender._networks.shipped import SHIPPED
 from agegender._utils.pictures import check_pictures
+from agegender._utils.stores import find
+from agegender._utils.urls import is_folder, is_url, join, public, suffix_of
 from agegender.cache import EmbeddingCache, open_cache
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
 from agegender.faces import Detector
 from agegender.heads import with_backbone
 from agegender.inspection._few import FEW, READINGS, FewFacesModel, rows_with
-from agegender.inspection._inputs import OWNER, LabelledFaces
+from agegender.inspection._inputs import OWNER, LabelledFaces, name_of
 from agegender.inspection._pictures import MeasuredPictures, measure_pictures
 from agegender.inspection._readings import Readings, read_out_of_fold
 from agegender.inspection._trained import TrainedReading
@@ -151,11 +153,11 @@ def _folds(
     where = np.flatnonzero(known)
     if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
         cv = AgeGenderKFold(5 if cv is None else int(cv), random_state=seed)
-    if hasattr(cv, "split"):
+    if hasattr(cv, "split") and not isinstance(cv, str):
         target = np.column_stack([faces.ages, faces.genders])[where]
         folds = [(where[train], where[test]) for train, test in cv.split(where, target, groups[where])]
     else:
-        folds = [tuple(np.asarray(part)[known[np.asarray(part)]] for part in fold) for fold in cv]
+        folds = [(train[known[train]], test[known[test]]) for train, test in _given_folds(cv, len(known))]
     times = (
         np.bincount(np.concatenate([test for _, test in folds]), minlength=len(known)) if folds else known * 0
     )
@@ -178,23 +180,43 @@ def _folds(
     return folds
 
 
+def _given_folds(cv: Any, n: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the folds of an iterable, whose entries should be row numbers of `n` pictures."""
+    rule = f"{OWNER}: cv should be a number of folds, a splitter, or pairs (train, test) of row numbers"
+    if isinstance(cv, str | bool) or not isinstance(cv, Iterable):
+        raise ValueError(f"{rule}; it is {cv!r}.")
+    for number, fold in enumerate(cv):
+        parts = [np.asarray(part) for part in fold]
+        rows = np.concatenate([part.ravel() for part in parts if part.size] or [np.zeros(0, np.intp)])
+        if len(parts) != 2 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= n)).any():
+            raise ValueError(f"{rule} from 0 to {n - 1}; pair {number} of cv has others, or is no pair.")
+        yield parts[0].astype(np.intp), parts[1].astype(np.intp)
+
+
 def other_set(against: Any) -> tuple[Sequence[Any], list[str]]:
     """Return the pictures and the names of a set whose labels are ignored."""
-    import pandas as pd
-
-    from agegender.datasets import load_table
-    from agegender.images import SUFFIXES, describe
+    from agegender.datasets._table import listed_pictures
 
     if isinstance(against, Mapping) and "data" in against:
         pictures = check_pictures(against["data"])
-    elif isinstance(against, str | os.PathLike) and Path(against).expanduser().is_dir():
-        folder = Path(against).expanduser()
-        pictures = sorted(str(p) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not pictures:
-            raise ValueError(f"{OWNER}: there is no picture in {str(folder)!r}.")
-    elif isinstance(against, str | os.PathLike | pd.DataFrame):
-        pictures = check_pictures(load_table(against)["data"])
+    elif isinstance(against, str | os.PathLike) and is_folder(against):
+        pictures = _pictures_in(against)
+    elif isinstance(against, str | os.PathLike) or "path" in getattr(against, "columns", ()):
+        pictures = check_pictures(listed_pictures(against))
     else:
         pictures = check_pictures(against)
-    named = (str, os.PathLike)
-    return pictures, [describe(p) if isinstance(p, named) else f"row {row}" for row, p in enumerate(pictures)]
+    return pictures, [name_of(picture, row) for row, picture in enumerate(pictures)]
+
+
+def _pictures_in(place: str | os.PathLike[str]) -> list[str]:
+    """Return the pictures in a folder and below it."""
+    from agegender.images import SUFFIXES
+
+    if is_url(place):
+        pictures = sorted(join(place, name) for name in find(place) if suffix_of(name) in SUFFIXES)
+    else:
+        files = Path(place).expanduser().rglob("*")
+        pictures = sorted(str(file) for file in files if suffix_of(file) in SUFFIXES and file.is_file())
+    if not pictures:
+        raise ValueError(f"{OWNER}: there is no picture in {public(os.fspath(place))!r}.")
+    return pictures

@@ -39,9 +39,11 @@ def render(found: InspectionTables, n_shown: int) -> str:
         findings=findings(found),
         charts=charts(found),
         cards=[_card(record, show) for record in found.suspicious(n_shown).to_dict("records")],
+        folder=_common_folder(found.labels["picture"].tolist()),
         copies=_copies(found, show),
+        n_disagreeing=int(found.copies["disagree"].sum()) + int(found.near_copies["disagree"].sum()),
         flagged=_flagged(found, show),
-        leaks=_leaks(found, show),
+        leaks=found.leaks.head(SHOWN_GROUPS).to_dict("records"),
         power=[(name, part.to_dict("records")) for name, part in found.power.groupby("grouping", sort=False)],
         folds=found.folds.to_dict("records"),
         persons=found.persons.head(SHOWN_GROUPS).to_dict("records"),
@@ -100,6 +102,9 @@ def _flagged(found: InspectionTables, show: _Thumbnails) -> list[dict[str, Any]]
     return sections
 
 
-def _leaks(found: InspectionTables, show: _Thumbnails) -> list[dict[Any, Any]]:
-    records = found.leaks.head(SHOWN_GROUPS).to_dict("records")
-    return [record | {"thumbnail": show(record["row"])} for record in records]
+def _common_folder(names: list[str]) -> str:
+    """Return the folder of all paths, with a slash; cards leave it out."""
+    folder = names[0].rpartition("/")[0]
+    while folder and not all(name.startswith(f"{folder}/") for name in names):
+        folder = folder.rpartition("/")[0]
+    return f"{folder}/" if folder else ""

@@ -28,14 +28,14 @@ def overview(found: InspectionTables) -> Any:
 
 
 def _suspicious(found: InspectionTables) -> Any:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("suspicion", "label", "read as", "picture", "why")
+    table = Table("suspicion", "label", "read as", Column("picture", overflow="fold"), "why")
     for record in found.suspicious(LISTED).to_dict("records"):
         read = f"{record['age_low']:.0f}–{record['age_high']:.0f} {record['suggested_gender']}"
         cells = (f"{100 * record['suspicion']:.0f} %", f"{record['age']:g} {record['gender']}", read)
-        table.add_row(*cells, Text(_short(record["picture"])), Text(record["reason"]))
+        table.add_row(*map(Text, (*cells, _short(record["picture"]), record["reason"])))
     return table
 
 

@@ -65,7 +65,7 @@ def _pictures(found: InspectionTables) -> str:
     left_out = (
         f"{found.counts['excluded']:,} were left out by the loader. " if found.counts["excluded"] else ""
     )
-    return f"{broken}{left_out}{listed or 'Nothing odd'}."
+    return f"{broken}{left_out}{f'Flagged: {listed}' if listed else 'Nothing odd'}."
 
 
 def _ages(found: InspectionTables) -> str:
@@ -79,10 +79,10 @@ def _ages(found: InspectionTables) -> str:
             else "no heaping on ages ending in 0 and 5."
         )
     empty = found.empty_ages
-    shown = ", ".join(map(str, empty[:8])) + (" …" if len(empty) > 8 else "")
+    shown = ", ".join(map(str, empty[:8])) + (f" and {len(empty) - 8} more" if len(empty) > 8 else "")
     gaps = f" No picture of the ages {shown}." if empty else ""
     low, high = int(found.ages["age"].min()), int(found.ages["age"].max())
-    return f"{low} to {high} years, skew {found.skew:+.1f}.{heaped}{gaps}"
+    return f"{low} to {high} years, skew {round(found.skew, 1) + 0.0:+.1f}.{heaped}{gaps}"
 
 
 def _persons(found: InspectionTables) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +17,9 @@ from typer.testing import CliRunner, Result
 from agegender import EmbeddingExtractor, cli
 from agegender.backbones import Backbone
 from agegender.cli import app
+from agegender.cli._options import cache_folder, place_name
 from agegender.cli.cache import parse_size
+from agegender.cli.inspect import _load
 
 
 def agegender(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -309,6 +312,27 @@ def test_inspect_writes_a_report_and_corrections_that_a_loader_takes_back(
     assert "model_age" not in labels.read_text().splitlines()[0]
     assert "60 pictures, 0 left out, 0 corrected" in again.stderr
     assert (report / "corrections-new.csv").is_file()
+    assert "Edit corrections.csv" in done.stderr
+    assert "Edit corrections-new.csv (corrections.csv was there and is unchanged)" in again.stderr
+
+
+def test_inspect_keeps_the_names_of_persons(tmp_path: Path) -> None:
+    rows = ["path,age,gender,group,who", "a.jpg,20,f,7,Ann", "b.jpg,60,f,8,Ann"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    load = functools.partial(_load, tmp_path / "t.csv", "path", "age", "gender", corrections=None, quiet=True)
+    assert load(person="who").frame["person"].tolist() == ["Ann", "Ann"]
+    assert set(load(person="group").frame["person"]) == {7, 8}
+    with pytest.raises(ValueError, match=r"--person: there is no column 'whom' .* Did you mean 'who'"):
+        load(person="whom")
+
+
+def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place_name(Path(".")) == tmp_path.name
+    assert place_name("s3://bucket/faces") == "faces"
+    assert place_name("zip://::/data/faces.zip") == "faces.zip"
 
 
 @pytest.mark.slow
@@ -342,3 +366,14 @@ def test_commands_are_known_by_name_before_they_are_imported() -> None:
     assert imported == ""
     assert made == f"{names} None"
     assert set(names.split()) == files
+
+
+def test_without_a_cache_a_stopped_command_says_that_nothing_was_kept() -> None:
+    stop = KeyboardInterrupt()
+    stop.add_note("960 pictures are cached.")
+    with pytest.raises(KeyboardInterrupt) as stopped, cache_folder("none"):
+        raise stop
+    assert stopped.value.__notes__ == ["Nothing was kept: --cache none."]
+    with pytest.raises(KeyboardInterrupt) as stopped, cache_folder("auto"):
+        raise KeyboardInterrupt
+    assert not hasattr(stopped.value, "__notes__")

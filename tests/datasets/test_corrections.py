@@ -101,7 +101,10 @@ def test_a_table_takes_corrections_by_the_paths_in_it(folder: Path) -> None:
     ("row", "message"),
     [
         ({"path": "x.jpg", "action": "delete"}, "'delete' is not one of 'keep', 'relabel', 'drop', 'review'"),
-        ({"path": "x.jpg", "action": "relabel"}, "new_age and new_gender are both empty"),
+        (
+            {"path": "x.jpg", "action": "relabel"},
+            r"row 0 \('x.jpg'\): .* new_age and new_gender are both empty",
+        ),
         ({"path": "x.jpg", "action": "relabel", "new_age": "old"}, "new_age='old' is not a number of years"),
         ({"path": "x.jpg", "action": "relabel", "new_gender": "x"}, "new_gender='x' is not male, female"),
         ({"path": None, "action": "drop"}, "there is an action but no path"),
@@ -116,8 +119,61 @@ def test_an_entry_that_cannot_be_read_is_named(folder: Path, row: dict, message:
 def test_two_corrections_of_one_picture_are_an_error(folder: Path) -> None:
     name = Path(load_utkface(folder).data[0]).name
     row = {"path": name, "action": "drop"}
-    with pytest.raises(ValueError, match="several corrections"):
-        load_utkface(folder, corrections=corrections(row, row))
+    with pytest.raises(ValueError, match=f"several different corrections of '{name}'"):
+        load_utkface(folder, corrections=corrections(row, {**row, "action": "relabel", "new_age": 3}))
+
+
+def test_a_picture_that_stands_in_a_table_twice_may_be_corrected_twice_in_the_same_way() -> None:
+    table = pd.DataFrame(
+        {"path": ["a.jpg", "a.jpg", "b.jpg"], "age": [20, 30, 40], "gender": ["f", "f", "m"]}
+    )
+    row = {"path": "a.jpg", "action": "drop", "reason": "blurred"}
+    faces = load_table(table, corrections=corrections(row, row))
+    assert faces.data.tolist() == ["b.jpg"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_spreadsheet_may_save_corrections_in_its_own_way(
+    folder: Path, tmp_path: Path, separator: str, encoding: str
+) -> None:
+    name = Path(load_utkface(folder).data[0]).name
+    cells = [
+        ("path", "action", "new_age", "new_gender"),
+        (name, " Relabel", '"61,5"', "Woman"),
+        ("", "", "", ""),
+    ]
+    text = "\r\n".join(map(separator.join, cells))
+    (tmp_path / "c.csv").write_bytes(text.encode(encoding))
+    corrected = load_utkface(folder, corrections=tmp_path / "c.csv").corrected
+    assert corrected[["age", "gender"]].to_numpy().tolist() == [[61.5, 1]]
+
+
+def test_a_file_that_is_not_utf_8_says_how_to_save_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes("path,action,reason\nx.jpg,drop,read as 61–75\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"'.*c\.csv' cannot be read as a table .*; save it as CSV in UTF-8"):
+        load_utkface(folder, corrections=tmp_path / "c.csv")
+    (tmp_path / "c.csv").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        load_utkface(folder, corrections=tmp_path / "c.csv")
+
+
+def test_paths_that_begin_at_the_current_folder_and_whole_ones_are_the_same(
+    folder: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    whole = load_utkface(folder).data[0]
+    for given, loaded in ((whole, "faces"), (f"faces/{Path(whole).name}", folder)):
+        row = {"path": given, "action": "relabel", "new_age": 3}
+        assert load_utkface(loaded, corrections=corrections(row)).corrected["age"].tolist() == [3]
+
+
+@pytest.mark.parametrize("source", [7, {"x.jpg": 3}])
+def test_corrections_of_another_kind_are_an_error(folder: Path, source: object) -> None:
+    with pytest.raises(
+        TypeError, match=rf"corrections is a {type(source).__name__}; pass the path of a table"
+    ):
+        load_utkface(folder, corrections=source)
 
 
 def test_corrections_of_pictures_that_are_elsewhere_are_told(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_a_name_that_cannot_be_used_is_excluded_with_its_reason(folder, file, re
     assert len(faces.frame) == 12
     assert list(excluded_reasons(faces)) == [file]
     assert excluded_reasons(faces)[file].startswith(reason)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_a_name_that_is_not_utf_8_is_excluded_and_shown_with_escapes(folder):
+    shutil.copy(save_picture(folder / name(20)), os.fsencode(folder) + b"/20_1_1_\xe9.jpg")
+    assert excluded_reasons(load_utkface(folder)) == {
+        r"20_1_1_\udce9.jpg": "malformed name: not UTF-8; rename the file"
+    }
+
+
+def test_a_folder_with_other_names_is_told_of_load_table(tmp_path):
+    save_picture(tmp_path / "holiday.jpg")
+    with pytest.raises(ValueError, match="other names are listed in a table: load_table"):
+        load_utkface(tmp_path)
 
 
 @pytest.mark.parametrize(

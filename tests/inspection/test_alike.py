@@ -58,4 +58,7 @@ def test_a_mirrored_and_brightened_photograph_is_the_same_one() -> None:
     centre = faces.mean(axis=0)
     assert thumbnail_correlation(faces, changed, centre).min() > 0.9
     assert thumbnail_correlation(faces, np.roll(changed, 1, axis=0), centre).max() < 0.5
+    grey = np.full_like(faces, 90)
+    grey[:, 8, 8] = 99
+    assert thumbnail_correlation(grey, np.full_like(faces, 120), centre).max() == 0
     assert len(thumbnail_correlation(faces[:0], changed[:0], centre)) == 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +20,10 @@ from PIL import Image
 from rich.console import Console
 
 from agegender import AgeGenderClassifier, DenseHead, EmbeddingExtractor
-from agegender.datasets import load_table, load_utkface
-from agegender.inspection import FacesInspection, _inspect, inspect_faces
-from agegender.inspection._look import Look
+from agegender.datasets import load_table, load_utkface, open_pictures
+from agegender.inspection import FacesInspection, _inspect, _page, inspect_faces
+from agegender.inspection._inputs import labelled_faces, name_of
+from agegender.inspection._look import Look, other_set
 from agegender.model_selection import AgeGenderKFold
 
 N = 160
@@ -205,6 +209,7 @@ def test_nothing_is_changed_before_a_person_decides(found) -> None:
         ({"suspicious": "delete"}, "suspicious='delete' is not one of 'review', 'drop', 'keep', 'relabel'"),
         ({"no_face": "relabel"}, "no_face='relabel' is not one of"),
         ({"min_suspicion": 50}, "min_suspicion=50 should be above 0 and at most 1"),
+        ({"min_suspicion": "high"}, "min_suspicion='high' should be above 0 and at most 1"),
     ],
 )
 def test_clean_refuses_what_it_does_not_know(found, options: dict, message: str) -> None:
@@ -230,6 +235,45 @@ def test_the_page_loads_nothing_and_escapes_what_it_shows(found) -> None:
     assert f"script-src 'sha256-{digest}'" in page
 
 
+def test_the_page_is_dark_where_the_reader_wants_it_and_light_on_paper(found) -> None:
+    page = found.to_html(n_shown=1)
+    assert "@media screen and (prefers-color-scheme: dark)" in page
+    assert ":root { color-scheme: light;" in page
+
+
+def test_tables_that_scroll_can_be_reached_by_keyboard(found) -> None:
+    page = found.to_html(n_shown=1)
+    tables = re.findall(r'<div class="table[^>]*>', page)
+    assert len(tables) >= 4
+    assert all('tabindex="0"' in table and "aria-label=" in table for table in tables)
+
+
+def test_the_page_names_pictures_from_the_folder_on_and_says_what_it_leaves_out(found, monkeypatch) -> None:
+    name = Path(found.suspicious(1)["picture"].iloc[0]).name
+    page = found.to_html(n_shown=1)
+    assert f"<bdi>{name}</bdi>" in page
+    assert "The first 24 of 118; all are in <code>inspection.json</code>" in page  # grey drawings
+    assert "The first 1 of" not in page
+    monkeypatch.setattr(_page, "SHOWN_GROUPS", 1)
+    many = replace(found, unreadable=pd.concat([found.unreadable] * 3))
+    assert "The first 1 of 3; all are in <code>inspection.json</code>" in many.to_html(n_shown=1)
+
+
+@pytest.mark.parametrize("n_shown", [-1, 2.5, "ten", True])
+def test_a_number_of_shown_pictures_that_is_none_is_refused(found, n_shown) -> None:
+    with pytest.raises(ValueError, match=rf"n_shown={n_shown!r} should be an integer of at least 0"):
+        found.to_html(n_shown)
+
+
+def test_corrections_open_in_a_spreadsheet_as_utf_8_with_whole_ages(found, planted, tmp_path: Path) -> None:
+    found.save(tmp_path, n_shown=0)
+    text = (tmp_path / "corrections.csv").read_bytes()
+    assert text.startswith(b"\xef\xbb\xbfpath,action,")
+    suggested = pd.read_csv(tmp_path / "corrections.csv", dtype=str)["new_age"].dropna()
+    assert suggested.str.fullmatch(r"\d+").all()
+    assert len(suggested)
+
+
 def test_save_leaves_edited_corrections_as_they_are(found, tmp_path: Path) -> None:
     page = found.save(tmp_path, n_shown=3)
     names = {"inspection.html", "inspection.json", "labels.csv", "pictures.csv", "corrections.csv"}
@@ -246,6 +290,11 @@ def test_the_terminal_names_the_worst(found) -> None:
     text = console.export_text()
     assert "more likely wrong than right" in text
     assert "1 pictures are copies" in text
+    narrow = Console(width=80, record=True)
+    narrow.print(found)
+    name = Path(found.suspicious(1)["picture"].iloc[0]).name
+    cells = [line.split("│")[4].strip() for line in narrow.export_text().splitlines() if line.count("│") == 6]
+    assert name[-30:] in "".join(cells)
 
 
 def test_leaks_into_another_set_are_listed(planted, backbone, folder: Path, tmp_path: Path) -> None:
@@ -256,6 +305,7 @@ def test_leaks_into_another_set_are_listed(planted, backbone, folder: Path, tmp_
     shutil.copy(faces.data[place[3]], other / "copy.jpg")
     pattern = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
     Image.fromarray(pattern).save(other / "new.png")
+    (other / "broken.jpg").write_bytes(b"broken")
     found = inspect_faces(
         faces.data,
         y,
@@ -265,6 +315,7 @@ def test_leaks_into_another_set_are_listed(planted, backbone, folder: Path, tmp_
         against=other,
         near_copy=0.9999,
     )
+    assert "1 of the other set's 3 pictures cannot be read." in found.notes[0]
     copies = found.leaks[found.leaks["kind"] == "copy"]
     assert copies["row"].tolist() == [place[3]]
     assert copies["other_picture"].str.endswith("copy.jpg").all()
@@ -307,6 +358,10 @@ BAD = {
         lambda faces: ([b"none"] * 60, np.column_stack([np.arange(60), np.arange(60) % 2])),
         "none of the 60 pictures can be read",
     ),
+    "groups of another shape": (
+        lambda faces: (faces.data, faces.target, np.zeros((60, 2))),
+        r"groups has shape \(60, 2\); it should be \(n_samples,\)",
+    ),
     "other lengths": (lambda faces: (faces.data, faces.target[:-1]), "X has 60 pictures and y 59 rows"),
 }
 
@@ -314,6 +369,106 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_each_bad_input_has_its_own_sentence(what: str, faces, backbone) -> None:
     make, message = BAD[what]
-    X, y = make(faces)
     with pytest.raises(ValueError, match=message):
-        inspect_faces(X, y, extractor=EmbeddingExtractor(backbone, cache=None), detector=None)
+        inspect_faces(*make(faces), extractor=EmbeddingExtractor(backbone, cache=None), detector=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"near_copy": 0}, ValueError, "near_copy=0 should be a cosine similarity above 0 and at most 1"),
+        ({"near_copy": 90}, ValueError, "near_copy=90 should be"),
+        ({"near_copy": "0.9"}, ValueError, "near_copy='0.9' should be"),
+        ({"cv": "five"}, ValueError, "cv should be a number of folds, .*; it is 'five'"),
+        ({"cv": 2.5}, ValueError, "cv should be a number of folds, .*; it is 2.5"),
+        ({"cv": [([0, 1], [99])]}, ValueError, "row numbers from 0 to 59; pair 0 of cv has others"),
+        ({"cv": [(range(30), range(30, 60))]}, ValueError, "row 0 is in no test part of cv"),
+        ({"frame": [1] * 60}, TypeError, "frame is a list; pass a DataFrame"),
+        ({"gender_names": ["a", "b"]}, TypeError, "gender_names is a list; pass a dict"),
+        ({"gender_names": {0: "x", 1: "x"}}, ValueError, "named 'x' and 'x'; .* two different names"),
+        ({"gender_names": {0: "age", 1: "n"}}, ValueError, "named 'age' and 'n'; .* not 'age' or 'n'"),
+        ({"extractor": "arcface"}, TypeError, "extractor is a str; it should be an EmbeddingExtractor"),
+        ({"classifier": "best"}, TypeError, "classifier is a str; it should be an AgeGenderClassifier"),
+        ({"persons": ["Ann"]}, ValueError, r"persons has shape \(1,\); .* one name per picture"),
+        ({"against": ["gone.jpg"]}, ValueError, "`against` can be read; the first, gone.jpg: does not exist"),
+    ],
+)
+def test_each_bad_option_has_its_own_sentence(options: dict, error, message: str, faces, backbone) -> None:
+    own = {"extractor": EmbeddingExtractor(backbone, cache=None), "detector": None}
+    own["classifier"] = quick().set_params(epochs=1)
+    with pytest.raises(error, match=message):
+        inspect_faces(faces.data, faces.target, **own | options)
+
+
+def test_a_table_to_compare_with_needs_no_labels(drawn_faces: Path, tmp_path: Path) -> None:
+    paths = sorted(map(str, drawn_faces.iterdir()))[:3]
+    table = pd.DataFrame({"path": [*paths, None]})
+    assert other_set(table) == (paths, paths)
+    table.to_csv(tmp_path / "test.csv", index=False)
+    assert other_set(tmp_path / "test.csv") == (paths, paths)
+    polars = pytest.importorskip("polars", reason="needs polars: pip install polars")
+    assert other_set(polars.DataFrame({"path": paths})) == (paths, paths)
+
+
+@pytest.mark.parametrize("against", ["nowhere/", [b"no picture"]])
+def test_what_is_wrong_with_the_other_set_is_told_before_a_model_is_trained(against, faces, backbone) -> None:
+    CountingClassifier.fits, CountingClassifier.stop_at = 0, None
+    options = {"extractor": EmbeddingExtractor(backbone, cache=None), "detector": None, "against": against}
+    with pytest.raises((ValueError, FileNotFoundError)):
+        inspect_faces(faces, classifier=quick(CountingClassifier), **options)
+    assert CountingClassifier.fits == 0
+
+
+def test_a_set_against_itself_is_told(faces, backbone) -> None:
+    found = inspect_faces(
+        faces,
+        extractor=EmbeddingExtractor(backbone, cache=None),
+        classifier=quick().set_params(epochs=1),
+        detector=None,
+        cv=2,
+        near_copy=0.9999,
+        against=faces,
+    )
+    assert found.notes[0] == "Every picture stands in the other set too: is it the same set?"
+
+
+def test_names_are_whole_paths_so_that_corrections_find_their_pictures(tmp_path: Path) -> None:
+    container = open_pictures(_tar(tmp_path, b"x"))
+    long = f"{'folder/' * 60}no\xa0break.jpg"
+    assert name_of(long, 0) == long
+    assert name_of(Path("a.jpg"), 0) == "a.jpg"
+    assert name_of("zo\udce9.jpg", 0) == r"zo\udce9.jpg"
+    assert name_of("s3://me:secret@bucket/a.jpg", 0) == "s3://bucket/a.jpg"
+    assert name_of(container[0], 0).endswith("faces.tar/a.jpg")
+    assert name_of(np.zeros((2, 2, 3), np.uint8), 7) == "row 7"
+
+
+def _tar(folder: Path, content: bytes) -> Path:
+    with tarfile.open(folder / "faces.tar", "w") as archive:
+        entry = tarfile.TarInfo("a.jpg")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return folder / "faces.tar"
+
+
+def test_a_frame_of_polars_is_a_table_with_labels(faces) -> None:
+    polars = pytest.importorskip("polars", reason="needs polars: pip install polars")
+    table = polars.DataFrame(
+        {"path": faces.data.tolist(), "age": faces.target[:, 0], "gender": ["f", "m"] * 30}
+    )
+    found = labelled_faces(table, None, None, None, None, 100)
+    assert sorted(found.names) == sorted(faces.data)
+    assert found.gender_names == ("male", "female")
+
+
+def test_a_url_is_inspected_and_compared_like_a_folder(
+    faces, backbone, drawn_faces: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec", reason="needs fsspec: pip install 'agegender[remote]'")
+    url = f"zip://::{shutil.make_archive(str(tmp_path / 'faces'), 'zip', drawn_faces)}"
+    options = {"extractor": EmbeddingExtractor(backbone, cache=None), "detector": None, "cv": 2}
+    found = inspect_faces(
+        url, against=url, classifier=quick().set_params(epochs=1), near_copy=0.9999, **options
+    )
+    assert found.counts["pictures"] == len(faces.data)
+    assert (found.leaks["kind"] == "copy").sum() == len(faces.data)

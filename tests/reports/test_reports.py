@@ -164,6 +164,13 @@ def test_a_page_escapes_what_it_shows_and_loads_nothing(report):
     assert page.count("data:image/svg+xml") == 8
 
 
+def test_a_page_is_dark_where_wanted_and_its_tables_can_be_reached_by_keyboard(report):
+    page = report.to_html()
+    assert "@media screen and (prefers-color-scheme: dark)" in page
+    labels = re.findall(r'<div class="table" role="region" tabindex="0" aria-label="([^"]+)">', page)
+    assert len(labels) == len(set(labels)) == page.count('class="table"') > 2
+
+
 def test_the_worst_pictures_are_shown_and_those_that_cannot_be_read_are_not(tmp_path):
     frame = predictions(30)
     frame["age"] = frame["true_age"] + np.arange(30)

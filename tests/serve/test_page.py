@@ -6,15 +6,14 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import find_axe
 from PIL import Image
 from serving import Served, beside, blank, encode, serve
 
@@ -22,38 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser
 expect = sync_api.expect
 expect.set_options(timeout=20_000)
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--use-fake-device-for-media-stream",
-)
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-def find_axe() -> Path | None:
-    """Return axe-core's script, from AGEGENDER_AXE or a node_modules folder above this file."""
-    if told := os.environ.get("AGEGENDER_AXE"):
-        return Path(told)
-    places = [parent / "node_modules/axe-core/axe.min.js" for parent in Path(__file__).resolve().parents]
-    return next((place for place in places if place.is_file()), None)
-
-
-@pytest.fixture(scope="session")
-def launch() -> Iterator[Callable[..., Any]]:
-    executable = os.environ.get("AGEGENDER_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip("there is no Chromium (apt-get install chromium, or AGEGENDER_CHROMIUM=path)")
-    with sync_api.sync_playwright() as playwright:
-        opened = []
-
-        def start(*flags: str) -> Any:
-            opened.append(playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *flags]))
-            return opened[-1]
-
-        yield start
-        for browser in opened:
-            browser.close()
 
 
 @pytest.fixture(scope="session")
