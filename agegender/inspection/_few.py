@@ -18,7 +18,7 @@ FEW = 1000
 READINGS = 3
 """Number of times that a small set is divided into folds."""
 
-TOLD_WEIGHT = 0.5
+TOLD_WEIGHT = 0.3
 """Standard deviation of the column of a trained model's log-odds; the other columns together have the length 1."""
 
 

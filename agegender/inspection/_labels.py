@@ -54,7 +54,8 @@ class Noise:
         that ages were smoothed with, the bell that of a normal distribution around the mean age that makes up
         half of each distribution (standard deviations in years; None: no such part).
     age_share, gender_share : float
-        The shares of a trained model's reading in what is said of ages and genders; 0 if there was none.
+        The shares of a trained model's reading in what is said of ages and genders; 0 if there was none. If there
+        are few pictures, its genders are a column of the models of the folds, and its share in them is None.
     """
 
     age_rate: float
@@ -64,7 +65,7 @@ class Noise:
     age_bell: float | None
     gender_temperature: float
     age_share: float
-    gender_share: float
+    gender_share: float | None
 
 
 def label_table(
@@ -106,9 +107,10 @@ def label_table(
     witnesses = [place[rows][place[rows] >= 0] for rows in photographs]
     witnesses = [rows for rows in witnesses if len(rows) > 1]
     ages, genders = faces.ages[read], faces.genders[read]
-    told = (None, None) if trained is None else (trained.age_proba[read], trained.gender_proba[read])
-    of_age = doubt_ages(readings.age_proba[read], ages, witnesses, told[0])
-    of_gender = doubt_genders(readings.gender_proba[read], genders, witnesses, told[1])
+    age_said = None if trained is None else trained.age_proba[read]
+    gender_said = None if trained is None or readings.told else trained.gender_proba[read]
+    of_age = doubt_ages(readings.age_proba[read], ages, witnesses, age_said)
+    of_gender = doubt_genders(readings.gender_proba[read], genders, witnesses, gender_said)
     low, high = _intervals(of_age, of_gender, ages, genders, coverage)
     columns = _columns(of_age, of_gender, genders, faces) | {"age_low": low, "age_high": high}
     table = pd.DataFrame(columns, index=read).reindex(range(len(faces)))
@@ -141,7 +143,7 @@ def label_table(
         age_bell=shape.bell,
         gender_temperature=of_gender.temperature,
         age_share=of_age.share,
-        gender_share=of_gender.share,
+        gender_share=None if readings.told else of_gender.share,
     )
     return labels, noise
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +141,10 @@ def read_labels(
     target = np.column_stack([faces.ages, faces.genders])
     if few:
         rows = rows_with(rows, None if trained is None else trained.gender_proba)
-    return read_out_of_fold(
+    readings = read_out_of_fold(
         classifier, rows, digests, target, groups, folds, cache=look.cache, verbose=look.verbose
     )
+    return replace(readings, told=few and trained is not None)
 
 
 def _folds(

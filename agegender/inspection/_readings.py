@@ -37,6 +37,8 @@ class Readings:
         The number of models that read it.
     single : ndarray of shape (n_readings, n_pictures), float64
         The mean age of each reading; NaN if there are fewer.
+    told : bool
+        Whether a trained model's reading of the gender is in `gender_proba`.
     """
 
     age_proba: NDArray[np.float64]
@@ -44,6 +46,7 @@ class Readings:
     fold: NDArray[np.intp]
     n_readings: NDArray[np.intp]
     single: NDArray[np.float64]
+    told: bool = False
 
 
 def read_out_of_fold(

@@ -29,17 +29,21 @@ def findings(found: InspectionTables) -> list[tuple[str, str]]:
 
 def _labels(found: InspectionTables) -> str:
     counts, noise = found.counts, found.noise
-    joined = (
-        f" A trained model read the pictures too: {100 * noise.age_share:.0f} % of what is said of the ages is its "
-        f"reading, {100 * noise.gender_share:.0f} % of what is said of the genders."
-        if "model_age" in found.labels
-        else ""
-    )
+    joined = _joined(found) if "model_age" in found.labels else ""
     return (
         f"{counts['suspicious']:,} of {counts['read']:,} labels are more likely wrong than right. Estimated over "
         f"all: {100 * noise.age_rate:.1f} % of the ages belong to other pictures, {100 * noise.gender_rate:.1f} % of "
         f"the genders are flipped.{joined}"
     )
+
+
+def _joined(found: InspectionTables) -> str:
+    ages, genders = found.noise.age_share, found.noise.gender_share
+    if genders is None:
+        said = "in the ages; the models that judge genders use its genders"
+    else:
+        said = f"in the ages and {100 * genders:.0f} % in the genders"
+    return f" A trained model read the pictures too. Its share is {100 * ages:.0f} % {said}."
 
 
 def _copies(found: InspectionTables) -> str:
