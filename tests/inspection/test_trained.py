@@ -10,7 +10,7 @@ from conftest import write_drawn_faces
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
 from agegender.datasets import load_utkface
-from agegender.inspection import inspect_faces
+from agegender.inspection import _inspect, inspect_faces
 from agegender.inspection._few import FewFacesModel, rows_with
 from agegender.inspection._suspicion import doubt_ages, doubt_genders
 
@@ -62,9 +62,19 @@ def test_what_it_says_is_joined_and_told(faces, backbone) -> None:
     np.testing.assert_allclose(found.labels["model_female"][1:], 0.02 + 0.96 * faces.target[1:, 1])
     assert np.isnan(found.labels["model_age"][0])
     assert np.isfinite(found.labels["suspicion"]).all()
-    assert (
-        f"{100 * found.noise.age_share:.0f} % of what is said of the ages is its reading" in found.to_html()
-    )
+    shares = (100 * found.noise.age_share, 100 * found.noise.gender_share)
+    assert "Its share is {:.0f} % in the ages and {:.0f} % in the genders.".format(*shares) in found.to_html()
+
+
+def test_models_of_few_pictures_use_its_genders_once(faces, backbone, monkeypatch) -> None:
+    monkeypatch.setattr(_inspect, "AgeGenderClassifier", lambda **options: head())
+    y = faces.target.copy()
+    y[50, 1] = 1 - y[50, 1]
+    found = inspected(faces, y, backbone, Knowing(faces.target), classifier=None)
+    assert found.noise.gender_share is None
+    assert found.labels["gender_suspicion"].idxmax() == 50
+    assert (found.labels["read_female"][1:].round() == faces.target[1:, 1]).mean() > 0.95
+    assert "the models that judge genders use its genders" in found.to_html()
 
 
 def test_without_one_the_models_of_the_folds_judge_alone(faces, backbone) -> None:
