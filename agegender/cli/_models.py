@@ -130,6 +130,11 @@ def load_predictor(path: Path | None, **options: Any) -> Predictor:
     _check_file(path)
     if path.suffix in PICKLED:
         model = _checked(_unpickled(path), path, averages=True)
+        if not hasattr(model, "to_predictor"):  # a baseline
+            raise ModelFileError(
+                f"{path} holds an object of class {type(model).__name__}; this command needs a fitted "
+                "AgeGenderPipeline or AgeGenderEnsemble. Predict with it in Python."
+            )
         found: Predictor = model.to_predictor().with_options(**options)
         return found
     return inference.load(path, keras=True, **options)

@@ -157,9 +157,8 @@ def _refusal(model: Any, faces: LabelledFaces, its: list[Any], theirs: list[Any]
     """Return why a model cannot be used; empty if it can."""
     if set(its) != set(theirs):
         named = " (see gender_names)" if its == PACKAGED_GENDERS else ""
-        return (
-            f"its genders are {its[0]!r} and {its[1]!r}, and those of the set {theirs[0]!r} and {theirs[1]!r}{named}"
-        )
+        of_set = f"{theirs[0]!r} and {theirs[1]!r}{named}"
+        return f"its genders are {its[0]!r} and {its[1]!r}, and those of the set {of_set}"
     if not hasattr(model, "seen_in_training"):
         return ""
     seen = np.count_nonzero(model.seen_in_training(faces.pictures))

@@ -113,7 +113,10 @@ def test_the_model_of_the_package_reads_by_default_but_not_for_other_genders(fac
     words = {0: "boy", 1: "girl"}
     found = inspected(faces, faces.target, backbone, "auto", gender_names=words)
     assert "model_age" not in found.labels
-    assert any("'male' and 'female'" in note and "'boy' and 'girl' (see gender_names)" in note for note in found.notes)
+    assert any(
+        "'male' and 'female'" in note and "'boy' and 'girl' (see gender_names)" in note
+        for note in found.notes
+    )
     with pytest.raises(ValueError, match=r"its genders are 'male' and 'female'.*model=None"):
         inspected(faces, faces.target, backbone, "compact", gender_names=words)
 
@@ -137,7 +140,9 @@ def test_one_that_was_trained_on_the_pictures_is_refused_before_any_work(
     assert inspected(others, others.target, backbone, model).labels["model_age"].notna().all()
 
 
-def test_a_model_whose_training_pictures_are_not_known_or_those_of_a_search_is_refused(faces, backbone) -> None:
+def test_a_model_whose_training_pictures_are_not_known_or_those_of_a_search_is_refused(
+    faces, backbone
+) -> None:
     model = AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), head())
     model.fit(faces.data[:50], faces.target[:50])
     search = SimpleNamespace(
@@ -156,12 +161,15 @@ def test_one_that_finds_no_face_has_no_answer_and_stays_as_it_is(faces, backbone
     assert (model.on_error, model.verbose) == ("raise", 1)
 
 
+@pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
 @pytest.mark.parametrize("averaged", [False, True])
 def test_one_of_face_crops_finds_faces_in_photographs_as_the_extractor_does(
     backbone, averaged, tmp_path
 ) -> None:
     others = load_utkface(write_drawn_faces(tmp_path, 50, seed=1), check=None)
-    model = AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), head()).fit(others.data, others.target)
+    model = AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), head()).fit(
+        others.data, others.target
+    )
     if averaged:
         kept = load_utkface(write_drawn_faces(tmp_path / "kept", 50, seed=3), check=None)
         model = AgeGenderEnsemble([model], prefit=True).fit(kept.data, kept.target)
