@@ -38,8 +38,8 @@ def save(model: Any, path: Path) -> None:
     write_whole(path, lambda arriving: joblib.dump(model, arriving))
 
 
-def load(path: Path) -> Any:
-    """Load a fitted model in the format that belongs to the file's suffix.
+def load(path: Path, *, averages: bool = False) -> Any:
+    """Load a fitted model in the format that belongs to the file's suffix; an ensemble, too, if `averages` is True.
 
     Raises
     ------
@@ -52,8 +52,8 @@ def load(path: Path) -> Any:
     if path.suffix in (SAFE, _EXPORTED):
         from agegender.persistence import load_model
 
-        return _checked(load_model(path), path)
-    return _checked(_unpickled(path), path)
+        return _checked(load_model(path), path, averages=averages)
+    return _checked(_unpickled(path), path, averages=averages)
 
 
 def _check_file(path: Path) -> None:
@@ -92,7 +92,7 @@ def _checked(model: Any, path: Path, *, averages: bool = False) -> Any:
     averaged = hasattr(model, "models_") and not averages
     if averaged or not all(hasattr(model, name) for name in ("predict_frame", "predict_faces")):
         remedy = (
-            "`agegender predict`, `video` and `serve` take it; here, save one of its models_."
+            "`agegender predict`, `video`, `serve` and `inspect` take it; here, save one of its models_."
             if averaged
             else "Save its best_estimator_."
             if hasattr(model, "refit")  # a search
@@ -130,6 +130,11 @@ def load_predictor(path: Path | None, **options: Any) -> Predictor:
     _check_file(path)
     if path.suffix in PICKLED:
         model = _checked(_unpickled(path), path, averages=True)
+        if not hasattr(model, "to_predictor"):  # a baseline
+            raise ModelFileError(
+                f"{path} holds an object of class {type(model).__name__}; this command needs a fitted "
+                "AgeGenderPipeline or AgeGenderEnsemble. Predict with it in Python."
+            )
         found: Predictor = model.to_predictor().with_options(**options)
         return found
     return inference.load(path, keras=True, **options)

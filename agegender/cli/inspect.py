@@ -154,7 +154,7 @@ def _trained(model: str) -> Any:
 
     if model == "none":
         return None
-    return model if model in ("auto", "compact") else _models.load(Path(model))
+    return model if model in ("auto", "compact") else _models.load(Path(model), averages=True)
 
 
 def _load(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +12,14 @@ from numpy.typing import NDArray
 
 from agegender.classifier import AgeGenderClassifier
 from agegender.extractor import EmbeddingExtractor
+from agegender.inference import Predictor
 from agegender.inspection._inputs import OWNER, LabelledFaces
 from agegender.pretrained import load_pretrained
 
 __all__ = ["TrainedModel", "TrainedReading", "trained_model"]
 
 PACKAGED = "compact"
+PACKAGED_GENDERS = ["male", "female"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,6 @@ class TrainedModel:
     """A model that may read the pictures, and the place of the second gender among its classes."""
 
     model: Any
-    packaged: bool
     second: int
 
     def read(
@@ -52,7 +55,7 @@ class TrainedModel:
         faces : LabelledFaces
         readable : ndarray of shape (n_pictures,), bool
         extractor : EmbeddingExtractor
-            Its cache is used, and the model of the package finds faces in photographs as it does.
+            Its cache is used, and a model of face crops finds faces in photographs as it does.
         n_ages : int
             Length of the distributions.
 
@@ -62,19 +65,27 @@ class TrainedModel:
         """
         wanted = np.flatnonzero(readable)
         pictures = [faces.pictures[row] for row in wanted.tolist()]
-        where = {"faces": extractor.faces} if self.packaged and extractor.faces is not None else {}
-        ages, genders = self._running(extractor).predict_proba(pictures, **where)
+        running = self._running(extractor)
+        of_crops = isinstance(running, Predictor) and not running.resolved_.finds_faces
+        where = {"faces": extractor.faces} if of_crops and extractor.faces is not None else {}
+        ages, genders = running.predict_proba(pictures, **where)
         age_proba, gender_proba = np.full((len(faces), n_ages), np.nan), np.full(len(faces), np.nan)
         age_proba[wanted] = _as_long_as(ages, n_ages)
         gender_proba[wanted] = genders[:, self.second]
         return TrainedReading(age_proba, gender_proba)
 
     def _running(self, extractor: EmbeddingExtractor) -> Any:
-        """Return the model with the cache and the progress bar of the inspection."""
-        if not hasattr(self.model, "to_predictor"):
-            return self.model
+        """Return the model with the cache and the progress bar of the inspection; NaN where it finds no face."""
         options = {name: getattr(extractor, name) for name in ("cache", "n_jobs", "verbose")}
-        return self.model.to_predictor().with_options(on_error="nan", **options)
+        options["on_error"] = "nan"
+        if hasattr(self.model, "to_predictor"):
+            return self.model.to_predictor().with_options(**options)
+        own = getattr(self.model, "__dict__", {})
+        if "on_error" not in own:
+            return self.model
+        running = copy.copy(self.model)
+        vars(running).update({name: value for name, value in options.items() if name in own})
+        return running
 
 
 def trained_model(model: Any, faces: LabelledFaces) -> tuple[TrainedModel | None, str]:
@@ -102,7 +113,7 @@ def trained_model(model: Any, faces: LabelledFaces) -> tuple[TrainedModel | None
     packaged = isinstance(model, str)
     chosen = _chosen(model)
     if packaged:
-        its, theirs = ["male", "female"], [name.lower() for name in faces.gender_names]
+        its, theirs = PACKAGED_GENDERS, [name.lower() for name in faces.gender_names]
     else:
         its, theirs = (np.asarray(of).tolist() for of in (chosen.classes_[1], faces.gender_labels))
     refusal = _refusal(chosen, faces, its, theirs)
@@ -112,28 +123,42 @@ def trained_model(model: Any, faces: LabelledFaces) -> tuple[TrainedModel | None
         raise ValueError(
             f"{OWNER}: model cannot be used, because {refusal}. Pass another model, or model=None."
         )
-    return TrainedModel(chosen, packaged, its.index(theirs[1])), ""
+    return TrainedModel(chosen, its.index(theirs[1])), ""
 
 
 def _chosen(model: Any) -> Any:
     if isinstance(model, str) and model in ("auto", PACKAGED):
         return load_pretrained(PACKAGED)
-    reads_rows = isinstance(model, AgeGenderClassifier)
-    if reads_rows or not (hasattr(model, "predict_proba") and hasattr(model, "classes_")):
-        said = repr(model) if isinstance(model, str) else f"of the class {type(model).__name__}"
+    model = getattr(model, "best_estimator_", model)
+    if isinstance(model, Predictor):
+        raise ValueError(
+            f"{OWNER}: model is a Predictor, which does not record the pictures that it was trained on. Pass the "
+            "pipeline or the ensemble; agegender.load_model opens its file."
+        )
+    if not _reads_pictures(model):
+        named = isinstance(model, str | os.PathLike)
+        said = repr(str(model)) if named else f"of the class {type(model).__name__}"
         raise ValueError(
             f'{OWNER}: model is {said}; it should be "auto", "{PACKAGED}", None, or a fitted model whose '
-            "predict_proba takes pictures, such as an AgeGenderPipeline."
+            "predict_proba takes pictures, such as an AgeGenderPipeline; agegender.load_model opens its file."
         )
     return model
+
+
+def _reads_pictures(model: Any) -> bool:
+    """Tell whether a model gives distributions of ages and genders of pictures."""
+    if isinstance(model, AgeGenderClassifier) or not hasattr(model, "predict_proba"):
+        return False
+    classes = getattr(model, "classes_", ())
+    return len(classes) == 2 and all(np.ndim(labels) == 1 for labels in classes)
 
 
 def _refusal(model: Any, faces: LabelledFaces, its: list[Any], theirs: list[Any]) -> str:
     """Return why a model cannot be used; empty if it can."""
     if set(its) != set(theirs):
-        return (
-            f"its genders are {its[0]!r} and {its[1]!r}, and those of the set {theirs[0]!r} and {theirs[1]!r}"
-        )
+        named = " (see gender_names)" if its == PACKAGED_GENDERS else ""
+        of_set = f"{theirs[0]!r} and {theirs[1]!r}{named}"
+        return f"its genders are {its[0]!r} and {its[1]!r}, and those of the set {of_set}"
     if not hasattr(model, "seen_in_training"):
         return ""
     seen = np.count_nonzero(model.seen_in_training(faces.pictures))

@@ -28,8 +28,10 @@ from agegender import (
 )
 from agegender._extraction.shared import passes_of
 from agegender._fitting.averaged_head import check_averaged
+from agegender.baselines import DeepFaceAgeGender
 from agegender.calibration import UNCALIBRATED
-from agegender.cli import app
+from agegender.cli import _models, app
+from agegender.cli.inspect import _trained
 from agegender.datasets import make_faces
 from agegender.ensemble import AgeGenderEnsemble
 from agegender.exceptions import ModelFileError
@@ -171,6 +173,24 @@ def test_the_command_predicts_with_it(given, suffix, tmp_path) -> None:
     done = CliRunner().invoke(app, list(map(str, arguments)))
     frame = given.model.predict_frame(given.pictures).assign(picture=given.pictures)
     assert json.loads(done.stdout) == json.loads(frame.to_json(orient="records"))
+
+
+def test_the_command_refuses_a_baseline(tmp_path) -> None:
+    baseline = DeepFaceAgeGender()
+    baseline.networks_ = []
+    joblib.dump(baseline, tmp_path / "baseline.joblib")
+    with pytest.raises(
+        ModelFileError, match="holds an object of class DeepFaceAgeGender; this command needs"
+    ):
+        _models.load_predictor(tmp_path / "baseline.joblib")
+
+
+def test_the_command_that_inspects_takes_it_and_the_one_that_evaluates_says_so(given) -> None:
+    assert isinstance(_trained(str(given.file)), AgeGenderEnsemble)
+    with pytest.raises(
+        ModelFileError, match=r"holds an object of class AgeGenderEnsemble.*`inspect` take it"
+    ):
+        _models.load(given.file)
 
 
 def test_the_command_imports_no_code_that_trains(given) -> None:

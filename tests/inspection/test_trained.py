@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import write_drawn_faces
+from one_face import OneFace
+from sklearn.linear_model import LogisticRegression
 
 from agegender import AgeGenderClassifier, AgeGenderPipeline, DenseHead, EmbeddingExtractor
 from agegender.datasets import load_utkface
+from agegender.ensemble import AgeGenderEnsemble
+from agegender.exceptions import PictureError
 from agegender.inspection import _inspect, inspect_faces
 from agegender.inspection._few import FewFacesModel, rows_with
+from agegender.inspection._inputs import labelled_faces
 from agegender.inspection._suspicion import doubt_ages, doubt_genders
+from agegender.inspection._trained import TrainedModel
 
 N = 80
+
+
+class Baseline:
+    """A model that reads face crops or photographs, and raises an error or answers NaN where there is no face."""
+
+    classes_ = (np.arange(121), np.array([0, 1]))
+
+    def __init__(self, on_error: str = "raise", verbose: int = 1) -> None:
+        self.on_error = on_error
+        self.verbose = verbose
+
+    def predict_proba(self, X):
+        if self.on_error == "raise":
+            raise PictureError(str(X[0]), "has no face")
+        assert self.verbose == 0
+        ages, genders = np.full((len(X), 121), 1 / 121), np.full((len(X), 2), 0.5)
+        ages[0], genders[0] = np.nan, np.nan
+        return [ages, genders]
 
 
 class Knowing:
@@ -88,7 +113,10 @@ def test_the_model_of_the_package_reads_by_default_but_not_for_other_genders(fac
     words = {0: "boy", 1: "girl"}
     found = inspected(faces, faces.target, backbone, "auto", gender_names=words)
     assert "model_age" not in found.labels
-    assert any("'male' and 'female'" in note and "'boy' and 'girl'" in note for note in found.notes)
+    assert any(
+        "'male' and 'female'" in note and "'boy' and 'girl' (see gender_names)" in note
+        for note in found.notes
+    )
     with pytest.raises(ValueError, match=r"its genders are 'male' and 'female'.*model=None"):
         inspected(faces, faces.target, backbone, "compact", gender_names=words)
 
@@ -112,10 +140,54 @@ def test_one_that_was_trained_on_the_pictures_is_refused_before_any_work(
     assert inspected(others, others.target, backbone, model).labels["model_age"].notna().all()
 
 
+def test_a_model_whose_training_pictures_are_not_known_or_those_of_a_search_is_refused(
+    faces, backbone
+) -> None:
+    model = AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), head())
+    model.fit(faces.data[:50], faces.target[:50])
+    search = SimpleNamespace(
+        best_estimator_=model, classes_=model.classes_, predict_proba=model.predict_proba
+    )
+    with pytest.raises(ValueError, match="it was trained on 50 of the 80 pictures"):
+        inspected(faces, faces.target, backbone, search)
+    with pytest.raises(ValueError, match=r"is a Predictor.*not record.*agegender\.load_model"):
+        inspected(faces, faces.target, backbone, model.to_predictor())
+
+
+def test_one_that_finds_no_face_has_no_answer_and_stays_as_it_is(faces, backbone) -> None:
+    model = Baseline()
+    found = inspected(faces, faces.target, backbone, model)
+    assert found.labels["model_age"].isna().to_numpy().nonzero()[0].tolist() == [0]
+    assert (model.on_error, model.verbose) == ("raise", 1)
+
+
+@pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
+@pytest.mark.parametrize("averaged", [False, True])
+def test_one_of_face_crops_finds_faces_in_photographs_as_the_extractor_does(
+    backbone, averaged, tmp_path
+) -> None:
+    others = load_utkface(write_drawn_faces(tmp_path, 50, seed=1), check=None)
+    model = AgeGenderPipeline(EmbeddingExtractor(backbone, cache=None), head()).fit(
+        others.data, others.target
+    )
+    if averaged:
+        kept = load_utkface(write_drawn_faces(tmp_path / "kept", 50, seed=3), check=None)
+        model = AgeGenderEnsemble([model], prefit=True).fit(kept.data, kept.target)
+    extractor = EmbeddingExtractor(backbone, cache=None, faces=OneFace())
+    labelled = labelled_faces(others.data[:6], others.target[:6], None, None, None, 100)
+    judge = TrainedModel(model, 1)
+    read = judge.read(labelled, np.ones(6, bool), extractor, 101)
+    expected = model.predict_proba(others.data[:6], faces=extractor.faces)
+    np.testing.assert_array_equal(read.gender_proba, expected[1][:, 1])
+    assert not np.array_equal(expected[1], model.predict_proba(others.data[:6])[1])
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         ("best", "'best'"),
+        (Path("best.agegender"), r"'best\.agegender'"),
+        (LogisticRegression().fit([[0], [1]], [0, 1]), "LogisticRegression"),
         (AgeGenderClassifier(), "AgeGenderClassifier"),
         (AgeGenderPipeline(), "AgeGenderPipeline"),
     ],
