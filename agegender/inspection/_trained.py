@@ -101,7 +101,7 @@ def trained_model(model: Any, faces: LabelledFaces) -> tuple[TrainedModel | None
     -------
     model : TrainedModel or None
     note : str
-        Why "auto" stands for no model; empty otherwise.
+        Why "auto" stands for no model, or that the model keeps no record of its training pictures; or empty.
 
     Raises
     ------
@@ -123,7 +123,16 @@ def trained_model(model: Any, faces: LabelledFaces) -> tuple[TrainedModel | None
         raise ValueError(
             f"{OWNER}: model cannot be used, because {refusal}. Pass another model, or model=None."
         )
-    return TrainedModel(chosen, its.index(theirs[1])), ""
+    return TrainedModel(chosen, its.index(theirs[1])), _unrecorded(chosen)
+
+
+def _unrecorded(model: Any) -> str:
+    if hasattr(model, "seen_in_training"):
+        return ""
+    return (
+        f"The trained model, of the class {type(model).__name__}, keeps no record of its training pictures. If these "
+        "are among them, it repeats their labels."
+    )
 
 
 def _chosen(model: Any) -> Any:

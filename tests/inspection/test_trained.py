@@ -87,6 +87,7 @@ def test_what_it_says_is_joined_and_told(faces, backbone) -> None:
     np.testing.assert_allclose(found.labels["model_female"][1:], 0.02 + 0.96 * faces.target[1:, 1])
     assert np.isnan(found.labels["model_age"][0])
     assert np.isfinite(found.labels["suspicion"]).all()
+    assert any("of the class Knowing, keeps no record" in note for note in found.notes)
     shares = (100 * found.noise.age_share, 100 * found.noise.gender_share)
     assert "Its share is {:.0f} % in the ages and {:.0f} % in the genders.".format(*shares) in found.to_html()
 
