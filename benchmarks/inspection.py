@@ -34,7 +34,12 @@ from agegender import AgeGenderClassifier, AgeGenderPipeline, Backbone, Embeddin
 from agegender.datasets import load_utkface
 from agegender.inspection import FacesInspection, inspect_faces
 from agegender.metrics import age_mae, gender_accuracy
-from agegender.model_selection import AgeGenderKFold
+from agegender.model_selection import (
+    AgeGenderKFold,
+    connected_groups,
+    duplicate_groups,
+    similar_face_groups,
+)
 from agegender.pretrained import kept_out_names
 
 WRONG_AGES, WRONG_GENDERS = 0.03, 0.02
@@ -127,6 +132,18 @@ class OwnHeads:
         ages = self.ages.fit_transform(X).reshape(len(X), 100)
         male = self.male.fit_transform(X).reshape(len(X), 1)
         return [np.pad(ages, ((0, 0), (1, 0))), np.hstack([male, 1 - male])]
+
+
+def trained_elsewhere(faces: Bunch, directory: Path, networks: list[Backbone]) -> AgeGenderPipeline:
+    """Train the default pipeline on a folder's other pictures: none of the set, no copy and no near-copy of one."""
+    others = load_utkface(directory)
+    pictures = [*faces.data, *others.data]
+    embeddings = EmbeddingExtractor(networks[0], layer="embedding", verbose=1).fit_transform(pictures)
+    groups = connected_groups(duplicate_groups(pictures), similar_face_groups(embeddings))
+    apart = ~np.isin(groups[len(faces.data) :], groups[: len(faces.data)])
+    print(f"another model, trained on {np.count_nonzero(apart):,} of {len(apart):,} pictures", flush=True)
+    model = AgeGenderPipeline(EmbeddingExtractor(tuple(networks)), AgeGenderClassifier(random_state=0))
+    return model.fit(others.data[apart], others.target[apart], groups=others.groups[apart])
 
 
 def planted(
@@ -378,6 +395,11 @@ def main() -> None:
         help="only pictures that compact has not seen, N a decade and gender",
     )
     parser.add_argument(
+        "--elsewhere",
+        type=Path,
+        help="folder of UTKFace; a model trained on its other pictures reads the set too",
+    )
+    parser.add_argument(
         "--model",
         choices=["auto", "none", "faceres"],
         default="none",
@@ -393,8 +415,11 @@ def main() -> None:
     networks = networks_of(args)
     extractor = EmbeddingExtractor(tuple(networks.values()))
     if args.what == "planted":
-        models = {"auto": lambda: "auto", "none": lambda: None, "faceres": lambda: OwnHeads(networks["fr"])}
-        print(planted(faces, extractor, models[args.model](), args.seeds, args.detector))
+        if args.elsewhere:
+            model = trained_elsewhere(faces, args.elsewhere, list(networks.values()))
+        else:
+            model = OwnHeads(networks["fr"]) if args.model == "faceres" else {"auto": "auto"}.get(args.model)
+        print(planted(faces, extractor, model, args.seeds, args.detector))
     else:
         print(corrections(faces, extractor, args.results, args.detector, args.folds))
 
