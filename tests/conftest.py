@@ -52,9 +52,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Any]]:
-    """What starts a browser with further flags; one for all tests, because Playwright runs once in a process."""
+    """What starts a browser with further flags, for one file: while Playwright runs, asyncio.run cannot."""
     with chromium() as start:
         yield start
 

@@ -171,7 +171,7 @@ def test_a_small_set_is_divided_three_times_by_the_model_for_few_faces(
     monkeypatch.setattr(_inspect, "AgeGenderClassifier", lambda **options: quick())
     faces, y, place = planted
     extractor = EmbeddingExtractor(backbone, cache=None)
-    small = inspect_faces(faces.data, y, extractor=extractor, detector=None, cv=3).labels
+    small = inspect_faces(faces.data, y, extractor=extractor, model=None, detector=None, cv=3).labels
     assert set(small["n_readings"]) == {0, 3}
     assert set(small["fold"]) == {-1, 0, 1, 2}
     assert small["gender_suspicion"].rank(ascending=False)[place[FLIPPED]] <= 3

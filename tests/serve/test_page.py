@@ -24,7 +24,7 @@ expect.set_options(timeout=20_000)
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(
     launch: Callable[..., Any], portraits: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
