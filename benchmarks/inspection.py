@@ -6,7 +6,9 @@
 ``planted`` replaces 3 % of the ages by those of other pictures and flips 2 % of the genders, inspects the set, and
 counts how many of these lie among the most suspicious, beside the plain residual and beside cleanlab's rankings of
 the same out-of-fold predictions. What is wrong in the set by itself counts as a false alarm, so precision is a lower
-bound. With ``--backbone compact``, ``--kept-out`` leaves out the pictures that taught this network.
+bound. ``--elsewhere`` trains another model on the other pictures of a folder, which reads the set too; ``--model``
+takes FaceRes's own heads, or the model of the package. With that, or with ``--backbone compact``, ``--kept-out``
+leaves out the pictures that taught it.
 
 ``corrections`` inspects the training side of each fold by itself, drops or relabels what is suspicious there, trains
 the default pipeline with and without, and scores both on the untouched test fold; once on the labels as they are,

@@ -128,6 +128,7 @@ def test_blocks_of_the_memory_limit_change_nothing(given) -> None:
     assert predictor.report_.n_images == 4
 
 
+# Drawings of 32 pixels have no framing that could be learned.
 @pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
 @pytest.mark.parametrize("n_models", [2, 3])
 def test_a_picture_that_cannot_be_read_is_named_once(given, n_models, tmp_path) -> None:

@@ -162,6 +162,7 @@ def test_one_that_finds_no_face_has_no_answer_and_stays_as_it_is(faces, backbone
     assert (model.on_error, model.verbose) == ("raise", 1)
 
 
+# Drawings of 32 pixels have no framing that could be learned.
 @pytest.mark.filterwarnings("ignore:The framing of the faces:agegender.exceptions.FramingWarning")
 @pytest.mark.parametrize("averaged", [False, True])
 def test_one_of_face_crops_finds_faces_in_photographs_as_the_extractor_does(
